@@ -1,0 +1,46 @@
+# Everything a person types. `make` alone lists it.
+PYTHON ?= python3
+LOCK := $(shell cksum requirements.lock | cut -d' ' -f1)
+READY := .venv/ready-$(LOCK)
+BIN := .venv/bin
+
+.PHONY: help install demo test check faults services bench lock clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY)  ## make .venv from requirements.lock (large: torch)
+
+# uv comes out of the lock file too, so every package is pinned and its hash checked.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is `$(PYTHON) -V 2>&1`. Try: make PYTHON=python3.11"; exit 1; }
+	@echo "Installing into .venv (torch is large: several gigabytes, a minute or more) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@sed -n '/^uv==/,/^    # via/p' requirements.lock > .venv/uv.txt
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@rm -f .venv/ready-*
+	@touch $@
+
+demo: $(READY)  ## three segments in, pictures out, into demo-output/ (SERVE=1 keeps serving, PRODUCTS=1 teaches two)
+	@$(BIN)/creatives demo $(if $(SERVE),--serve) $(if $(PRODUCTS),--products)
+
+test: $(READY)  ## the plain suite: no GPU, network or Docker
+	@$(BIN)/python -m pytest -m "not services and not slow" $(ARGS)
+
+check: $(READY)  ## format, lint, types, import contracts, plain suite
+	@scripts/check
+
+services: $(READY)  ## a real Kafka and a real MinIO on loopback, without Docker
+	@scripts/services up --env-file build/services.env
+
+faults: $(READY)  ## the fault table against real Kafka and MinIO, into docs/faults.md
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+lock:  ## resolve pyproject.toml into requirements.lock (versions and hashes, no addresses)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
+
+clean:  ## remove what was made, except .venv
+	rm -rf demo-output build .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants
