@@ -1,0 +1,1 @@
+"""The contract with other services: pydantic events in, pydantic events out, and nothing else."""

@@ -1,0 +1,263 @@
+"""Every event that enters or leaves the service, as frozen pydantic models.
+
+JSON in UTF-8. Unknown fields are ignored, so emitters may add fields before we read them;
+`schema_version` grows only when a field changes its meaning. Ids become object keys, so their
+alphabet is small on purpose: no slash, no `..`, no space.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
+Format = Literal["square", "portrait", "landscape", "story"]
+
+
+def _no_parent_folder(value: str) -> str:
+    if ".." in value:
+        raise ValueError("must not contain '..'")
+    return value
+
+
+def _has_a_letter(value: str) -> str:
+    if not any(character.isalpha() for character in value):
+        raise ValueError("must contain at least one letter (a prompt cannot be made of signs or emoji alone)")
+    return value
+
+
+def _iso_8601(value: Any) -> Any:
+    """Pydantic would take numbers and dates without a time too; an event log needs one form."""
+    if isinstance(value, str) and ("T" not in value or value.strip() != value):
+        raise ValueError("must be an ISO 8601 date and time with an offset, such as 2026-11-23T10:00:00Z")
+    if isinstance(value, int | float):
+        raise ValueError("must be a string such as 2026-11-23T10:00:00Z, not a number")  # noqa: TRY004 - pydantic's way
+    return value
+
+
+Identifier = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"),
+    AfterValidator(_no_parent_folder),
+]
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_iso_8601)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Wording = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_has_a_letter)
+]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Contract(BaseModel):
+    """The base of every event and of its parts."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+    def to_json(self) -> bytes:
+        """Return the one canonical UTF-8 form: declared field order, no absent fields, no spaces."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+class Keyword(Contract):
+    """A term users of the segment write about. `en` is its English form, where `term` is in another language."""
+
+    term: Words
+    weight: float = Field(default=1.0, strict=True, ge=0.0, le=1_000_000.0)
+    en: Words | None = None
+
+
+class Brand(Contract):
+    """The advertiser's brand and the features its advertising shows ("organic", "glass bottle")."""
+
+    name: Words
+    features: tuple[Words, ...] = Field(default=(), max_length=50)
+
+
+class Copy(Contract):
+    """The words meant to stand in the picture."""
+
+    headline: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+    subline: Annotated[str, StringConstraints(strip_whitespace=True, max_length=120)] | None = None
+    call_to_action: Annotated[str, StringConstraints(strip_whitespace=True, max_length=40)] | None = None
+
+
+class SegmentUpdated(Contract):
+    """A segment was found or has changed: make pictures for it. Topic `segment-updated`, key `segment_id`."""
+
+    schema_version: Literal[1] = 1
+    event_id: Identifier
+    occurred_at: Timestamp
+    segment_id: Identifier
+    name: Wording
+    name_en: Wording | None = None
+    description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] = ""
+    description_en: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = None
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = "en"
+    keywords: tuple[Keyword, ...] = Field(default=(), max_length=200)
+    interests: tuple[Words, ...] = Field(default=(), max_length=100)
+    brand: Brand | None = None
+    product_id: Identifier | None = None
+    ad_copy: Copy | None = Field(default=None, alias="copy")
+    formats: tuple[Format, ...] = Field(default=("square",), min_length=1, max_length=4)
+    candidates: int | None = Field(default=None, strict=True, ge=1, le=64)
+    images: int | None = Field(default=None, strict=True, ge=1, le=16)
+    seed: int | None = Field(default=None, strict=True, ge=0, le=2**63 - 1)
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_differ(cls, formats: tuple[Format, ...]) -> tuple[Format, ...]:
+        if len(set(formats)) != len(formats):
+            raise ValueError("must not name a format twice")
+        return formats
+
+    @model_validator(mode="after")
+    def _keep_no_more_than_made(self) -> SegmentUpdated:
+        if self.candidates is not None and self.images is not None and self.images > self.candidates:
+            raise ValueError("images must not be more than candidates")
+        return self
+
+
+class ProductRegistered(Contract):
+    """A product with a few photos: learn it. Topic `product-registered`, key `product_id`."""
+
+    schema_version: Literal[1] = 1
+    event_id: Identifier
+    occurred_at: Timestamp
+    product_id: Identifier
+    name: Wording
+    class_noun: Annotated[str, StringConstraints(strip_whitespace=True, max_length=60), AfterValidator(_has_a_letter)]
+    images: tuple[Annotated[str, StringConstraints(pattern=r"^(s3|https)://[^\s]{1,2000}$")], ...] = Field(
+        min_length=3, max_length=30
+    )
+    method: Method = "dreambooth"
+    steps: int | None = Field(default=None, strict=True, ge=1, le=100_000)
+    seed: int | None = Field(default=None, strict=True, ge=0, le=2**63 - 1)
+
+
+class Image(Contract):
+    """One stored picture. `url` may expire (see `url_expires_at` of the event); `s3_uri` does not."""
+
+    rank: int = Field(ge=1)
+    url: str
+    s3_uri: str
+    format: Format
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    media_type: str
+    bytes: int = Field(gt=0)
+    sha256: Sha256
+    seed: int = Field(ge=0)
+    scores: dict[str, float]
+
+
+class ModelUsed(Contract):
+    """One network of the recipe: what it is for, which weights, which revision, under which licence."""
+
+    role: str
+    id: str
+    revision: str
+    licence: str
+
+
+class Recipe(Contract):
+    """Everything that decides the bytes of a picture apart from the event. Equal fingerprint, equal pictures."""
+
+    fingerprint: str
+    models: tuple[ModelUsed, ...]
+    settings: dict[str, str | int | float | bool]
+
+
+class Cost(Contract):
+    """What the request used. Wall-clock seconds on the device, shared fairly between the requests of a batch."""
+
+    device_seconds: float = Field(ge=0)
+    candidates: int = Field(ge=0)
+    device: str
+
+
+class Source(Contract):
+    """Where in Kafka the request came from."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+
+
+class CreativeReady(Contract):
+    """Pictures of one segment are in the store. Topic `creative-ready`, key `segment_id`."""
+
+    schema_version: Literal[1] = 1
+    request_id: str
+    event_id: Identifier
+    segment_id: Identifier
+    product_id: Identifier | None = None
+    prompt: str
+    negative_prompt: str
+    rationale: tuple[str, ...] = ()
+    images: tuple[Image, ...] = Field(min_length=1)
+    recipe: Recipe
+    cost: Cost
+    source: Source
+    created_at: Timestamp
+    url_expires_at: Timestamp | None = None
+
+
+class ProductReady(Contract):
+    """A product has been learned. Topic `product-ready`, key `product_id`."""
+
+    schema_version: Literal[1] = 1
+    request_id: str
+    event_id: Identifier
+    product_id: Identifier
+    method: Method
+    concept_uri: str
+    concept_sha256: Sha256
+    placeholder_token: str
+    class_noun: str
+    steps: int = Field(ge=0)
+    scores: dict[str, float]
+    images: tuple[Image, ...] = ()
+    recipe: Recipe
+    cost: Cost
+    source: Source
+    created_at: Timestamp
+    url_expires_at: Timestamp | None = None
+
+
+class CreativeRejected(Contract):
+    """A valid request that we refuse, with a code for programs and a reason for people. Topic `creative-rejected`."""
+
+    schema_version: Literal[1] = 1
+    request_id: str
+    event_id: Identifier
+    segment_id: Identifier | None = None
+    product_id: Identifier | None = None
+    code: str
+    reason: str
+    scores: dict[str, float] = Field(default_factory=dict)
+    source: Source
+    created_at: Timestamp
+
+
+class DeadLetter(Contract):
+    """The headers of a dead letter, as one object; its value and key are the original bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None = None
+    attempts: int = Field(ge=0)
+    code: str
+    message: str
+    worker_version: str
