@@ -1,0 +1,258 @@
+"""The words between the worker process and the device process: frozen dataclasses that pickle.
+
+This module imports no torch, so the worker stays light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Format = Literal["square", "portrait", "landscape", "story"]
+Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
+Stage = Literal["load", "generate", "rerank", "upscale", "encode", "prior", "learn", "evaluate"]
+Encoding = Literal["png", "jpeg", "webp"]
+
+
+@dataclass(frozen=True)
+class StudioPlan:
+    """How a studio is made: which weights, on which device, with which settings. Everything here is in the recipe.
+
+    diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.catalog`.
+    device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
+    bucket: candidates denoised in one call; every call is padded to it, so a result never depends on its neighbours.
+    tile: side in pixels above which the upscaler works in overlapping tiles (0: never).
+    guidance_scale, steps: None takes the family's own default.
+    """
+
+    diffusion: str = "demo"
+    reranking: str = "demo"
+    upscaling: str = "demo"
+    device: str = "auto"
+    dtype: str = "auto"
+    steps: int | None = None
+    guidance_scale: float | None = None
+    size: int | None = None
+    bucket: int = 8
+    tile: int = 512
+    tile_overlap: int = 32
+    encoding: Encoding = "png"
+    quality: int = 95
+    threads: int | None = None
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class ModelUsed:
+    """One network of the recipe. role: `diffusion`, `reranking` or `upscaling`."""
+
+    role: str
+    id: str
+    revision: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a picture's bytes apart from its brief; `fingerprint` is a sha256 over all of it."""
+
+    fingerprint: str
+    models: tuple[ModelUsed, ...]
+    settings: dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class StudioReady:
+    """The device process is loaded and warm.
+
+    tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
+    max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
+    negative_prompt: the family's own default.
+    """
+
+    recipe: Recipe
+    device: str
+    tokenizer: str
+    max_tokens: int
+    negative_prompt: str
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A learned product on local disk, ready to be put into the model. sha256 covers the file."""
+
+    product_id: str
+    method: Method
+    path: str
+    sha256: str
+    placeholder_token: str
+
+
+@dataclass(frozen=True)
+class Brief:
+    """One request for pictures: candidates are made from `seeds` (one each), the best `keep` are kept per format."""
+
+    request_id: str
+    prompt: str
+    negative_prompt: str
+    seeds: tuple[int, ...]
+    keep: int
+    formats: tuple[Format, ...] = ("square",)
+    concept: Concept | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One generated candidate and what the reranker thought of it. rank is None for those not kept."""
+
+    format: Format
+    index: int
+    seed: int
+    scores: dict[str, float]
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished picture, encoded."""
+
+    rank: int
+    format: Format
+    seed: int
+    width: int
+    height: int
+    media_type: str
+    content: bytes = field(repr=False)
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What a brief became. device_seconds: this brief's share of the batch's wall time on the device."""
+
+    request_id: str
+    pictures: tuple[Picture, ...]
+    candidates: tuple[Candidate, ...]
+    device_seconds: float
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One product to learn. photos: the encoded files as fetched.
+
+    workdir: a local folder of this job's own; checkpoints in it are resumed from, and the concept is written to it.
+    steps, learning_rate, vectors: None takes the method's default for the family.
+    prior_loss_weight: 0 learns without class images (DreamBooth only).
+    snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); None weighs every timestep alike.
+    early_stopping: stop when the deterministic loss has settled (DVAR, Voronov et al. 2023).
+    train_text_encoder: DreamBooth unfreezes the text encoder too. vectors: of one Textual Inversion token.
+    class_cache: folder where class images are kept per class noun and recipe; None: the workdir.
+    """
+
+    request_id: str
+    product_id: str
+    class_noun: str
+    placeholder_token: str
+    method: Method
+    photos: tuple[bytes, ...] = field(repr=False)
+    seed: int
+    workdir: str
+    steps: int | None = None
+    learning_rate: float | None = None
+    prior_loss_weight: float = 1.0
+    checkpoint_every: int = 100
+    snr_gamma: float | None = None
+    early_stopping: bool = False
+    train_text_encoder: bool = False
+    vectors: int | None = None
+    class_cache: str | None = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A finished lesson. path: the concept's safetensors file in the workdir; pictures: samples that show it."""
+
+    request_id: str
+    path: str
+    sha256: str
+    steps: int
+    scores: dict[str, float]
+    pictures: tuple[Picture, ...]
+    device_seconds: float
+
+
+RARE_WORD = "sks"
+
+
+def placeholder(product_id: str, method: Method) -> str:
+    """Return the word that stands for a product in prompts.
+
+    Textual Inversion adds a token of its own. DreamBooth takes a rare word that the tokenizer knows already
+    (Ruiz et al. 2022, section 3.2); all products may share it, since each has weights of its own.
+    """
+    return f"<{product_id.lower()}>" if method == "textual_inversion" else RARE_WORD
+
+
+def subject(placeholder_token: str, class_noun: str, method: Method) -> str:
+    """Return how a prompt names a product: `<milk>`, or `sks jar of jam` where the rare word qualifies its class."""
+    return placeholder_token if method == "textual_inversion" else f"{placeholder_token} {class_noun}"
+
+
+# Messages over the pipe, worker -> device process and back. `ticket` pairs an answer with its job.
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """Render these briefs as one batch."""
+
+    ticket: int
+    briefs: tuple[Brief, ...]
+
+
+@dataclass(frozen=True)
+class LearnJob:
+    """Learn one product."""
+
+    ticket: int
+    lesson: Lesson
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Give up the job of this ticket at the next step; its requests are answered with `models.errors.Cancelled`."""
+
+    ticket: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Finish what is running and exit."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life: the watchdog resets its deadline, bars move. done <= total, in the stage's own units."""
+
+    ticket: int
+    stage: Stage
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """The lesson's state after `step` lies complete in `path` (a file in its workdir)."""
+
+    ticket: int
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The end of one brief or lesson: a result, or a named error. One per request of the job."""
+
+    ticket: int
+    request_id: str
+    result: Rendering | Learned | None
+    error: Exception | None = None

@@ -1,0 +1,85 @@
+"""Named errors. The docstring is the message: `str(error)` fills its {fields} in.
+
+Errors cross the pipe between the device process and the worker, so every one of them pickles:
+its fields are plain values and travel in `__dict__`.
+"""
+
+from __future__ import annotations
+
+
+class CreativesError(Exception):
+    """Something in the creatives service failed."""
+
+    def __init__(self, **fields: str | float) -> None:
+        super().__init__()
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return " ".join((self.__doc__ or "").split()).format_map(self.fields)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.fields)
+
+
+def _rebuild(cls: type[CreativesError], fields: dict[str, str | int | float]) -> CreativesError:
+    return cls(**fields)
+
+
+class WeightsError(CreativesError):
+    """The weights cannot be used."""
+
+
+class WeightsNotFound(WeightsError):
+    """No weights for {role} at {reference}: {hint}"""
+
+
+class WrongArchitecture(WeightsError):
+    """The checkpoint {path} does not fit {architecture}: {detail}"""
+
+
+class WeightsDamaged(WeightsError):
+    """The file {path} is not the one its family lists (its sha256 is {digest}): fetch or install it anew."""
+
+
+class UnsafeCheckpoint(WeightsError):
+    """The checkpoint {path} is a pickle that wants to run code ({detail}); convert it to safetensors."""
+
+
+class DeviceUnavailable(CreativesError):
+    """The device {device} cannot be used: {detail}"""
+
+
+class OutOfDeviceMemory(CreativesError):
+    """The device ran out of memory in {stage}: {detail}"""
+
+
+class StageFailed(CreativesError):
+    """The {stage} stage failed with {kind}: {detail}"""
+
+
+class Cancelled(CreativesError):
+    """The job was given up: its worker no longer owns it."""
+
+
+class Refused(CreativesError):
+    """A valid request that we refuse."""
+
+    code = "refused"
+
+
+class NothingPassed(Refused):
+    """No candidate passed: {detail}"""
+
+    code = "nothing_passed"
+
+
+class UnusablePhotos(Refused):
+    """The photos cannot be learned from: {detail}"""
+
+    code = "unusable_photos"
+
+
+class ConceptTooWeak(Refused):
+    """The learned concept stays below the thresholds: {detail}"""
+
+    code = "concept_too_weak"

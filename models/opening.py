@@ -1,0 +1,157 @@
+"""Opening a studio: device, precision, weights, recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from typing import Any
+
+import diffusers
+import open_clip
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from models import catalog, images, pipelines, provenance
+from models.briefs import Recipe, StudioPlan
+from models.diffusion import DiffusionGenerator, Sampling
+from models.errors import DeviceUnavailable
+from models.images import Encoded
+from models.pipelines import Pipeline
+from models.reranking import ClipReranker
+from models.studio import Networks, Studio
+from models.upscaling import SwinirUpscaler
+
+GUIDANCE = 7.5
+GUIDANCE_XL = 5.0
+STEPS = 20
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def open_studio(plan: StudioPlan) -> Studio:
+    """Load every network of a plan onto its device. Raises a WeightsError or DeviceUnavailable."""
+    quiet()
+    device = device_of(plan.device)
+    dtype = dtype_of(plan.dtype, device)
+    make_repeatable(plan.threads)
+    found = [
+        catalog.resolve("diffusion", plan.diffusion),
+        catalog.resolve("reranking", plan.reranking),
+        catalog.resolve("upscaling", plan.upscaling),
+    ]
+    diffusion, reranking, upscaling = found
+    pipeline = pipelines.load(diffusion, dtype)
+    generator = DiffusionGenerator(pipeline, sampling_of(plan, pipeline, diffusion.family), device)
+    networks = Networks(
+        generator,
+        ClipReranker.load(reranking, device, dtype),
+        SwinirUpscaler.load(upscaling, device, dtype, plan.tile, plan.tile_overlap),
+        FileEncoder(plan.encoding, plan.quality),
+        diffusion.family.negative_prompt or "",
+        diffusion.family.training,
+    )
+    if plan.compile:
+        pipeline.unet.compile()
+        pipeline.vae.decoder.compile()
+    return Studio(plan, recipe_of(plan, found, generator, dtype), networks, device)
+
+
+class FileEncoder:
+    """The encoder of a plan: one format, with the XMP packet inside."""
+
+    def __init__(self, encoding: images.Encoding = "png", quality: int = 95) -> None:
+        self.encoding, self.quality = encoding, quality
+
+    def __call__(self, bytes_hwc: NDArray[Any], origin: provenance.Origin) -> Encoded:
+        """Return the file of uint8 (H,W,3)."""
+        return images.encode(bytes_hwc, self.encoding, self.quality, provenance.xmp(origin))
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`). Raises DeviceUnavailable."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        detail = f"{str(error).strip().splitlines()[0][:200]} Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
+        raise DeviceUnavailable(device=name, detail=detail) from error
+    return device
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision of a name; `auto` is bfloat16 on CUDA and float32 elsewhere. Raises DeviceUnavailable."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise DeviceUnavailable(device=device.type, detail=f"dtype {name} is none of auto, {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def quiet() -> None:
+    """Keep the libraries' progress bars and advice to programmers out of the worker's log."""
+    logging.getLogger().setLevel(logging.ERROR)
+    for library in (transformers, diffusers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def make_repeatable(threads: int | None) -> None:
+    """Choose kernels by rule rather than by timing, so that the same call gives the same bits."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def sampling_of(plan: StudioPlan, pipeline: Pipeline, family: catalog.Family) -> Sampling:
+    """Return the plan's sampling, then the family's, then what the architecture is known for."""
+    native = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    guidance = GUIDANCE_XL if isinstance(pipeline, diffusers.StableDiffusionXLPipeline) else GUIDANCE
+    return Sampling(
+        size=_first(plan.size, family.size, native),
+        steps=_first(plan.steps, family.steps, STEPS),
+        guidance_scale=_first(plan.guidance_scale, family.guidance_scale, guidance),
+        bucket=plan.bucket,
+    )
+
+
+def recipe_of(
+    plan: StudioPlan, found: list[catalog.Weights], generator: DiffusionGenerator, dtype: torch.dtype
+) -> Recipe:
+    """Return what decides a picture's bytes; the fingerprint covers every weight file, setting and library version.
+
+    Not the machine: request ids come from the fingerprint, and an event that another machine of the fleet takes over
+    must stay the same request, though its last bits may differ there (another processor, another number of threads).
+    """
+    sampling = generator.sampling
+    settings: dict[str, str | int | float | bool] = {
+        "size": sampling.size,
+        "steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "sampler": generator.scheduler_name,
+        "bucket": sampling.bucket,
+        "tile": plan.tile,
+        "tile_overlap": plan.tile_overlap,
+        "encoding": plan.encoding,
+        "quality": plan.quality,
+        "device": generator.device.type,
+        "dtype": str(dtype).removeprefix("torch."),
+        "compile": plan.compile,
+        "threads": plan.threads or 0,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "open_clip": open_clip.__version__,
+    }
+    models = tuple(weights.used() for weights in found)
+    everything = [[weights.role, weights.architecture, weights.files] for weights in found]
+    text = json.dumps([everything, settings], sort_keys=True)
+    return Recipe(hashlib.sha256(text.encode()).hexdigest(), models, settings)
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,187 @@
+"""Gradient descent that can be killed at any step: on the CPU the final weights are the same bit for bit.
+
+Nothing random survives a step: each draws from a generator seeded by (seed, step). What does survive, the weights and
+the optimizer's two moments, is in every checkpoint, written beside its final name and then moved there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models.briefs import Stage
+from models.losses import settled
+
+MEASURE_EVERY = 10
+FIXED_DRAWS = 8
+CHECKPOINTS = "checkpoint-*.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Report(Protocol):
+    """Who hears how far we are. `progress` raises Cancelled when the job was given up."""
+
+    def progress(self, stage: Stage, done: int, total: int) -> None: ...
+    def checkpointed(self, step: int, path: str) -> None: ...
+
+
+class Learner(Protocol):
+    """What moves, by name, and how far off it is on a batch drawn with `generator` (a CPU generator)."""
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]: ...
+    def loss(self, generator: torch.Generator) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast. `identity` names everything else that decides the result (photos, weights, settings)."""
+
+    steps: int
+    learning_rate: float
+    seed: int
+    identity: str
+    weight_decay: float = 1e-2
+    checkpoint_every: int = 100
+    early_stopping: bool = False
+
+    def fingerprint(self) -> str:
+        """Return what a checkpoint must agree with to be continued; how often it is written does not matter."""
+        decisive = {key: value for key, value in asdict(self).items() if key != "checkpoint_every"}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Course:
+    """A finished training. losses: of the steps that this process took, in order; measured: the fixed batch's."""
+
+    steps: int
+    losses: tuple[float, ...]
+    measured: tuple[float, ...]
+
+
+def train(learner: Learner, schedule: Schedule, folder: Path, report: Report) -> Course:
+    """Move `learner.parameters` by AdamW (Loshchilov and Hutter 2019), going on from the newest checkpoint in `folder`.
+
+    Raises what `report.progress` raises (Cancelled); the checkpoints stay for the next owner.
+    """
+    optimizer = torch.optim.AdamW(
+        list(learner.parameters.values()), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
+    checkpoints = Checkpoints(folder, schedule.fingerprint(), learner.parameters, optimizer)
+    done, measured = checkpoints.restore()
+    losses: list[Tensor] = []
+    while done < schedule.steps and not (schedule.early_stopping and settled(torch.tensor(measured))):
+        report.progress("learn", done, schedule.steps)
+        losses.append(_step(learner, optimizer, generator_for(schedule.seed, done)))
+        done += 1
+        if schedule.early_stopping and done % MEASURE_EVERY == 0:
+            measured.append(_fixed_loss(learner, schedule.seed))
+        if done % schedule.checkpoint_every == 0 or done == schedule.steps:
+            report.checkpointed(done, str(checkpoints.save(done, measured)))
+    report.progress("learn", done, schedule.steps)
+    return Course(done, tuple(float(loss) for loss in losses), tuple(measured))
+
+
+def generator_for(seed: int, *place: int | str) -> torch.Generator:
+    """Return a CPU generator for one place in a run, such as a step; equal places draw equally in any process."""
+    digest = hashlib.sha256(":".join(map(str, (seed, *place))).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _step(learner: Learner, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Tensor:
+    loss = learner.loss(generator)
+    loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
+@torch.no_grad()
+def _fixed_loss(learner: Learner, seed: int) -> float:
+    draws = [learner.loss(generator_for(seed, "fixed", draw)) for draw in range(FIXED_DRAWS)]
+    return float(torch.stack(draws).mean())
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Everything a run needs to go on, one file per checkpoint in `folder`; only the newest is kept."""
+
+    folder: Path
+    fingerprint: str
+    parameters: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+
+    def save(self, done: int, measured: list[float]) -> Path:
+        """Write the state after `done` steps and remove the older ones."""
+        tensors = {f"parameter.{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            tensors |= {f"{moment}.{name}": self.optimizer.state[parameter][moment] for moment in MOMENTS}
+        path = self.folder / f"checkpoint-{done:06d}.safetensors"
+        write_tensors(
+            tensors, path, {"step": str(done), "fingerprint": self.fingerprint, "measured": json.dumps(measured)}
+        )
+        for older in self.folder.glob(CHECKPOINTS):
+            if older < path:
+                older.unlink()
+        return path
+
+    def restore(self) -> tuple[int, list[float]]:
+        """Return the step to go on from and the losses measured so far; (0, []) where no checkpoint fits."""
+        for torn in self.folder.glob("checkpoint-*.part"):
+            torn.unlink()
+        for path in sorted(self.folder.glob(CHECKPOINTS), reverse=True):
+            with suppress(SafetensorError, OSError), safe_open(path, framework="pt", device="cpu") as file:
+                meta = file.metadata() or {}
+                if meta.get("fingerprint") == self.fingerprint:
+                    self._fill({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - not a dict
+                    return int(meta["step"]), list(json.loads(meta["measured"]))
+        return 0, []
+
+    @torch.no_grad()
+    def _fill(self, tensors: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[f"parameter.{name}"])
+            step, *moments = (tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS)
+            # In the parameter's own memory format: the fused step walks the memory of all three side by side.
+            laid_out = [torch.empty_like(parameter).copy_(moment) for moment in moments]
+            self.optimizer.state[parameter] = dict(zip(MOMENTS, (step, *laid_out), strict=True))
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, meta: dict[str, str]) -> None:
+    """Write a safetensors file that is whole or absent, whenever the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, beside, meta)
+    with beside.open("rb+") as file:
+        _sort_header(file)
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _sort_header(file: BinaryIO) -> None:
+    """Put the metadata in order: safetensors writes it in that of a hash table, other at every run."""
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(ordered) <= length:
+        file.seek(8)
+        file.write(ordered.ljust(length))
+
+
+def batches(total: int, size: int) -> Iterator[range]:
+    """Yield ranges that cover 0..total in steps of `size`; the last may be shorter."""
+    for start in range(0, total, size):
+        yield range(start, min(start + size, total))
