@@ -1,0 +1,182 @@
+"""Everything a worker needs beside Faust, started in the order in which a deployment can be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from schemas.events import CreativeReady, ProductRegistered, SegmentUpdated
+from streams import topics
+from streams.agents import Desk
+from streams.delivery import Attempt, Delivery, decode
+from streams.failures import BrokerUnavailable, NoServices
+from streams.handlers import Tools, render_segment
+from streams.lag import LagProbe
+from streams.lane import Lane
+from streams.ledger import Ledger, Partition
+from streams.messages import Outcome, RawEvent
+from streams.products import learn_product
+from streams.prompting import Prompter
+from streams.publisher import Publisher, worker_version
+from streams.settings import Settings
+from streams.storage import MinioStore
+from streams.tally import Tally
+from streams.watchdog import Watchdog
+from streams.web import Web, WorkerState
+
+log = structlog.get_logger(__name__)
+_LAG_EVERY = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Intake:
+    """An input topic, what is done with its events, and the desk where they wait."""
+
+    topic: str
+    attempt: Attempt
+    desk: Desk
+
+
+class Crew:
+    """Store, publisher, device lane, pages, watchdog; also the view that the pages show.
+
+    entry: of the device process. die: told once why the worker must not go on.
+    """
+
+    def __init__(self, settings: Settings, entry: str, die: Callable[[Exception], None]) -> None:
+        self.settings = settings
+        self._publisher = Publisher(settings)
+        self._tally = Tally(self._publisher)
+        self._watchdog = Watchdog(settings.delivery.stall)
+        self._lane = Lane(settings.studio.plan(), settings.lane, entry)
+        # Minutes of training must hold up no picture: a worker of both roles has a second device process for them.
+        self._school = Lane(settings.studio.plan(), settings.lane, entry) if settings.role == "all" else self._lane
+        self._schooling = asyncio.Lock()
+        self._web = Web(self, settings.web)
+        self._lag = LagProbe(settings.kafka, group_id(settings))
+        self._behind: dict[str, int] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._delivery = Delivery(self._tally, settings.delivery, die)
+        self._segments = self._desk()
+        self._products = self._desk()
+        self._tools: Tools | None = None
+        self._store: MinioStore | None = None
+        self._assigned: frozenset[Partition] | None = None
+        self._draining = False
+
+    def intakes(self) -> list[Intake]:
+        """Return what the worker's role takes in."""
+        names = self.settings.topics
+        segments = Intake(names.segment_updated, self._render, self._segments)
+        products = Intake(names.product_registered, self._learn, self._products)
+        return {"render": [segments], "train": [products], "all": [segments, products]}[self.settings.role]
+
+    async def start(self) -> None:
+        """Show the pages, check topics and store, load the models, connect. Raises the first named error there is."""
+        settings = self.settings
+        if "embedded" in {settings.kafka.bootstrap_servers, settings.storage.endpoint}:
+            raise NoServices
+        self._watchdog.start()
+        await self._web.start()
+        await topics.check(settings)
+        store = MinioStore(settings.storage)
+        await store.check()
+        self._store = store
+        log.info("loading the models", diffusion=settings.studio.diffusion, device=settings.studio.device)
+        ready = await self._lane.start()
+        await self._publisher.start()
+        negative = settings.studio.negative_prompt
+        prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
+        self._tools = Tools(self._lane, store, prompter, settings, self._tally)
+        self._following = asyncio.create_task(self._follow_lag(), name="lag")
+        log.info("ready", role=settings.role, device=ready.device, recipe=ready.recipe.fingerprint[:12])
+
+    async def drain(self) -> None:
+        """Finish running work within the deadline of the settings."""
+        self._draining = True
+        await asyncio.gather(*(intake.desk.drain(self.settings.delivery.drain) for intake in self.intakes()))
+
+    async def stop(self) -> None:
+        """Let go of everything, last things first."""
+        self._watchdog.stop()
+        if self._following is not None:
+            self._following.cancel()
+        await self._lag.close()
+        await asyncio.gather(*(lane.stop() for lane in {self._lane, self._school}))
+        await self._publisher.stop()
+        if self._store is not None:
+            self._store.close()
+        await self._web.stop()
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Take note that these partitions are no longer, or not yet again, ours."""
+        for intake in self.intakes():
+            intake.desk.revoked(partitions)
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Take note of everything that is ours now."""
+        self._assigned = frozenset(partitions)
+        for intake in self.intakes():
+            intake.desk.assigned(partitions)
+
+    def state(self) -> WorkerState:
+        """See streams.web.View."""
+        ready = self._lane.ready if self._tools is not None else None
+        return WorkerState(
+            role=self.settings.role,
+            version=worker_version(),
+            silence=self._watchdog.silence,
+            stall=self.settings.delivery.stall,
+            lane=self._lane.status(),
+            joined=self._assigned is not None,
+            draining=self._draining,
+            assigned=tuple(sorted(f"{topic}[{number}]" for topic, number in self._assigned or ())),
+            lag=self._behind,
+            events=sum(intake.desk.running for intake in self.intakes()),
+            device=ready.device if ready else None,
+            recipe=ready.recipe.fingerprint if ready else None,
+            outcomes=self._tally.outcomes,
+            dead_letters=self._tally.dead_letters,
+        )
+
+    def latest(self) -> Sequence[CreativeReady]:
+        """See streams.web.View."""
+        return self._tally.latest
+
+    async def check_store(self) -> None:
+        """See streams.web.View."""
+        if self._store is not None:
+            await self._store.check()
+
+    def _desk(self) -> Desk:
+        delivery = self.settings.delivery
+        return Desk(Ledger(delivery.window), self._delivery, delivery.concurrency)
+
+    async def _render(self, raw: RawEvent) -> Outcome | None:
+        event = decode(raw, SegmentUpdated, self.settings.delivery.max_event_bytes)
+        assert self._tools is not None
+        return await render_segment(event, raw.source, self._tools, raw.headers)
+
+    async def _learn(self, raw: RawEvent) -> Outcome | None:
+        event = decode(raw, ProductRegistered, self.settings.delivery.max_event_bytes)
+        assert self._tools is not None
+        async with self._schooling:
+            if self._school.status().state == "stopped":
+                await self._school.start()
+        return await learn_product(event, raw.source, replace(self._tools, lane=self._school), raw.headers)
+
+    async def _follow_lag(self) -> None:
+        while True:
+            await asyncio.sleep(_LAG_EVERY)
+            try:
+                self._behind = await self._lag.measure(self._assigned or ())
+            except BrokerUnavailable as error:
+                log.warning("lag unknown", reason=str(error))
+
+
+def group_id(settings: Settings) -> str:
+    """Return the consumer group: the roles are groups of their own, since they take different topics."""
+    return settings.kafka.group if settings.role == "all" else f"{settings.kafka.group}-{settings.role}"

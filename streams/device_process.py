@@ -1,0 +1,138 @@
+"""One life of the device process: a spawned child, its pipe, and its end.
+
+The child alone imports what its entry names (torch and all). It dies with us, whatever we die of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import Any
+
+from models.briefs import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop, StudioPlan, StudioReady
+from models.errors import CreativesError, StageFailed
+
+_PR_SET_PDEATHSIG = 1
+_REAP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The last message of every child: how it ended, such as `was killed by SIGSEGV`."""
+
+    how: str
+
+
+Outgoing = RenderJob | LearnJob | Cancel | Stop
+Incoming = StudioReady | Progress | Checkpointed | Answer | CreativesError | Gone
+
+
+class DeviceProcess:
+    """A running child. entry: `module:function`, called in the child as `function(connection, plan)`.
+
+    Two threads of its own carry messages, so neither a large lesson nor a stuck child blocks the event loop.
+    """
+
+    def __init__(self, entry: str, plan: StudioPlan) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_run_entry, args=(entry, theirs, plan), name="device", daemon=True)
+        self._process.start()
+        theirs.close()
+        self.pid: int | None = self._process.pid
+        self.messages: asyncio.Queue[Incoming] = asyncio.Queue()
+        self.gone = asyncio.Event()
+        self._verdict: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="device-send")
+        threading.Thread(target=self._listen, name="device-listen", daemon=True).start()
+
+    def send(self, message: Outgoing) -> None:
+        """Send in the background. A child that is gone says so in `messages`, not here."""
+        with suppress(RuntimeError):  # the listener has closed the sender: the child is gone
+            self._sender.submit(self._send, message)
+
+    def kill(self, verdict: str) -> None:
+        """End the child at once; `verdict` is what `Gone` will say of it."""
+        self._verdict = verdict
+        self._process.kill()
+
+    async def stop(self, grace: float) -> None:
+        """End the child: ask, then SIGTERM, then SIGKILL, `grace` seconds apart. Leaves no zombie."""
+        self.send(Stop())
+        for insist in (self._process.terminate, self._process.kill):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.gone.wait(), grace)
+                return
+            insist()
+        await self.gone.wait()
+
+    def _send(self, message: Outgoing) -> None:
+        with suppress(OSError):  # the pipe's other end is gone; the listener notices too
+            self._connection.send(message)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            except Exception as error:  # noqa: BLE001 - a process boundary: what cannot be unpickled ends this child
+                self.kill(f"sent what cannot be read ({type(error).__name__}: {error})")
+                break
+            self._deliver(message)
+        self._process.join(_REAP_SECONDS)  # it closed its pipe; give it time to finish dying
+        self._process.kill()
+        self._process.join()
+        self._sender.shutdown(wait=False)
+        self._deliver(Gone(self._verdict or _how(self._process.exitcode)))
+        self._connection.close()
+
+    def _deliver(self, message: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(self._arrived, message)
+
+    def _arrived(self, message: Incoming) -> None:
+        self.messages.put_nowait(message)
+        if isinstance(message, Gone):
+            self.gone.set()
+
+
+def _how(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"exited with status {status}"
+    with suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"
+
+
+def _run_entry(entry: str, connection: Connection, plan: StudioPlan) -> None:
+    """Run in the child. Ctrl-C reaches the whole group of processes; ours is ended by its parent, in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # the kernel's way works even while C code holds the interpreter
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_die_with_parent, name="die-with-parent", daemon=True).start()
+    module, _, function = entry.partition(":")
+    try:
+        serve = getattr(import_module(module), function)
+    except ImportError as error:
+        connection.send(StageFailed(stage="load", kind=type(error).__name__, detail=str(error)))
+        return
+    serve(connection, plan)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

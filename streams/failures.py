@@ -1,0 +1,122 @@
+"""What a failure means: retry it, bury it, reject it, or die of it. The policy is data; `delivery.settle` obeys it."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from models.errors import Cancelled, CreativesError, DeviceUnavailable, Refused, WeightsError
+
+
+class StreamError(CreativesError):
+    """Something in the stream failed."""
+
+
+class InvalidEvent(StreamError):
+    """{field}: {rule}"""
+
+
+class StoreUnavailable(StreamError):
+    """The object store at {endpoint} does not answer: {detail}"""
+
+
+class StoreRefused(StreamError):
+    """The object store at {endpoint} refuses: {detail}"""
+
+
+class BrokerUnavailable(StreamError):
+    """The broker at {servers} does not answer: {detail}"""
+
+
+class PortTaken(StreamError):
+    """Cannot serve on {host}:{port}: {detail}. Set CREATIVES_WEB__PORT to another port (0: any free one)."""
+
+
+class TopicsMissing(StreamError):
+    """{detail} Run `creatives topics --create`, or name other topics with CREATIVES_TOPICS__*."""
+
+
+class NoServices(StreamError):
+    """No broker or object store is set. Set CREATIVES_KAFKA__BOOTSTRAP_SERVERS and CREATIVES_STORAGE__ENDPOINT,
+    or run `creatives worker`, which brings its own for trying things out.
+    """
+
+
+class DeviceProcessDied(StreamError):
+    """The device process {how} while it worked on {request_id} ({deaths} of {limit} times)."""
+
+
+class WeightsChanged(StreamError):
+    """The device process came back with other weights than the worker started with: restart the worker."""
+
+
+class ObjectMissing(StreamError):
+    """There is no object {uri}."""
+
+
+class ObjectTooLarge(StreamError):
+    """The object {uri} is larger than {limit} bytes."""
+
+
+class PhotosUnavailable(StreamError):
+    """{uri} cannot be fetched: {detail}"""
+
+
+class AddressForbidden(StreamError):
+    """{uri} may not be read: {detail}"""
+
+
+class CannotBury(StreamError):
+    """A dead letter for {topic}[{partition}]@{offset} could not be written: {detail}"""
+
+
+class Verdict(Enum):
+    """What to do with the event.
+
+    RETRY in place, for as long as an outage takes; BURY it in the dead letters; DIE with it unacked;
+    DROP a job whose partition another worker owns now.
+    """
+
+    RETRY = "retry"
+    BURY = "bury"
+    DIE = "die"
+    DROP = "drop"
+
+
+OUTAGES: tuple[type[BaseException], ...] = (
+    StoreUnavailable,
+    StoreRefused,  # a rotated key, a deleted bucket, weights that are gone: a deployment's fault, not the event's
+    WeightsError,
+    DeviceUnavailable,
+    BrokerUnavailable,
+    ConnectionError,
+    TimeoutError,
+    asyncio.TimeoutError,
+)
+
+
+def judge(error: Exception, attempts: int, limit: int) -> Verdict:
+    """Return what `error`, the end of attempt number `attempts`, means. limit: attempts at what is not an outage.
+
+    A `Refused` request is an outcome, not a failure: the handlers answer it with `creative-rejected`.
+    """
+    match error:
+        case Cancelled():
+            return Verdict.DROP
+        case CannotBury():
+            return Verdict.DIE
+        case InvalidEvent():
+            return Verdict.BURY
+        case DeviceProcessDied():
+            exhausted = int(error.fields["deaths"]) >= int(error.fields["limit"])
+        case _:
+            exhausted = attempts >= limit and not isinstance(error, OUTAGES)
+    return Verdict.BURY if exhausted else Verdict.RETRY
+
+
+def code_of(error: Exception) -> str:
+    """Return a short stable code for headers and metrics, such as `invalid_event`."""
+    if isinstance(error, Refused):
+        return error.code
+    name = type(error).__name__
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

@@ -1,0 +1,180 @@
+"""What is done for an event: no Faust, no MinIO, only the words of the two.
+
+The manifest is looked at first and written last. So an event that comes again is answered with the same bytes without
+the device, and of two workers that do the same work the faster one's outcome stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.briefs import Brief, Concept, Learned, Lesson, Rendering, StudioReady
+from models.errors import Refused, StageFailed
+from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
+from streams.concepts import CurrentConcept, brought, current_concept, park, unpark
+from streams.jobs import OnCheckpoint
+from streams.keys import creative_prefix, manifest_key
+from streams.messages import Headers, Outcome
+from streams.objects import ObjectStore, StoredObject, put_set
+from streams.outcomes import CandidateMade, Manifest, manifest_of, now, recipe_of, stored
+from streams.prompting import Prompt, Prompter
+from streams.settings import Settings
+
+NAMESPACE = uuid.UUID("6b0a1f52-0c3e-5a57-9a5c-0d6f1f0c7a11")  # of request ids; another one would redo everything
+
+
+class Device(Protocol):
+    """What handlers need of `streams.lane.Lane`."""
+
+    @property
+    def ready(self) -> StudioReady:
+        """What the studio said when it was loaded."""
+        ...
+
+    async def render(self, brief: Brief) -> Rendering:
+        """Return the pictures of a brief."""
+        ...
+
+    async def learn(self, lesson: Lesson, on_checkpoint: OnCheckpoint) -> Learned:
+        """Return the learned product."""
+        ...
+
+
+class Publishes(Protocol):
+    """What handlers need of the publisher."""
+
+    async def publish(self, outcome: Outcome) -> None:
+        """Publish; return once the broker has confirmed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything a handler works with. publisher: releases parked segments; only those who learn products need it."""
+
+    lane: Device
+    store: ObjectStore
+    prompter: Prompter
+    settings: Settings
+    publisher: Publishes | None = None
+
+
+def request_id(event_id: str, fingerprint: str, regeneration: int) -> str:
+    """Return the request's id: the same event under the same recipe is the same request."""
+    return str(uuid.uuid5(NAMESPACE, f"{event_id}|{fingerprint}|{regeneration}"))
+
+
+def seeds_from(text: str, count: int) -> tuple[int, ...]:
+    """Return `count` seeds in [0, 2^63) that depend on `text` and on their own place alone."""
+    digests = (hashlib.sha256(f"{text}|{index}".encode()).digest() for index in range(count))
+    return tuple(int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
+
+
+async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, headers: Headers = ()) -> Outcome | None:
+    """Return the outcome of a segment; None where it is parked until its product has been learned.
+
+    Raises what the store and the lane raise, and InvalidEvent where no prompt can be made.
+    """
+    request = request_id(event.event_id, tools.lane.ready.recipe.fingerprint, tools.settings.delivery.regeneration)
+    prefix = creative_prefix(event.segment_id, request)
+    standing = await tools.store.get(manifest_key(prefix))
+    if standing is None:
+        concept = None
+        if event.product_id is not None:
+            concept = await _concept_or_parked(event, event.product_id, request, tools.store)
+            if concept is None:
+                return None
+        objects, manifest = await _rendered(_Request(event, source, headers, request, prefix, concept), tools)
+        standing = await put_set(tools.store, prefix, objects, manifest.to_json())
+    return Manifest.model_validate_json(standing).outcome
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A segment on its way. prefix: of its objects' keys."""
+
+    event: SegmentUpdated
+    source: Source
+    headers: Headers
+    id: str
+    prefix: str
+    concept: CurrentConcept | None
+
+
+async def _concept_or_parked(
+    event: SegmentUpdated, product_id: str, request: str, store: ObjectStore
+) -> CurrentConcept | None:
+    """Return the product's concept; park the segment where there is none.
+
+    The marker is written before the second look, and the trainer points to a concept before it looks for markers:
+    at least one of the two sees the other.
+    """
+    concept = await current_concept(store, product_id)
+    if concept is None:
+        await park(store, event, product_id, request)
+        concept = await current_concept(store, product_id)
+        if concept is not None:
+            await unpark(store, product_id, request)
+    return concept
+
+
+async def _rendered(request: _Request, tools: Tools) -> tuple[list[StoredObject], Manifest]:
+    """Return what is to be stored: pictures and manifest, or the manifest of a refusal."""
+    key, current = request.event.segment_id, request.concept
+    prompt = tools.prompter.compose(request.event, current.subject if current else None)
+    concept = await brought(tools.store, current, tools.settings.training) if current else None
+    try:
+        rendering = await tools.lane.render(_brief(request, prompt, concept, tools.settings))
+    except Refused as refusal:
+        return [], manifest_of("creative_rejected", key, _rejected(request, refusal), request.headers)
+    if not rendering.pictures:
+        raise StageFailed(stage="render", kind="Rendering", detail="it holds no picture")
+    objects, images, ends = stored(rendering.pictures, request.prefix, tools.store)
+    ready = tools.lane.ready
+    message = CreativeReady(
+        request_id=request.id,
+        event_id=request.event.event_id,
+        segment_id=key,
+        product_id=request.event.product_id,
+        prompt=prompt.text,
+        negative_prompt=prompt.negative,
+        rationale=prompt.rationale,
+        images=images,
+        recipe=recipe_of(ready.recipe),
+        cost=Cost(device_seconds=rendering.device_seconds, candidates=len(rendering.candidates), device=ready.device),
+        source=request.source,
+        created_at=now(),
+        url_expires_at=ends,
+    )
+    made = [CandidateMade(**vars(candidate)) for candidate in rendering.candidates]
+    return objects, manifest_of("creative_ready", key, message, request.headers, made)
+
+
+def _brief(request: _Request, prompt: Prompt, concept: Concept | None, settings: Settings) -> Brief:
+    event, studio = request.event, settings.studio
+    candidates = event.candidates or studio.candidates
+    return Brief(
+        request_id=request.id,
+        prompt=prompt.text,
+        negative_prompt=prompt.negative,
+        seeds=seeds_from(request.id if event.seed is None else str(event.seed), candidates),
+        keep=min(event.images or studio.images, candidates),
+        formats=event.formats,
+        concept=concept,
+    )
+
+
+def _rejected(request: _Request, refusal: Refused) -> CreativeRejected:
+    return CreativeRejected(
+        request_id=request.id,
+        event_id=request.event.event_id,
+        segment_id=request.event.segment_id,
+        product_id=request.event.product_id,
+        code=refusal.code,
+        reason=str(refusal),
+        source=request.source,
+        created_at=now(),
+    )

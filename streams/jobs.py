@@ -1,0 +1,160 @@
+"""The jobs in front of the device: who waits for what, in which order, and which of them ended the child before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from models.briefs import Brief, Checkpointed, Learned, Lesson, Rendering
+from models.errors import Cancelled, CreativesError
+
+log = structlog.get_logger(__name__)
+
+OnCheckpoint = Callable[[int, Path], Awaitable[None]]
+State = Literal["stopped", "loading", "idle", "busy", "restarting"]
+
+_REMEMBERED_DEATHS = 10_000
+
+
+@dataclass(frozen=True)
+class LaneStatus:
+    """The lane at one moment. restarts: children lost so far. stage, done, total: of the running batch.
+
+    oldest_seconds: age of the oldest unfinished job. trouble: why the child is not there, if it is not.
+    """
+
+    state: State
+    pid: int | None
+    restarts: int
+    queued: int
+    running: tuple[str, ...]
+    oldest_seconds: float
+    finished: int
+    stage: str | None = None
+    done: int = 0
+    total: int = 0
+    trouble: str | None = None
+
+
+@dataclass(eq=False)
+class Job:
+    """One brief or lesson. alone: runs in a batch of its own, as lessons do, and briefs under suspicion."""
+
+    work: Brief | Lesson
+    future: asyncio.Future[Any]
+    since: float
+    alone: bool
+    waiters: int = 0
+    checkpoints: asyncio.Queue[Checkpointed] = field(default_factory=asyncio.Queue)
+
+    @property
+    def request_id(self) -> str:
+        """The request this job answers."""
+        return self.work.request_id
+
+    async def pass_on(self, on_checkpoint: OnCheckpoint) -> None:
+        """Hand checkpoints over, for ever; one that cannot be stored is no reason to stop learning."""
+        while True:
+            newest = await self.checkpoints.get()
+            while not self.checkpoints.empty():
+                newest = self.checkpoints.get_nowait()
+            try:
+                await on_checkpoint(newest.step, Path(newest.path))
+            except CreativesError as error:
+                log.warning("checkpoint not stored", step=newest.step, error=str(error))
+
+
+class JobQueue:
+    """Unfinished jobs by request id; those that wait for the device, first come first served."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._queue: deque[Job] = deque()
+        self._deaths: OrderedDict[str, int] = OrderedDict()
+        self.filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def oldest(self, now: float) -> float:
+        """Return the age in seconds of the oldest unfinished job, 0 without any."""
+        return max((now - job.since for job in self._jobs.values()), default=0.0)
+
+    def enter(self, work: Brief | Lesson) -> Job:
+        """Return the job of this request: the unfinished one, or a new one at the queue's end."""
+        job = self._jobs.get(work.request_id)
+        if job is None:
+            loop = asyncio.get_running_loop()
+            alone = isinstance(work, Lesson) or work.request_id in self._deaths
+            job = self._jobs[work.request_id] = Job(work, loop.create_future(), loop.time(), alone)
+            self._queue.append(job)
+            self.filled.set()
+        return job
+
+    def take(self, most: int) -> list[Job]:
+        """Return the next batch: neighbours that may share one, at most `most` of them."""
+        batch = [self._queue.popleft()] if self._queue else []
+        while batch and not batch[0].alone and len(batch) < most and self._queue and not self._queue[0].alone:
+            batch.append(self._queue.popleft())
+        if not self._queue:
+            self.filled.clear()
+        return batch
+
+    def lingers(self, most: int) -> bool:
+        """Return whether waiting a little could fill the next batch."""
+        return 0 < len(self._queue) < most and not any(job.alone for job in self._queue)
+
+    def put_back(self, jobs: list[Job]) -> None:
+        """Put the jobs of a lost batch in front, each to run alone: so the next loss names its cause."""
+        for job in reversed(jobs):
+            if job.waiters:
+                job.alone = True
+                self._queue.appendleft(job)
+                self.filled.set()
+            else:
+                self.finish(job, Cancelled())
+
+    def drop(self, job: Job) -> None:
+        """Forget a job nobody waits for. A running one goes on, but whoever asks again gets a job of their own."""
+        if job in self._queue:
+            self._queue.remove(job)
+        if not self._queue:
+            self.filled.clear()
+        self.finish(job, Cancelled())
+
+    def blame(self, job: Job) -> int:
+        """Count that this job, alone, ended the child; return how often it has."""
+        deaths = self._deaths.pop(job.request_id, 0) + 1
+        self._deaths[job.request_id] = deaths
+        if len(self._deaths) > _REMEMBERED_DEATHS:
+            self._deaths.popitem(last=False)
+        return deaths
+
+    def forgive(self, job: Job) -> None:
+        """Forget that this job ever ended the child."""
+        self._deaths.pop(job.request_id, None)
+
+    def finish(self, job: Job, end: Rendering | Learned | Exception) -> None:
+        """Give everyone who waits for `job` its end."""
+        if self._jobs.get(job.request_id) is job:
+            del self._jobs[job.request_id]
+        if job.future.done():
+            return
+        if isinstance(end, Exception):
+            job.future.set_exception(end)
+            job.future.exception()  # nobody may be left to look at it, which asyncio would complain about
+        else:
+            job.future.set_result(end)
+
+    def finish_all(self, end: Exception) -> None:
+        """End every job, waiting or running."""
+        self._queue.clear()
+        self.filled.clear()
+        for job in list(self._jobs.values()):
+            self.finish(job, end)

@@ -1,0 +1,257 @@
+"""The way to the device: one child process, batches in front of it, deadlines behind it.
+
+The worker's event loop never waits for the device: a hang is killed at its deadline, a crash restarts the child.
+Neither loses a request, and only the request that does it again when it runs alone is blamed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from models.briefs import (
+    Answer,
+    Brief,
+    Cancel,
+    Checkpointed,
+    Learned,
+    LearnJob,
+    Lesson,
+    Progress,
+    Rendering,
+    RenderJob,
+    StudioPlan,
+    StudioReady,
+)
+from models.errors import Cancelled, CreativesError, DeviceUnavailable, StageFailed
+from streams.device_process import DeviceProcess, Gone, Incoming
+from streams.failures import DeviceProcessDied, WeightsChanged
+from streams.jobs import Job, JobQueue, LaneStatus, OnCheckpoint, State
+from streams.settings import LaneSettings
+
+log = structlog.get_logger(__name__)
+
+_BACKOFF_CAP = 30.0
+
+
+class Lane:
+    """The one owner of the device. entry: what the child runs, as `module:function`."""
+
+    def __init__(self, plan: StudioPlan, settings: LaneSettings, entry: str = "models.studio:serve") -> None:
+        self._plan = plan
+        self._settings = settings
+        self._entry = entry
+        self._ready: StudioReady | None = None
+        self._state: State = "stopped"
+        self._process: DeviceProcess | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._jobs = JobQueue()
+        self._running: dict[str, Job] = {}
+        self._progress: Progress | None = None
+        self._trouble: str | None = None
+        self._ticket = self._restarts = self._failures = self._finished = 0
+
+    @property
+    def ready(self) -> StudioReady:
+        """What the child said when it was loaded. Raises RuntimeError before `start`."""
+        if self._ready is None:
+            raise RuntimeError("the lane has not been started")
+        return self._ready
+
+    def status(self) -> LaneStatus:
+        """Return what the lane is doing."""
+        progress = self._progress
+        return LaneStatus(
+            state=self._state,
+            pid=self._process.pid if self._process else None,
+            restarts=self._restarts,
+            queued=len(self._jobs),
+            running=tuple(self._running),
+            oldest_seconds=self._jobs.oldest(asyncio.get_running_loop().time()),
+            finished=self._finished,
+            stage=progress.stage if progress else None,
+            done=progress.done if progress else 0,
+            total=progress.total if progress else 0,
+            trouble=self._trouble,
+        )
+
+    async def start(self) -> StudioReady:
+        """Load the models; return once they are warm. Raises the child's own named error."""
+        process = await self._open()
+        self._runner = asyncio.create_task(self._run(process), name="lane")
+        return self.ready
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """End the child, by force `grace` seconds after it was asked. Whoever still waits gets Cancelled."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait({self._runner})
+            self._runner = None
+        self._jobs.finish_all(Cancelled())
+        self._running = {}
+        if self._process is not None:
+            await self._process.stop(grace)
+            self._process = None
+        self._state, self._progress = "stopped", None
+
+    async def render(self, brief: Brief) -> Rendering:
+        """Return the pictures of a brief. Joins the job where its request id is in flight.
+
+        Raises the device's named errors, DeviceProcessDied when this brief alone ended the child, Cancelled at stop.
+        """
+        result = await self._end_of(self._jobs.enter(brief))
+        assert isinstance(result, Rendering)
+        return result
+
+    async def learn(self, lesson: Lesson, on_checkpoint: OnCheckpoint) -> Learned:
+        """Return the learned product; errors as for `render`. Cancelling the last caller gives the lesson up.
+
+        on_checkpoint: awaited with step and file after each checkpoint, one at a time, the newest if it is slow.
+        """
+        job = self._jobs.enter(lesson)
+        uploads = [] if job.waiters else [asyncio.create_task(job.pass_on(on_checkpoint))]
+        try:
+            result = await self._end_of(job)
+        finally:
+            for upload in uploads:
+                upload.cancel()
+                await asyncio.wait({upload})
+        assert isinstance(result, Learned)
+        return result
+
+    async def _end_of(self, job: Job) -> Any:
+        job.waiters += 1
+        try:
+            return await asyncio.shield(job.future)
+        finally:
+            job.waiters -= 1
+            if job.waiters == 0 and not job.future.done():
+                self._abandon(job)
+
+    def _abandon(self, job: Job) -> None:
+        """Nobody waits for this job any more: a running brief is short and ends by itself, a lesson is given up."""
+        running = self._running.get(job.request_id) is job
+        if not running or isinstance(job.work, Lesson):
+            self._jobs.drop(job)
+        if running and isinstance(job.work, Lesson) and self._process is not None:
+            self._process.send(Cancel(self._ticket))
+
+    async def _open(self) -> DeviceProcess:
+        """Start a child and wait until it is ready. Raises its named error, or DeviceUnavailable."""
+        self._state = "loading" if self._ready is None else "restarting"
+        process = self._process = DeviceProcess(self._entry, self._plan)
+        message = await self._first_word(process)
+        if isinstance(message, StudioReady):
+            if self._ready is None or message.recipe.fingerprint == self._ready.recipe.fingerprint:
+                self._ready, self._state, self._progress, self._trouble = message, "idle", None, None
+                return process
+            message = WeightsChanged()
+        process.kill("did not start")
+        await process.gone.wait()
+        how = message.how if isinstance(message, Gone) else "did not say that it is ready"
+        detail = f"its process {how} while it loaded the models."
+        raise message if isinstance(message, CreativesError) else _unavailable(self._plan, detail)
+
+    async def _first_word(self, process: DeviceProcess) -> Incoming:
+        try:
+            async with asyncio.timeout(self._settings.start_deadline):
+                while isinstance(message := await process.messages.get(), Progress):
+                    self._progress = message
+        except TimeoutError:
+            return Gone(f"was not ready within {self._settings.start_deadline:g} s")
+        return message
+
+    async def _run(self, process: DeviceProcess) -> None:
+        while True:
+            while batch := await self._next_batch(process):
+                await self._work(process, batch)
+            process = await self._reopen()
+
+    async def _reopen(self) -> DeviceProcess:
+        """Replace a child that is gone, for as long as it takes; who waits keeps waiting meanwhile."""
+        self._restarts += 1
+        self._state = "restarting"
+        while True:
+            if self._failures:
+                await asyncio.sleep(min(_BACKOFF_CAP, 0.25 * 2.0 ** min(self._failures, 10)))
+            self._failures += 1
+            try:
+                return await self._open()
+            except CreativesError as error:
+                self._trouble = str(error)
+                log.error("device process does not start", error=self._trouble, attempts=self._failures)  # noqa: TRY400
+
+    async def _next_batch(self, process: DeviceProcess) -> list[Job]:
+        """Return the jobs to do together, or nothing once the child is gone."""
+        while not process.gone.is_set():
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._jobs.filled, process.gone)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if self._jobs.lingers(self._settings.batch):
+                await asyncio.sleep(self._settings.linger)
+            if not process.gone.is_set() and (batch := self._jobs.take(self._settings.batch)):
+                return batch
+        return []
+
+    async def _work(self, process: DeviceProcess, batch: list[Job]) -> None:
+        """Bring the jobs of one batch to their answers, or to the child's end."""
+        self._ticket += 1
+        self._state, self._progress = "busy", None
+        self._running = {job.request_id: job for job in batch}
+        lessons = [job.work for job in batch if isinstance(job.work, Lesson)]
+        briefs = tuple(job.work for job in batch if isinstance(job.work, Brief))
+        process.send(LearnJob(self._ticket, lessons[0]) if lessons else RenderJob(self._ticket, briefs))
+        while self._running:
+            match await self._next_message(process):
+                case Progress(ticket=self._ticket) as progress:
+                    self._progress = progress
+                case Checkpointed(ticket=self._ticket) as checkpoint:
+                    batch[0].checkpoints.put_nowait(checkpoint)
+                case Answer(ticket=self._ticket) as answer:
+                    self._answered(answer)
+                case Gone(how=how):
+                    self._died(how)
+        self._state, self._progress = "idle", None
+
+    async def _next_message(self, process: DeviceProcess) -> Incoming:
+        """Return the child's next message; one that stays silent too long is killed, and says so as its last."""
+        try:
+            async with asyncio.timeout(self._settings.deadline):
+                return await process.messages.get()
+        except TimeoutError:
+            if process.messages.empty():  # else our own loop was asleep, not the child
+                process.kill(f"gave no sign of progress for {self._settings.deadline:g} s and was killed")
+        return await process.messages.get()
+
+    def _answered(self, answer: Answer) -> None:
+        job = self._running.pop(answer.request_id, None)
+        if job is None:
+            return
+        end = answer.result or answer.error or StageFailed(stage="answer", kind="Answer", detail="it is empty")
+        self._failures = 0
+        self._finished += 1
+        self._jobs.forgive(job)
+        self._jobs.finish(job, end)
+
+    def _died(self, how: str) -> None:
+        """Blame the one job that was running; of several nobody is blamed yet, each has to show it alone."""
+        lost = list(self._running.values())
+        self._running = {}
+        log.warning("device process died", how=how, jobs=[job.request_id for job in lost])
+        if len(lost) > 1:
+            self._jobs.put_back(lost)
+            return
+        deaths, limit = self._jobs.blame(lost[0]), self._settings.deaths
+        if deaths >= limit:
+            self._jobs.forgive(lost[0])  # it will be buried; replayed by a person, it gets its tries anew
+        error = DeviceProcessDied(request_id=lost[0].request_id, how=how, deaths=deaths, limit=limit)
+        self._jobs.finish(lost[0], error)
+
+
+def _unavailable(plan: StudioPlan, detail: str) -> DeviceUnavailable:
+    return DeviceUnavailable(device=plan.device, detail=detail)

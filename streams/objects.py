@@ -1,0 +1,81 @@
+"""What the service needs of an object store, and the order in which a request's objects are written.
+
+Pictures first, the manifest last: the manifest is the commit point of a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from streams.keys import manifest_key
+
+
+class ObjectStore(Protocol):
+    """Keys to bytes. Every method raises StoreUnavailable (try again) or StoreRefused (a person must act)."""
+
+    async def put(self, key: str, content: bytes, media_type: str) -> None:
+        """Write one object, over what was there."""
+        ...
+
+    async def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
+        """Write one object unless the key is taken; return whether it was written."""
+        ...
+
+    async def get(self, key: str, limit: int | None = None) -> bytes | None:
+        """Return an object's bytes, None where there is none. Raises ObjectTooLarge beyond `limit` bytes."""
+        ...
+
+    async def upload(self, key: str, path: Path, media_type: str) -> None:
+        """Write one object from a file, without holding it in memory."""
+        ...
+
+    async def download(self, key: str, path: Path) -> bool:
+        """Write an object to a file, whole or not at all; return whether there is one."""
+        ...
+
+    async def list(self, prefix: str) -> list[str]:
+        """Return the keys that begin with `prefix`, sorted."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove one object; one that is not there is no error."""
+        ...
+
+    async def check(self) -> None:
+        """Return where the store answers and has the bucket."""
+        ...
+
+    def uri(self, key: str) -> str:
+        """Return `s3://bucket/key`, which never expires."""
+        ...
+
+    def link(self, key: str) -> tuple[str, datetime | None]:
+        """Return a URL for `key` and when it ends (None: never)."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of a set: its name below the set's prefix, its bytes, its media type."""
+
+    name: str
+    content: bytes = field(repr=False)
+    media_type: str
+
+
+async def put_set(store: ObjectStore, prefix: str, objects: Iterable[StoredObject], manifest: bytes) -> bytes:
+    """Write all objects, then the manifest; return the manifest that stands (another worker's, if it was faster).
+
+    Objects of one request have the same bytes whoever writes them, so two writers do each other no harm.
+    """
+    await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in objects))
+    key = manifest_key(prefix)
+    if await store.put_if_absent(key, manifest, "application/json"):
+        return manifest
+    standing = await store.get(key)
+    return manifest if standing is None else standing

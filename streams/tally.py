@@ -1,0 +1,45 @@
+"""What this worker has done so far: counts for the metrics, the latest creatives for the gallery."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Protocol
+
+from schemas.events import CreativeReady
+from streams.messages import Outcome, RawEvent
+
+_LATEST = 60
+
+
+class Publishes(Protocol):
+    """Publishing as delivery knows it."""
+
+    async def publish(self, outcome: Outcome) -> None:
+        """Publish an outcome."""
+
+    async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
+        """Write the dead letter of an event."""
+
+
+class Tally:
+    """Publishes through another publisher, and counts what the broker has confirmed."""
+
+    def __init__(self, publisher: Publishes) -> None:
+        self._publisher = publisher
+        self.outcomes: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
+        self.latest: deque[CreativeReady] = deque(maxlen=_LATEST)
+
+    async def publish(self, outcome: Outcome) -> None:
+        """Publish, then count; a repeat of a creative is shown once."""
+        await self._publisher.publish(outcome)
+        self.outcomes[outcome.topic] += 1
+        if outcome.topic == "creative_ready":
+            ready = CreativeReady.model_validate_json(outcome.value)
+            if all(ready.request_id != other.request_id for other in self.latest):
+                self.latest.appendleft(ready)
+
+    async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
+        """Bury, then count by code."""
+        await self._publisher.bury(raw, attempts, code, message)
+        self.dead_letters[code] += 1
