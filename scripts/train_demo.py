@@ -1,0 +1,11 @@
+"""Train the demo family: `python scripts/train_demo.py STAGE...`; see scripts/demo_family/command.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.demo_family.command import main
+
+if __name__ == "__main__":
+    main()

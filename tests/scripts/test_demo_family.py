@@ -1,0 +1,144 @@
+"""The demo family's recipe: scenes, words, codes, checkpoints; each with art made in a moment."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scripts.demo_family import captions, checkpoints, composites, latents, material, measures, packages, scenes, swinir
+from scripts.demo_family.concepts import Concept
+from scripts.demo_family.training import Budget, Recipe, Run, train
+
+
+@pytest.fixture
+def art() -> material.Art:
+    """Three discs, each in three styles, under the names of food."""
+    names = ("coffee", "jam", "milk")
+    things = [Concept(n, n, (f"{n} cup",), ("breakfast",), "drinks", n, True) for n in names]
+    rgba = torch.zeros(9, 256, 256, 4, dtype=torch.uint8)
+    axis = torch.arange(256) - 128
+    disc = (axis[:, None] ** 2 + axis[None] ** 2) < 120**2
+    for i in range(9):
+        rgba[i, disc] = torch.tensor([80 * (i // 3), 200 - 60 * (i % 3), 30, 255], dtype=torch.uint8)
+    rows = torch.tensor([[c, s] for c in range(3) for s in range(3)])
+    return material.Art(things, composites.pyramid(rgba), rows)
+
+
+def test_a_named_background_has_that_colour(art: material.Art) -> None:
+    drawn = scenes.draw(art.shelf, 64, torch.Generator().manual_seed(0))
+    plain = torch.nonzero((drawn.wall_name >= 0) & (drawn.backdrop == 0))[:, 0]
+    pixels = composites.render(drawn.take(plain), art.sprites, 64)
+    assert len(plain) > 3
+    assert torch.equal(measures.backgrounds(pixels), drawn.wall_name[plain])
+
+
+def test_the_object_stands_where_its_place_says(art: material.Art) -> None:
+    drawn = scenes.draw(art.shelf, 8, torch.Generator().manual_seed(1), pairs=0.0)
+    with_object = composites.render(drawn, art.sprites, 64, shadow=0.0)
+    empty = composites.render(_without_objects(drawn), art.sprites, 64, shadow=0.0)
+    changed = (with_object - empty).abs().amax(1) > 0.02
+    for mask, (centre, bottom, _) in zip(changed, drawn.places[:, 0].tolist(), strict=True):
+        rows, columns = torch.nonzero(mask, as_tuple=True)
+        assert abs(float(columns.float().mean()) / 64 - centre) < 0.05
+        assert abs(float(rows.max() + 1) / 64 - bottom) < 0.05
+
+
+def _without_objects(drawn: scenes.Scenes) -> scenes.Scenes:
+    return scenes.Scenes(**{**vars(drawn), "sprites": torch.full_like(drawn.sprites, -1)})
+
+
+def test_every_step_shows_other_composites(art: material.Art) -> None:
+    pixels, shown = material.compose(art, 100, 1, pairs=0.5)
+    again, _ = material.compose(art, 100, 1, pairs=0.5)
+    other, _ = material.compose(art, 100, 2, pairs=0.5)
+    assert torch.equal(pixels, again)
+    assert not torch.equal(pixels, other)
+    assert pixels.shape == (100, 3, 64, 64)
+    assert 15 < int((shown.concepts[:, 1] >= 0).sum()) < 55  # of the pairs a third drew one thing twice
+
+
+def test_words_that_are_not_drawn_stand_behind_commas(art: material.Art) -> None:
+    drawn = scenes.draw(art.shelf, 100, torch.Generator().manual_seed(3), pairs=1.0)
+    writer, rng = captions.Writer(art.concepts), Random(1)
+    for i in range(100):
+        things = [art.concepts[int(c)] for c in drawn.concepts[i] if c >= 0]
+        first = writer.subject(things, rng)
+        assert "," not in first
+        assert len(things) == 1 or all(any(name in first for name in thing.names) for thing in things)
+
+
+def test_a_caption_names_what_is_drawn_and_where(art: material.Art) -> None:
+    drawn = scenes.draw(art.shelf, 100, torch.Generator().manual_seed(2))
+    writer, rng = captions.Writer(art.concepts), Random(0)
+    for i in range(100):
+        text = writer.caption(drawn, i, rng)
+        wall = int(drawn.wall_name[i])
+        assert wall < 0 or scenes.NAMES[wall] in text
+        if int(drawn.concepts[i, 1]) >= 0:
+            assert all(art.concepts[int(c)].noun in text for c in drawn.concepts[i])
+
+
+def test_the_encoder_is_the_principal_components() -> None:
+    torch.manual_seed(0)
+    smooth = nn.functional.interpolate(torch.rand(32, 3, 8, 8), 32, mode="bicubic").clamp(0, 1) * 2 - 1
+    code = latents.principal(smooth, 4, latents.CHANNELS)
+    vae = latents.autoencoder()
+    latents.fold(vae, code)
+    with torch.no_grad():
+        folded = vae.encode(smooth).latent_dist.mode()
+    expected = latents.encode(code, smooth)
+    assert torch.allclose(folded, expected, atol=0.05)
+    assert measures.decibels(latents.decode(code, expected) / 2 + 0.5, smooth / 2 + 0.5) > 30
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_swinir_starts_as_bicubic_interpolation() -> None:
+    model = swinir.build().eval()
+    pixels = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        inner = model(pixels)[:, :, 16:-16, 16:-16]
+    bicubic = nn.functional.interpolate(pixels, scale_factor=4, mode="bicubic")[:, :, 16:-16, 16:-16]
+    assert torch.allclose(inner, bicubic, atol=1e-4)
+
+
+def _learn(folder: Path, steps: int, stop: int | None = None) -> nn.Module:
+    torch.manual_seed(3)
+    model = nn.Linear(4, 1)
+
+    def loss(step: int) -> Tensor:
+        if step == stop:
+            raise KeyboardInterrupt
+        x = torch.randn(8, 4)
+        value: Tensor = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        return value
+
+    recipe = Recipe(rate=0.05, warmup=5, cooldown=0.0, save_minutes=0.0)
+    return train(model, loss, Run(folder, torch.device("cpu")), Budget(steps=steps, hours=1), recipe)
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = _learn(tmp_path / "whole", 40)
+    with pytest.raises(KeyboardInterrupt):
+        _learn(tmp_path / "killed", 40, stop=25)
+    state = checkpoints.load(tmp_path / "killed" / "checkpoint.pt", torch.device("cpu"))
+    assert state is not None
+    assert 0 < state["step"] <= 25
+    resumed = _learn(tmp_path / "killed", 40)
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(resumed.state_dict()[name], value, atol=1e-6)
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    checkpoints.save({"step": 1}, path)
+    path.with_suffix(".partial").write_bytes(b"half a file")
+    assert checkpoints.load(path, torch.device("cpu")) == {"step": 1}
+
+
+def test_a_changed_package_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "x.tgz"
+    archive.write_bytes(b"not what was published")
+    with pytest.raises(packages.PackageChanged):
+        packages.check(archive, "emojibase-data@17.0.0")
