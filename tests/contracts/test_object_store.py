@@ -1,0 +1,153 @@
+"""One contract for every ObjectStore: in memory, embedded (moto), and a real MinIO where one is given."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from streams.embedded import EmbeddedStore
+from streams.failures import ObjectTooLarge
+from streams.objects import ObjectStore
+from streams.settings import Settings, StorageSettings
+from streams.storage import MinioStore
+from tests.fakes import MemoryStore
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedStore]:
+    store = EmbeddedStore("creatives")
+    yield store
+    store.stop()
+
+
+@pytest.fixture(params=["memory", "embedded", pytest.param("real", marks=pytest.mark.services)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[ObjectStore]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    if request.param == "embedded":
+        settings = StorageSettings(endpoint=request.getfixturevalue("embedded").endpoint)
+    else:
+        if os.environ.get("CREATIVES_STORAGE__ENDPOINT", "embedded") == "embedded":
+            pytest.fail("no real object store: CREATIVES_STORAGE__ENDPOINT is not set (scripts/services up)")
+        settings = Settings().storage.model_copy(update={"bucket": f"contract-{uuid.uuid4().hex[:8]}"})
+    minio = MinioStore(settings)
+    await minio.make_bucket()
+    yield minio
+    minio.close()
+
+
+@pytest.fixture
+def own() -> str:
+    """A prefix of this test's own."""
+    return f"{uuid.uuid4().hex}/"
+
+
+async def test_what_was_put_is_got(store: ObjectStore, own: str) -> None:
+    content = bytes(range(256)) * 400
+    await store.put(own + "1.png", content, "image/png")
+    assert await store.get(own + "1.png") == content
+    await store.put(own + "1.png", b"", "image/png")
+    assert await store.get(own + "1.png") == b""
+
+
+async def test_what_is_not_there(store: ObjectStore, own: str, tmp_path: Path) -> None:
+    assert await store.get(own + "nothing") is None
+    assert await store.download(own + "nothing", tmp_path / "nothing") is False
+    assert not (tmp_path / "nothing").exists()
+    assert await store.list(own) == []
+    await store.delete(own + "nothing")
+
+
+async def test_the_first_writer_stands(store: ObjectStore, own: str) -> None:
+    key = own + "manifest.json"
+    assert await store.put_if_absent(key, b"first", "application/json") is True
+    assert await store.put_if_absent(key, b"second", "application/json") is False
+    assert await store.get(key) == b"first"
+    await store.delete(key)
+    assert await store.put_if_absent(key, b"third", "application/json") is True
+
+
+async def test_of_many_writers_exactly_one_stands(store: ObjectStore, own: str) -> None:
+    await store.put_if_absent(own + "warm-up", b"", "text/plain")  # by now it is known whether conditions are honoured
+    key = own + "manifest.json"
+    won = await asyncio.gather(*(store.put_if_absent(key, b"%d" % n, "application/json") for n in range(12)))
+    assert sum(won) == 1
+    assert await store.get(key) == b"%d" % won.index(True)
+
+
+async def test_sizes_are_limited(store: ObjectStore, own: str) -> None:
+    await store.put(own + "photo", b"12345", "image/png")
+    assert await store.get(own + "photo", limit=5) == b"12345"
+    with pytest.raises(ObjectTooLarge, match="is larger than 4 bytes"):
+        await store.get(own + "photo", limit=4)
+
+
+async def test_lists_below_a_prefix_in_order(store: ObjectStore, own: str) -> None:
+    for name in ("b/2", "a", "b/1", "bb"):
+        await store.put(own + name, b"x", "text/plain")
+    assert await store.list(own + "b/") == [own + "b/1", own + "b/2"]
+    await store.delete(own + "b/1")
+    assert await store.list(own) == [own + "a", own + "b/2", own + "bb"]
+
+
+async def test_files_go_up_and_come_down(store: ObjectStore, own: str, tmp_path: Path) -> None:
+    (tmp_path / "up").write_bytes(b"concept" * 1000)
+    await store.upload(own + "concept", tmp_path / "up", "application/octet-stream")
+    assert await store.download(own + "concept", tmp_path / "down") is True
+    assert (tmp_path / "down").read_bytes() == b"concept" * 1000
+    with pytest.raises(FileNotFoundError):
+        await store.upload(own + "concept", tmp_path / "gone", "application/octet-stream")
+
+
+async def test_large_objects(store: ObjectStore, own: str) -> None:
+    content = os.urandom(17 * 2**20)
+    await store.put(own + "large", content, "application/octet-stream")
+    assert await store.get(own + "large") == content
+
+
+async def test_it_is_there(store: ObjectStore) -> None:
+    await store.check()
+    assert store.uri("a/b").endswith("/a/b")
+    assert store.uri("").startswith("s3://")
+
+
+async def test_links_can_be_fetched(store: ObjectStore, own: str) -> None:
+    await store.put(own + "ä 1+2.png", b"picture", "image/png")
+    url, ends = store.link(own + "ä 1+2.png")
+    if isinstance(store, MemoryStore):
+        assert ends is None
+        return
+    assert ends is not None
+    assert 6 < (ends - datetime.now(UTC)).days + 1 <= 7
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(url)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"picture", "image/png")
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("tamper", ["signature", "expiry", "anonymous", "other"])
+async def test_links_hold_what_they_promise(store: ObjectStore, own: str, tamper: str) -> None:
+    """What moto does not check and a real store does."""
+    if not isinstance(store, MinioStore) or store.endpoint != os.environ.get("CREATIVES_STORAGE__ENDPOINT"):
+        return
+    await store.put(own + "1.png", b"picture", "image/png")
+    await store.put(own + "2.png", b"other", "image/png")
+    url, _ = store.link(own + "1.png")
+    changed: dict[str, Any] = {
+        "signature": url[:-1] + ("0" if url[-1] != "0" else "1"),
+        "expiry": url.replace("X-Amz-Expires=604800", "X-Amz-Expires=604799"),
+        "anonymous": url.split("?")[0],
+        "other": url.replace("1.png", "2.png"),
+    }
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(url)).status_code == 200
+        assert (await client.get(changed[tamper])).status_code == 403

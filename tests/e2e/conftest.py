@@ -1,0 +1,83 @@
+"""The same tests on the embedded services (plain suite) and on real ones (marker `services`, addresses from the environment)."""
+
+import os
+import uuid
+from dataclasses import dataclass, field
+
+import pytest
+
+from streams.embedded import Embedded
+from streams.topics import expected
+from tests.faults.ground import Ground
+from tests.faults.invariants import Auditor
+
+ADDRESSES = ("CREATIVES_KAFKA__BOOTSTRAP_SERVERS", "CREATIVES_STORAGE__ENDPOINT")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the services are."""
+
+    bootstrap_servers: str
+    endpoint: str
+    more: dict[str, str] = field(default_factory=dict)
+
+    def environ(self) -> dict[str, str]:
+        return dict(zip(ADDRESSES, (self.bootstrap_servers, self.endpoint), strict=True)) | self.more
+
+
+@pytest.fixture(scope="session")
+def embedded_services():
+    with Embedded({}) as services:
+        yield services
+
+
+@pytest.fixture(scope="session")
+def real_services():
+    missing = [name for name in ADDRESSES if os.environ.get(name, "embedded") == "embedded"]
+    if missing:
+        pytest.fail(f"no real services: {', '.join(missing)} not set. Start some: scripts/services up --env-file FILE")
+    more = {
+        name: value for name, value in os.environ.items() if name.startswith("CREATIVES_") and name not in ADDRESSES
+    }
+    return Addresses(*(os.environ[name] for name in ADDRESSES), more)
+
+
+def own_name() -> str:
+    return f"e2e-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def make_real(real_services, tmp_path):
+    """Make grounds on the real services."""
+    return lambda **named: Ground(real_services, own_name(), tmp_path, **named)
+
+
+@pytest.fixture
+def make_embedded(embedded_services, tmp_path):
+    """Make grounds on the embedded services."""
+    addresses = Addresses(embedded_services.bootstrap_servers, embedded_services.endpoint)
+
+    async def make_topics(settings):
+        for spec in expected(settings):
+            embedded_services.broker.create_topic(spec.name, spec.partitions)
+
+    return lambda **named: Ground(addresses, own_name(), tmp_path, make_topics=make_topics, **named)
+
+
+@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.services)])
+def make_ground(request):
+    """Make grounds on both kinds, one after the other."""
+    return request.getfixturevalue(f"make_{request.param}")
+
+
+@pytest.fixture
+async def ground(make_ground):
+    async with make_ground() as ground:
+        yield ground
+
+
+@pytest.fixture
+async def auditor(ground):
+    async with Auditor(ground) as auditor:
+        yield auditor

@@ -1,0 +1,297 @@
+"""Second implementations of the Protocols, for tests: they obey the same contracts as the real parts."""
+# ruff: noqa: ASYNC240
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from models.briefs import (
+    Answer,
+    Brief,
+    Cancel,
+    Candidate,
+    Checkpointed,
+    Learned,
+    LearnJob,
+    Lesson,
+    ModelUsed,
+    Picture,
+    Progress,
+    Recipe,
+    Rendering,
+    RenderJob,
+    Stop,
+    StudioPlan,
+    StudioReady,
+)
+from models.errors import Cancelled, NothingPassed, StageFailed, WeightsNotFound
+from streams.failures import ObjectTooLarge, StoreUnavailable
+from streams.jobs import OnCheckpoint
+
+TINY_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d4944415478da63fccfc0500f0004850180"
+    "84a98c210000000049454e44ae426082"
+)
+
+
+class MemoryStore:
+    """An ObjectStore in a dict. `fail`: a function of (operation, key) that may raise."""
+
+    def __init__(self, bucket: str = "creatives") -> None:
+        self.objects: dict[str, bytes] = {}
+        self.media_types: dict[str, str] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.fail: Callable[[str, str], None] = lambda operation, key: None
+        self._bucket = bucket
+
+    def _enter(self, operation: str, key: str) -> None:
+        self.calls.append((operation, key))
+        self.fail(operation, key)
+
+    async def put(self, key: str, content: bytes, media_type: str) -> None:
+        self._enter("put", key)
+        self.objects[key], self.media_types[key] = bytes(content), media_type
+
+    async def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
+        self._enter("put_if_absent", key)
+        if key in self.objects:
+            return False
+        self.objects[key], self.media_types[key] = bytes(content), media_type
+        return True
+
+    async def get(self, key: str, limit: int | None = None) -> bytes | None:
+        self._enter("get", key)
+        content = self.objects.get(key)
+        if content is not None and limit is not None and len(content) > limit:
+            raise ObjectTooLarge(uri=self.uri(key), limit=limit)
+        return content
+
+    async def upload(self, key: str, path: Path, media_type: str) -> None:
+        await self.put(key, path.read_bytes(), media_type)
+
+    async def download(self, key: str, path: Path) -> bool:
+        content = await self.get(key)
+        if content is not None:
+            path.write_bytes(content)
+        return content is not None
+
+    async def list(self, prefix: str) -> list[str]:
+        self._enter("list", prefix)
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    async def delete(self, key: str) -> None:
+        self._enter("delete", key)
+        self.objects.pop(key, None)
+
+    async def check(self) -> None:
+        self._enter("check", "")
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self._bucket}/{key}"
+
+    def link(self, key: str) -> tuple[str, datetime | None]:
+        return f"memory://{self._bucket}/{key}", None
+
+
+def unavailable(operation: str, key: str) -> None:
+    """A `fail` of MemoryStore: the store is away."""
+    raise StoreUnavailable(endpoint="memory", detail=f"{operation} of {key or 'nothing'}")
+
+
+RECIPE = Recipe(
+    fingerprint="0" * 64,
+    models=(ModelUsed("diffusion", "fake", "1", "Apache-2.0"),),
+    settings={"steps": 1},
+)
+
+
+def ready(tokenizer: str = "") -> StudioReady:
+    """What the fake studio says when it is loaded."""
+    return StudioReady(RECIPE, "cpu", tokenizer, 77, "blurry")
+
+
+def rendering(brief: Brief) -> Rendering:
+    """What the fake studio makes of a brief: bytes that depend on the brief alone, the last candidates first."""
+    candidates: list[Candidate] = []
+    pictures: list[Picture] = []
+    for shape in brief.formats:
+        order = list(reversed(range(len(brief.seeds))))
+        for index in order:
+            place = order.index(index)
+            rank = len(pictures) + 1 if place < brief.keep else None
+            scores = {"clip": round(0.2 + 0.001 * index, 6)}
+            seed = brief.seeds[index]
+            candidates.append(Candidate(shape, index, seed, scores, rank))
+            if rank is not None:
+                content = TINY_PNG + hashlib.sha256(f"{brief.prompt}|{shape}|{seed}".encode()).digest()
+                pictures.append(Picture(rank, shape, seed, 1, 1, "image/png", content, scores))
+    return Rendering(brief.request_id, tuple(pictures), tuple(candidates), 0.001)
+
+
+def serve(connection: Connection, plan: StudioPlan) -> None:
+    """A studio for `Lane`: no torch; `plan.diffusion` scripts its life, a brief's prompt scripts its end.
+
+    plan.diffusion: `fake`, or words apart by commas: `missing` (named error), `dies`, `silent`, `lies` (never ready),
+    `slow=0.2` (seconds a brief takes), `once=PATH` (a prompt's word acts only while PATH does not exist; it makes it),
+    `log=PATH` (appends a line for each batch: the prompts, apart by `|`).
+    prompt words: `crash` (SIGKILL itself, as the kernel does for memory), `exit`, `hang`, `ticks` (slow, with signs of life), `reject`,
+    `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (answers nothing).
+    """
+    words = dict((word + "=").split("=")[:2] for word in plan.diffusion.split(","))
+    if "missing" in words:
+        connection.send(WeightsNotFound(role="diffusion", reference=plan.diffusion, hint="put it there"))
+        return
+    if "dies" in words:
+        os._exit(3)
+    if "silent" in words:
+        time.sleep(600)
+    if "lies" in words:
+        connection.send(Progress(0, "load", 1, 2))
+        connection.send(Answer(1, "nobody", None))
+    connection.send(Progress(0, "load", 1, 1))
+    connection.send(ready(words.get("tokenizer", "")))
+    while True:
+        try:
+            message = connection.recv()
+        except EOFError:
+            return
+        if isinstance(message, Stop):
+            return
+        if isinstance(message, RenderJob):
+            if "log" in words:
+                with Path(words["log"]).open("a") as log:
+                    log.write("|".join(brief.prompt for brief in message.briefs) + "\n")
+            for brief in message.briefs:
+                _render(connection, message.ticket, brief, words)
+        if isinstance(message, LearnJob):
+            _learn(connection, message.ticket, message.lesson, words)
+
+
+def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, str]) -> None:
+    connection.send(Progress(ticket, "generate", 0, 2))
+    time.sleep(float(words.get("slow") or 0))
+    result: Any = rendering(brief)
+    error: Exception | None = None
+    if "once" not in words or not Path(words["once"]).exists():
+        if any(word in brief.prompt for word in ("crash", "exit", "hang")) and "once" in words:
+            Path(words["once"]).touch()
+        if "crash" in brief.prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "exit" in brief.prompt:
+            sys.stderr.flush()
+            os._exit(7)
+        if "hang" in brief.prompt:
+            time.sleep(600)
+    if "ticks" in brief.prompt:
+        for done in range(6):
+            time.sleep(0.1)
+            connection.send(Progress(ticket, "generate", done, 6))
+    if "reject" in brief.prompt:
+        result, error = None, NothingPassed(detail="all candidates are blank")
+    if "fail" in brief.prompt:
+        result, error = None, StageFailed(stage="upscale", kind="RuntimeError", detail="no")
+    if "big" in brief.prompt:
+        picture = Picture(1, "square", 1, 1, 1, "image/png", bytes(20_000_000), {})
+        result = Rendering(brief.request_id, (picture,), (), 0.1)
+    if "unpicklable" in brief.prompt:
+        connection.send_bytes(b"cnothing\nlike_this\n.")
+        return
+    if "forget" in brief.prompt:
+        return
+    connection.send(Answer(ticket, brief.request_id, result, error))
+
+
+def _learn(connection: Connection, ticket: int, lesson: Lesson, words: dict[str, str]) -> None:
+    """Learn `steps` steps of 20 ms with a checkpoint each, resuming from the newest in the workdir."""
+    workdir = Path(lesson.workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    first = max((int(path.stem.split("-")[1]) for path in workdir.glob("checkpoint-*.bin")), default=0)
+    steps = lesson.steps or 5
+    for step in range(first + 1, steps + 1):
+        time.sleep(0.02)
+        if connection.poll() and isinstance(connection.recv(), Cancel):
+            connection.send(Answer(ticket, lesson.request_id, None, Cancelled()))
+            return
+        path = workdir / f"checkpoint-{step}.bin"
+        path.write_bytes(f"{lesson.product_id} at {step}".encode())
+        connection.send(Progress(ticket, "learn", step, steps))
+        connection.send(Checkpointed(ticket, step, str(path)))
+        if "crash" in lesson.class_noun and step == 3 and first == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    concept = workdir / "concept.safetensors"
+    concept.write_bytes(f"{lesson.product_id} learned in {steps}, from {first}".encode())
+    sample = Picture(1, "square", lesson.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
+    connection.send(
+        Answer(
+            ticket,
+            lesson.request_id,
+            Learned(
+                request_id=lesson.request_id,
+                path=str(concept),
+                sha256=hashlib.sha256(concept.read_bytes()).hexdigest(),
+                steps=steps,
+                scores={"fidelity": 0.9},
+                pictures=(sample,),
+                device_seconds=0.1,
+            ),
+        )
+    )
+
+
+class FakeLane:
+    """A Device in this process: answers at once. `briefs`, `lessons`: what it was given. `end`: an error to raise."""
+
+    def __init__(self, tokenizer: str = "") -> None:
+        self.briefs: list[Brief] = []
+        self.lessons: list[Lesson] = []
+        self.end: Exception | None = None
+        self._ready = ready(tokenizer)
+
+    @property
+    def ready(self) -> StudioReady:
+        return self._ready
+
+    async def render(self, brief: Brief) -> Rendering:
+        self.briefs.append(brief)
+        if self.end is not None:
+            raise self.end
+        return rendering(brief)
+
+    async def learn(self, lesson: Lesson, on_checkpoint: OnCheckpoint) -> Learned:
+        self.lessons.append(lesson)
+        if self.end is not None:
+            raise self.end
+        workdir = Path(lesson.workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        for step in (1, 2):
+            path = workdir / f"checkpoint-{step}.bin"
+            path.write_bytes(f"{lesson.product_id} at {step}".encode())
+            await on_checkpoint(step, path)
+        concept = workdir / "concept.safetensors"
+        concept.write_bytes(f"{lesson.product_id} {lesson.request_id}".encode())
+        digest = hashlib.sha256(concept.read_bytes()).hexdigest()
+        sample = Picture(1, "square", lesson.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
+        return Learned(lesson.request_id, str(concept), digest, 2, {"fidelity": 0.9}, (sample,), 0.1)
+
+
+class WordCount:
+    """A tokenizer.json in which every word is one token: prompts can be counted by eye."""
+
+    @staticmethod
+    def save(folder: Path) -> str:
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        path = folder / "tokenizer.json"
+        tokenizer.save(str(path))
+        return str(path)

@@ -1,0 +1,158 @@
+"""A device process without a device: pictures that depend on the brief alone, delays and faults by words in the prompt.
+
+FAKE_DELAY: seconds per batch (0.02). FAKE_SLOW: seconds for a prompt that says `slowly` (10).
+FAULT_FOLDER: where the words that act once leave their mark. Words: `fatally` (segfault), `hanging` (never answers),
+`raising` (a stage fails), `shapeless` (a rendering without pictures), `unsendable` (a result that does not pickle);
+each with `once` acts the first time only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import tempfile
+import time
+import zlib
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from models.briefs import (
+    Answer,
+    Brief,
+    Candidate,
+    Learned,
+    LearnJob,
+    Lesson,
+    Picture,
+    Progress,
+    Recipe,
+    Rendering,
+    RenderJob,
+    Stop,
+    StudioPlan,
+    StudioReady,
+)
+from models.errors import StageFailed
+
+DELAY = float(os.environ.get("FAKE_DELAY", "0.02"))
+SLOW = float(os.environ.get("FAKE_SLOW", "10"))
+FOLDER = Path(os.environ.get("FAULT_FOLDER", tempfile.gettempdir()))
+RECIPE = Recipe(fingerprint=hashlib.sha256(b"the fake studio").hexdigest(), models=(), settings={"steps": 1})
+
+
+def serve(connection: Connection, plan: StudioPlan) -> None:
+    """Answer jobs until the worker is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection.send(StudioReady(RECIPE, "fake", tokenizer(), 77, "blurry"))
+    try:
+        while not isinstance(job := connection.recv(), Stop):
+            if isinstance(job, RenderJob):
+                work(connection, job)
+            elif isinstance(job, LearnJob):
+                connection.send(Answer(job.ticket, job.lesson.request_id, learned(job.lesson)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        sys.exit(0)
+
+
+def work(connection: Connection, job: RenderJob) -> None:
+    trap()
+    until = time.monotonic() + (SLOW if any(said(brief, "slowly") for brief in job.briefs) else DELAY)
+    while (left := until - time.monotonic()) > 0:
+        connection.send(Progress(job.ticket, "generate", 0, 1))
+        time.sleep(min(left, 0.5))
+    for brief in job.briefs:
+        connection.send(answer(job.ticket, brief))
+
+
+def answer(ticket: int, brief: Brief) -> Answer:
+    if said(brief, "fatally"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if said(brief, "hanging"):
+        time.sleep(1e6)
+    if said(brief, "raising"):
+        return Answer(
+            ticket, brief.request_id, None, StageFailed(stage="rerank", kind="ValueError", detail="on demand")
+        )
+    if said(brief, "unsendable"):
+        return Answer(ticket, brief.request_id, (n for n in range(3)))  # a generator does not pickle
+    return Answer(ticket, brief.request_id, rendering(brief, empty=said(brief, "shapeless")))
+
+
+def said(brief: Brief, word: str) -> bool:
+    """Return whether the prompt has the word; with `once`, only for the first brief that asks."""
+    words = brief.prompt.replace(",", " ").split()
+    if word not in words:
+        return False
+    if "once" not in words:
+        return True
+    try:
+        (FOLDER / f"{word}-{brief.request_id}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def rendering(brief: Brief, *, empty: bool = False) -> Rendering:
+    """Return small real PNGs made of the prompt and the seeds."""
+    kept = {seed: rank for rank, seed in enumerate(brief.seeds[: brief.keep], 1)}
+    candidates = tuple(
+        Candidate("square", index, seed, {"clip": score(seed)}, kept.get(seed))
+        for index, seed in enumerate(brief.seeds)
+    )
+    pictures = tuple(
+        Picture(rank, "square", seed, 8, 8, "image/png", png(brief.prompt, seed), {"clip": score(seed)})
+        for seed, rank in kept.items()
+    )
+    return Rendering(brief.request_id, () if empty else pictures, candidates, device_seconds=0.001)
+
+
+def learned(lesson: Lesson) -> Learned:
+    """Return a concept that holds nothing but what it was asked for, with one sample."""
+    path = Path(lesson.workdir) / "concept.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(f"{lesson.product_id} {lesson.method} {len(lesson.photos)}".encode())
+    sample = Picture(1, "square", lesson.seed, 8, 8, "image/png", png(lesson.class_noun, lesson.seed), {"clip": 0.5})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    scores = {"fidelity": 0.5, "fidelity_before": 0.25}
+    return Learned(lesson.request_id, str(path), digest, 2, scores, (sample,), 0.001)
+
+
+def score(seed: int) -> float:
+    return round(seed % 997 / 997, 6)
+
+
+def png(words: str, seed: int) -> bytes:
+    """Return an 8x8 RGB PNG whose pixels are hashes of words and seed."""
+    rows = bytearray()
+    for row in range(8):
+        rows += b"\x00" + hashlib.sha256(f"{words}|{seed}|{row}".encode()).digest()[:24]
+    header = (8).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(rows))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in parts)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def tokenizer() -> str:
+    """Return the path of a word tokenizer, made on the spot."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    path = Path(tempfile.gettempdir()) / f"fake-tokenizer-{os.getuid()}.json"
+    if not path.exists():
+        words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        draft = path.with_suffix(f".{os.getpid()}")
+        words.save(str(draft))
+        draft.replace(path)
+    return str(path)
+
+
+def trap() -> None:
+    """Kill the worker, our parent, where a trap says `device`."""
+    from tests.faults import traps
+
+    traps.hit("device")

@@ -1,0 +1,57 @@
+"""docs/faults.md, made of the rows that were kept on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.faults.cluster import ROOT
+from tests.faults.rows import HEAD, Row
+from tests.faults.scenarios import ALL, CONTRAST
+
+PAGE = ROOT / "docs" / "faults.md"
+CONTENDERS = ("stock", "eager", "ours")
+
+
+def write(results: Path) -> list[str]:
+    """Write the page around its own explanation; return the numbers of the rows that no play left a result of."""
+    numbers = [scenario.number for scenario in ALL]
+    played = {number: results / f"{number}.json" for number in numbers if (results / f"{number}.json").exists()}
+    versus = [_versus(scenario.number, scenario.title, results) for scenario in CONTRAST]
+    rows = {number: Row.read(path) for number, path in played.items()}
+    told = [json.loads(path.read_text()) for path in played.values()]
+    dates = sorted(each["date"] for each in told)
+    text = (ROOT / "tests" / "faults" / "page.md").read_text()
+    PAGE.write_text(
+        text.format(
+            date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
+            machine="; ".join(dict.fromkeys(each["machine"] for each in told)),
+            held=f"{sum(row.passed for row in rows.values())} of {len(numbers)}",
+            table=table(HEAD, [rows[number].cells() for number in rows]),
+            contrast=table(
+                ["no.", "scenario", "stock Faust", "stock, `stream_wait_empty=False`", "this service"], versus
+            ),
+        )
+    )
+    return [number for number in numbers if number not in rows]
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def _versus(number: str, title: str, results: Path) -> list[str]:
+    paths = [results / f"contrast-{number}-{contender}.json" for contender in CONTENDERS]
+    return [number, title, *(contrast(Row.read(path)) if path.exists() else "not played" for path in paths)]
+
+
+def contrast(row: Row) -> str:
+    """Return a cell of the contrast table. What was committed without an outcome is lost; the rest was not served yet."""
+    early = sum("committed without" in violation for violation in row.report.violations)
+    missing = f"**{early} lost**" + (f", **{row.report.lost - early} not served**" if row.report.lost > early else "")
+    lag = "lag never 0" if row.lag_zero is None else f"lag 0 after {row.lag_zero:.0f} s"
+    repeats = row.report.repeats + row.report.differing
+    return f"{row.report.events} in, {missing}, {repeats} repeats, {lag}"

@@ -1,0 +1,34 @@
+"""One tiny family for all tests of the device side: made once a session, read through the real loaders."""
+
+import pytest
+import torch
+
+from models.studio import Studio
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("family")
+    tiny.family(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(family_folder):
+    return tiny.family(family_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_studio(tiny_plan):
+    threads = torch.get_num_threads()
+    yield Studio.open(tiny_plan)
+    torch.set_num_threads(threads)
+
+
+def pytest_collection_modifyitems(items):
+    """diffusers' schedulers call numpy as of old; everything else that warns is an error here too."""
+    ignored = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    for item in items:
+        if "tests/models" in item.path.as_posix():
+            item.add_marker(pytest.mark.filterwarnings(ignored))

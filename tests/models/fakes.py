@@ -1,0 +1,62 @@
+"""Second implementations of the studio's Protocols: they obey the same contract as the networks, in microseconds."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from models.images import MEDIA_TYPES, Encoded
+
+
+class FakeGenerator:
+    """Pictures of one colour, drawn from prompt and seed. `fail`: called before every picture."""
+
+    def __init__(self, fail=lambda: None):
+        self.pipeline = None
+        self.size = 16
+        self.fail = fail
+        self.calls = []
+
+    def generate(self, prompt, negative_prompt, seeds, form="square", report=lambda done, total: None):
+        self.calls.append((prompt, negative_prompt, seeds, form))
+        height, width = (16, 16) if form == "square" else (8, 24)
+        rows = []
+        for done, seed in enumerate(seeds, start=1):
+            self.fail()
+            digest = hashlib.sha256(f"{prompt}|{negative_prompt}|{seed}".encode()).digest()
+            rows.append(torch.tensor(list(digest[:3])).view(3, 1, 1).expand(3, height, width) / 255)
+            report(done, len(seeds))
+        return torch.stack(rows).contiguous()
+
+
+class FakeReranker:
+    """Likes red."""
+
+    def __init__(self):
+        self.prompts = []
+
+    def score(self, pixels, prompt):
+        self.prompts.append(prompt)
+        return [
+            {"clip": round(float(value), 6), "clip_logit": float(value) * 100} for value in pixels[:, 0].mean((1, 2))
+        ]
+
+
+class FakeUpscaler:
+    """Repeats pixels."""
+
+    scale = 4
+
+    def upscale(self, pixels, report=lambda done, total: None):
+        report(1, 1)
+        return pixels.repeat_interleave(4, -1).repeat_interleave(4, -2)
+
+
+class FakeEncoder:
+    """Raw pixels after the origin."""
+
+    def __call__(self, bytes_hwc, origin):
+        height, width, _ = bytes_hwc.shape
+        return Encoded(
+            repr(origin).encode() + np.ascontiguousarray(bytes_hwc).tobytes(), MEDIA_TYPES["png"], width, height
+        )

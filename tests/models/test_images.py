@@ -1,0 +1,84 @@
+"""Conversions there and back, and files that hold what was put in."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models import images, provenance
+
+ORIGIN = provenance.Origin("request-1", "kawa & <mleko> \u0000☕", "blurry", 2**63 - 1, "demo 1", "f" * 64)
+
+
+@pytest.fixture
+def picture():
+    across = np.linspace(0, 255, 48, dtype=np.uint8)
+    return np.stack(
+        [np.tile(across, (32, 1)), np.full((32, 48), 90, np.uint8), np.tile(across[::-1], (32, 1))], axis=-1
+    )
+
+
+def test_pixels_go_there_and_back():
+    pixels = torch.rand(2, 3, 5, 7)
+    assert torch.allclose(images.pixels_of(images.signed_pixels_of(pixels)), pixels, atol=1e-6)
+    assert images.signed_pixels_of(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
+    assert images.pixels_of(torch.tensor([-3.0, 3.0])).tolist() == [0, 1]
+
+
+def test_bytes_are_rounded_clamped_and_in_order():
+    pixels = torch.zeros(2, 3, 1, 4)
+    pixels[0, 0, 0] = torch.tensor([-0.2, 0.5, 127.4 / 255, 1.7])
+    pixels[1, 2] = 1
+    first, second = images.bytes_of(pixels)
+    assert first.shape == (1, 4, 3)
+    assert first[0, :, 0].tolist() == [0, 128, 127, 255]
+    assert second[0, 0].tolist() == [0, 0, 255]
+
+
+def test_every_byte_survives_the_way_through_pixels():
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    assert np.array_equal(images.bytes_of(images.pixels_of_bytes(every))[0], every)
+    assert np.array_equal(np.asarray(images.pil_of(images.pixels_of_pil(Image.fromarray(every)))[0]), every)
+
+
+def test_other_modes_become_rgb():
+    grey, clear = Image.new("L", (4, 2), 128), Image.new("RGBA", (4, 2), (255, 0, 0, 10))
+    assert images.pixels_of_pil(grey, clear).shape == (2, 3, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "media_type"), [("png", "image/png"), ("jpeg", "image/jpeg"), ("webp", "image/webp")]
+)
+def test_a_file_is_the_picture_with_its_packet_and_always_the_same_bytes(picture, encoding, media_type):
+    packet = provenance.xmp(ORIGIN)
+    made, again = (images.encode(picture, encoding, 95, packet) for _ in range(2))
+    assert made == again
+    assert (made.media_type, made.width, made.height) == (media_type, 48, 32)
+    read = Image.open(io.BytesIO(made.content))
+    assert read.format == encoding.upper()
+    found = np.asarray(read.convert("RGB")).astype(int)
+    limit = 0 if encoding == "png" else 24
+    assert np.abs(found - picture).max() <= limit
+    stored = read.info.get("XML:com.adobe.xmp", read.info.get("xmp", b""))
+    assert (stored.encode() if isinstance(stored, str) else stored) == packet.encode()
+
+
+def test_the_packet_is_read_by_a_stranger(picture):
+    """Pillow parses it as XML; the IPTC mark and the prompt come out, without what XML cannot hold."""
+    import xml.etree.ElementTree as ET
+
+    made = images.encode(picture, "png", 95, provenance.xmp(ORIGIN))
+    packet = Image.open(io.BytesIO(made.content)).info["XML:com.adobe.xmp"]
+    root = ET.fromstring(packet.encode())
+    found = {element.tag.split("}")[1]: element.text for element in root.iter()}
+    assert found["DigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    assert found["AIPromptInformation"] == found["li"] == "kawa & <mleko> ☕"
+    assert (found["seed"], found["recipe"], found["request"]) == (str(2**63 - 1), "f" * 64, "request-1")
+    assert (found["AISystemUsed"], found["negativePrompt"]) == ("demo 1", "blurry")
+
+
+def test_without_a_packet_nothing_is_added(picture):
+    assert b"xmp" not in images.encode(picture, "png").content
+    assert len(images.encode(picture, "jpeg", 50).content) < len(images.encode(picture, "jpeg", 95).content)

@@ -1,0 +1,105 @@
+"""Diffusers folders in the layouts of SD 1.5 and SDXL, and folders that are something else."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models import pipelines
+from models.catalog import resolve
+from models.errors import UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
+from tests import tiny
+
+
+def load(folder, dtype=torch.float32):
+    return pipelines.load(resolve("diffusion", str(folder)), dtype)
+
+
+@pytest.fixture
+def folder(family_folder, tmp_path):
+    return shutil.copytree(family_folder / "diffusion", tmp_path / "model")
+
+
+def unet_file(folder):
+    return folder / "unet" / "diffusion_pytorch_model.safetensors"
+
+
+def test_both_layouts_load(family_folder):
+    assert type(load(family_folder / "diffusion")).__name__ == "StableDiffusionPipeline"
+    xl = load(tiny.sdxl_folder(family_folder / "xl"), torch.bfloat16)
+    assert type(xl).__name__ == "StableDiffusionXLPipeline"
+    assert {module.dtype for module in (xl.unet, xl.vae, xl.text_encoder, xl.text_encoder_2)} == {torch.bfloat16}
+
+
+def test_torch_files_and_the_fp16_variant_load_too(folder):
+    state = load_file(unet_file(folder))
+    unet_file(folder).unlink()
+    torch.save(state, folder / "unet" / "diffusion_pytorch_model.bin")
+    vae = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    vae.rename(folder / "vae" / "diffusion_pytorch_model.fp16.safetensors")
+    found = load(folder).unet.state_dict()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+class Evil:
+    def __reduce__(self):
+        return (eval, ("open('/dev/null')",))
+
+
+def test_a_torch_file_with_code_is_refused(folder):
+    unet_file(folder).unlink()
+    torch.save({"a": Evil()}, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(UnsafeCheckpoint, match="eval"):
+        load(folder)
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
+def test_weights_that_do_not_fit_are_no_random_start(folder, change):
+    state = load_file(unet_file(folder))
+    key = "mid_block.resnets.0.conv1.weight"
+    value = state.pop(key)
+    state |= {"missing": {}, "unknown": {key: value, "stranger": value.clone()}, "shape": {key: value[:, :8].clone()}}[
+        change
+    ]
+    save_file(state, unet_file(folder))
+    with pytest.raises(WrongArchitecture, match=r"model/unet does not fit UNet2DConditionModel") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder.parent) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_class_name": "FluxPipeline"}, "it is a FluxPipeline"),
+        ({"unet": ["diffusers", "SD3Transformer2DModel"]}, "its unet is a SD3Transformer2DModel"),
+    ],
+)
+def test_another_pipeline_is_refused(folder, changes, message):
+    index = json.loads((folder / "model_index.json").read_text()) | changes
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(WrongArchitecture, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize("gone", ["model_index.json", "vae", "scheduler/scheduler_config.json", "tokenizer"])
+def test_a_folder_with_a_part_missing_says_which(folder, gone):
+    path = folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(WeightsNotFound, match=gone):
+        load(folder)
+
+
+def test_a_broken_index_is_named(folder):
+    (folder / "model_index.json").write_text("{")
+    with pytest.raises(WrongArchitecture, match=r"model_index\.json is not JSON"):
+        load(folder)
+
+
+def test_an_empty_tokenizer_is_named(folder):
+    for path in (folder / "tokenizer").iterdir():
+        path.unlink()
+    with pytest.raises(WeightsNotFound, match="tokenizer holds no vocabulary"):
+        load(folder)

@@ -1,0 +1,191 @@
+"""The device process: as a loop over fakes, and once as a real process with tiny networks."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from models import serving
+from models.briefs import (
+    Answer,
+    Brief,
+    Cancel,
+    LearnJob,
+    Lesson,
+    Progress,
+    Recipe,
+    RenderJob,
+    Stop,
+    StudioPlan,
+    StudioReady,
+)
+from models.errors import Cancelled, StageFailed, WeightsNotFound
+from models.studio import Networks, Studio
+from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
+
+
+def brief(number, seeds=(1, 2)):
+    return Brief(f"request-{number}", "coffee", "", seeds, 1)
+
+
+@pytest.fixture
+def generator(monkeypatch, tmp_path):
+    """A fake studio in place of the loaded one; its generator is returned, to make it fail."""
+    generator = FakeGenerator()
+    (tmp_path / "vocab.json").write_text("{}")
+    generator.pipeline = SimpleNamespace(tokenizer=SimpleNamespace(name_or_path=str(tmp_path), model_max_length=77))
+    networks = Networks(generator, FakeReranker(), FakeUpscaler(), FakeEncoder(), "blurry")
+    studio = Studio(StudioPlan(), Recipe("f" * 64, (), {}), networks, torch.device("cpu"))
+    monkeypatch.setattr(Studio, "open", classmethod(lambda cls, plan: studio))
+    return generator
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    ours, theirs = multiprocessing.Pipe()
+    yield ours, theirs
+    signal.signal(signal.SIGINT, handler)
+
+
+def served(pipe, *messages):
+    """Run the loop over these messages to its end; return what it sent."""
+    ours, theirs = pipe
+    for message in (*messages, Stop()):
+        ours.send(message)
+    serving.serve(theirs, StudioPlan())
+    theirs.close()
+    return list(iter_messages(ours))
+
+
+def iter_messages(connection):
+    try:
+        while True:
+            yield connection.recv()
+    except EOFError:
+        return
+
+
+def answers(messages):
+    return [message for message in messages if isinstance(message, Answer)]
+
+
+def test_ready_comes_first_then_progress_and_one_answer_per_brief(pipe, generator, tmp_path):
+    ready, *rest = served(pipe, RenderJob(7, (brief(1), brief(2))), RenderJob(8, (brief(3),)))
+    assert ready == StudioReady(Recipe("f" * 64, (), {}), "cpu", str(tmp_path), 77, "blurry")
+    assert [(a.ticket, a.request_id, a.error) for a in answers(rest)] == [
+        (7, "request-1", None),
+        (7, "request-2", None),
+        (8, "request-3", None),
+    ]
+    assert all(len(a.result.pictures) == 1 for a in answers(rest))
+    stages = [message.stage for message in rest if isinstance(message, Progress) and message.ticket == 8]
+    assert set(stages) == {"generate", "rerank", "upscale", "encode"}
+
+
+def test_a_failure_answers_its_brief_and_the_next_is_served(pipe, generator, capsys):
+    failures = iter([ValueError("broken kernel"), None, None])
+
+    def fail():
+        if error := next(failures):
+            raise error
+
+    generator.fail = fail
+    first, second = answers(served(pipe, RenderJob(1, (brief(1, (1,)), brief(2, (1,))))))
+    assert isinstance(first.error, StageFailed)
+    assert str(first.error) == "The generate stage failed with ValueError: broken kernel"
+    assert second.error is None
+    assert "ValueError: broken kernel" in capsys.readouterr().err
+
+
+def test_a_cancelled_job_is_given_up_at_the_next_step(pipe, generator):
+    generator.fail = lambda: cancelled.wait(5)
+    cancelled = threading.Event()
+    reading = serving.Pipe._read
+
+    def read_and_tell(self):
+        self._cancelled = TellingSet(cancelled)
+        reading(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving.Pipe, "_read", read_and_tell)
+        found = answers(served(pipe, RenderJob(1, (brief(1), brief(2))), Cancel(1), RenderJob(2, (brief(3),))))
+    assert [(a.request_id, type(a.error)) for a in found] == [
+        ("request-1", Cancelled),
+        ("request-2", Cancelled),
+        ("request-3", type(None)),
+    ]
+
+
+class TellingSet(set):
+    def __init__(self, event):
+        super().__init__()
+        self.event = event
+
+    def add(self, value):
+        super().add(value)
+        self.event.set()
+
+
+def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):
+    from models import lessons
+
+    lesson = Lesson("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
+
+    def learn(studio, given, report):
+        report.progress("learn", 1, 2)
+        report.checkpointed(1, "/nowhere/1")
+        if given.seed:
+            raise OSError("disk full")
+        return "learned"
+
+    monkeypatch.setattr(lessons, "learn", learn)
+    _, *rest = served(pipe, LearnJob(1, lesson), LearnJob(2, dataclasses.replace(lesson, seed=0)))
+    assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
+    failed, done = answers(rest)
+    assert str(failed.error) == "The learn stage failed with OSError: disk full"
+    assert done.result == "learned"
+
+
+def test_a_studio_that_cannot_open_sends_its_named_error(pipe):
+    ours, theirs = pipe
+    ours.send(Stop())  # ends the reader, which would end this process with the pipe
+    serving.serve(theirs, StudioPlan(diffusion="/nowhere/at/all"))
+    assert isinstance(ours.recv(), WeightsNotFound)
+
+
+def entry(connection, plan):
+    from models.studio import serve
+
+    serve(connection, plan)
+
+
+def test_a_real_process_serves_ignores_ctrl_c_and_ends_with_its_parent(tiny_plan):
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=entry, args=(theirs, tiny_plan), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(240)
+        ready = ours.recv()
+        assert isinstance(ready, StudioReady)
+        assert Path(ready.tokenizer).exists()
+        os.kill(process.pid, signal.SIGINT)
+        ours.send(RenderJob(1, (brief(1), brief(2))))
+        found = []
+        while len(found) < 2:
+            assert ours.poll(60)
+            found += answers([ours.recv()])
+        assert [answer.error for answer in found] == [None, None]
+        ours.close()
+        process.join(30)
+        assert process.exitcode == 0
+    finally:
+        process.kill()

@@ -1,0 +1,158 @@
+"""The studio's contract, held by the real (tiny) networks and by the fakes alike; then what only one of them shows."""
+
+import dataclasses
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models import studio as studio_module
+from models.briefs import Brief, Candidate, Concept, Recipe, StudioPlan
+from models.errors import Cancelled, OutOfDeviceMemory, StageFailed
+from models.studio import Networks, Studio
+from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
+
+BRIEF = Brief("request-1", "a cup of coffee", "blurry", (11, 12, 13), 2)
+
+
+def fake_studio(generator=None):
+    networks = Networks(generator or FakeGenerator(), FakeReranker(), FakeUpscaler(), FakeEncoder())
+    return Studio(StudioPlan(), Recipe("f" * 64, (), {}), networks, torch.device("cpu"))
+
+
+@pytest.fixture(params=["fake", "real"])
+def any_studio(request):
+    return fake_studio() if request.param == "fake" else request.getfixturevalue("tiny_studio")
+
+
+def files(rendering):
+    return [picture.content for picture in rendering.pictures]
+
+
+def test_the_best_are_kept_and_every_candidate_is_accounted_for(any_studio):
+    (rendering,) = any_studio.render([BRIEF])
+    assert rendering.request_id == "request-1"
+    assert [(c.index, c.seed, c.format) for c in rendering.candidates] == [
+        (0, 11, "square"),
+        (1, 12, "square"),
+        (2, 13, "square"),
+    ]
+    scores = [candidate.scores["clip"] for candidate in rendering.candidates]
+    order = sorted(range(3), key=lambda index: -scores[index])
+    assert [rendering.candidates[index].rank for index in order] == [1, 2, None]
+    assert [picture.seed for picture in rendering.pictures] == [BRIEF.seeds[index] for index in order[:2]]
+    assert [picture.scores["clip"] for picture in rendering.pictures] == sorted(scores, reverse=True)[:2]
+    assert rendering.device_seconds > 0
+
+
+def test_formats_have_their_own_candidates_and_ranks_run_through(any_studio):
+    (rendering,) = any_studio.render([dataclasses.replace(BRIEF, formats=("square", "landscape"), keep=1)])
+    assert [(picture.rank, picture.format) for picture in rendering.pictures] == [(1, "square"), (2, "landscape")]
+    square, landscape = rendering.pictures
+    assert square.width == square.height
+    assert landscape.width > landscape.height
+    assert len(rendering.candidates) == 6
+
+
+def test_bytes_do_not_depend_on_neighbours_or_place(any_studio):
+    """Alone, in any batch, at any place, rendered again: the same bytes. More candidates than one bucket holds, too."""
+    briefs = [
+        BRIEF,
+        Brief("request-2", "a salad", "", (5,), 1),
+        Brief("request-3", "żółty ser", "blurry", (1, 2, 3, 4, 5, 6), 3, ("story", "square")),
+    ]
+    alone = {brief.request_id: files(any_studio.render([brief])[0]) for brief in briefs}
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 1)):
+        batch = [briefs[index] for index in order]
+        for brief, rendering in zip(batch, any_studio.render(batch), strict=True):
+            assert files(rendering) == alone[brief.request_id]
+
+
+def test_more_kept_than_made_keeps_all(any_studio):
+    (rendering,) = any_studio.render([dataclasses.replace(BRIEF, keep=9)])
+    assert [picture.rank for picture in rendering.pictures] == [1, 2, 3]
+
+
+def test_progress_tells_every_stage_to_its_end(any_studio):
+    reports = []
+    any_studio.render([BRIEF], lambda *report: reports.append(report))
+    assert list(dict.fromkeys(name for name, _, _ in reports)) == ["generate", "rerank", "upscale", "encode"]
+    for name in ("generate", "rerank", "upscale", "encode"):
+        own = [(done, total) for stage, done, total in reports if stage == name]
+        assert own[-1][0] == own[-1][1]
+        assert all(0 < done <= total for done, total in own)
+        assert own == sorted(own)
+
+
+def test_giving_up_ends_a_brief_with_cancelled(any_studio):
+    def give_up(*_):
+        raise Cancelled
+
+    assert [type(result) for result in any_studio.render([BRIEF], give_up)] == [Cancelled]
+
+
+def test_warming_fills_one_bucket_where_there_is_something_to_warm():
+    studio = fake_studio()
+    studio.warm()
+    assert studio.generator.calls == []
+    studio.plan = dataclasses.replace(studio.plan, compile=True, bucket=3)
+    studio.warm()
+    assert [len(seeds) for _, _, seeds, _ in studio.generator.calls] == [3]
+
+
+def test_of_equal_scores_the_earlier_comes_first():
+    candidates = [
+        Candidate("square", index, index, {"clip": score}, None) for index, score in enumerate((0.1, 0.5, 0.5, 0.4))
+    ]
+    assert studio_module._best(candidates, 3) == [1, 2, 3]
+
+
+def test_one_brief_cannot_spoil_another():
+    calls = iter([None, ValueError("boom\nsecond line"), None, torch.OutOfMemoryError("CUDA out of memory"), None])
+
+    def fail():
+        if (error := next(calls)) is not None:
+            raise error
+
+    briefs = [Brief(f"request-{seed}", "x", "", (seed,), 1) for seed in range(5)]
+    results = fake_studio(FakeGenerator(fail)).render(briefs)
+    assert [type(result).__name__ for result in results] == [
+        "Rendering",
+        "StageFailed",
+        "Rendering",
+        "OutOfDeviceMemory",
+        "Rendering",
+    ]
+    again = [pickle.loads(pickle.dumps(result)) for result in results]
+    assert isinstance(again[1], StageFailed)
+    assert str(again[1]) == "The generate stage failed with ValueError: boom"
+    assert isinstance(again[3], OutOfDeviceMemory)
+    assert "generate" in str(again[3])
+
+
+def test_the_reranker_never_reads_the_placeholder(monkeypatch):
+    studio = fake_studio()
+    concept = Concept("jam", "dreambooth", "/nowhere", "0" * 64, "sks")
+    monkeypatch.setattr(Studio, "applied", lambda self, brief: studio_module.contextlib.nullcontext(brief.prompt))
+    studio.render([dataclasses.replace(BRIEF, prompt="a photo of sks jar of jam", concept=concept)])
+    assert studio.reranker.prompts == ["a photo of jar of jam"]
+
+
+def test_a_real_picture_names_its_origin(tiny_studio):
+    (rendering,) = tiny_studio.render([BRIEF])
+    best = rendering.pictures[0]
+    read = Image.open(io.BytesIO(best.content))
+    assert read.size == (best.width, best.height) == (128, 128)
+    packet = read.info["XML:com.adobe.xmp"]
+    for part in (
+        "trainedAlgorithmicMedia",
+        "a cup of coffee",
+        str(best.seed),
+        tiny_studio.recipe.fingerprint,
+        "request-1",
+    ):
+        assert part in packet
+    assert np.asarray(read).std() > 1

@@ -1,0 +1,122 @@
+"""docs/schemas, docs/asyncapi.yaml and docs/settings.md say what the models say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from schemas import events
+from streams.settings import Settings
+from streams.topics import expected
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.json"))
+
+
+def schema(name):
+    found = json.loads((ROOT / "docs" / "schemas" / f"{name}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(found)
+    return jsonschema.Draft202012Validator(found, format_checker=jsonschema.FormatChecker())
+
+
+@pytest.fixture(scope="module")
+def asyncapi():
+    return yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
+
+
+def test_generated_files_are_current():
+    command = [sys.executable, "scripts/contracts", "--check"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_valid_by_model_and_by_schema(path):
+    event = json.loads(path.read_text())
+    model, name = (
+        (events.SegmentUpdated, "segment-updated")
+        if "segment_id" in event
+        else (events.ProductRegistered, "product-registered")
+    )
+    model.model_validate(event)
+    schema(name).validate(event)
+
+
+def test_the_schema_refuses_what_the_model_refuses():
+    segment = json.loads((ROOT / "docs" / "examples" / "coffee-enthusiast.json").read_text())
+    for change in ({"segment_id": "a/b"}, {"keywords": [{"term": ""}]}, {"formats": []}, {"name": None}):
+        with pytest.raises(jsonschema.ValidationError):
+            schema("segment-updated").validate({**segment, **change})
+
+
+def test_what_we_publish_fits_its_schema_without_absent_fields():
+    rejected = events.CreativeRejected(
+        request_id="r",
+        event_id="e",
+        segment_id="s",
+        code="nothing_passed",
+        reason="no",
+        source=events.Source(topic="t", partition=0, offset=0),
+        created_at="2026-11-23T10:00:00Z",
+    )
+    published = json.loads(rejected.to_json())
+    assert "product_id" not in published
+    schema("creative-rejected").validate(published)
+
+
+def test_every_topic_is_a_channel_with_a_message_and_an_operation(asyncapi):
+    names = {spec.name for spec in expected(Settings())}
+    assert set(asyncapi["channels"]) == names == set(asyncapi["components"]["messages"])
+    assert {operation["channel"]["$ref"].rpartition("/")[2] for operation in asyncapi["operations"].values()} == names
+
+
+def test_the_headers_we_publish_are_the_headers_we_document(asyncapi):
+    from streams.outcomes import cloud_headers
+
+    rejected = events.CreativeRejected(
+        request_id="r",
+        event_id="e",
+        code="nothing_passed",
+        reason="no",
+        source=events.Source(topic="t", partition=0, offset=0),
+        created_at="2026-11-23T10:00:00Z",
+    )
+    published = dict(cloud_headers("creative_rejected", "key", rejected, ()))
+    documented = asyncapi["components"]["messages"]["creative-rejected"]["headers"]
+    jsonschema.validate(published, documented)
+    assert set(published) == set(documented["properties"])
+
+
+def references(node):
+    if isinstance(node, dict):
+        yield from ([node["$ref"]] if "$ref" in node else [])
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from references(part)
+
+
+def test_every_reference_leads_somewhere(asyncapi):
+    found = list(references(asyncapi))
+    assert len(found) > 20
+    for reference in found:
+        if reference.startswith("#/"):
+            node = asyncapi
+            for part in reference[2:].split("/"):
+                node = node[part]
+        else:
+            assert (ROOT / "docs" / reference).is_file(), reference
+
+
+def test_every_setting_is_documented():
+    text = (ROOT / "docs" / "settings.md").read_text()
+    for group, field in Settings.model_fields.items():
+        names = getattr(field.annotation, "model_fields", None)
+        variables = [f"{group}__{name}" for name in names] if names else [group]
+        for variable in variables:
+            assert f"`CREATIVES_{variable.upper()}`" in text
+    assert "creatives-secret" not in text

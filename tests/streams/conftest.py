@@ -1,0 +1,30 @@
+import uuid
+
+import pytest
+
+from streams.embedded import Embedded
+from streams.settings import Settings, TopicSettings
+from streams.topics import expected
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """One broker and store for all tests of this folder; tests keep apart by the names of their topics."""
+    with Embedded({}) as services:
+        yield services
+
+
+@pytest.fixture
+def settings(embedded):
+    """Settings that reach the embedded services, with topics of this test's own."""
+    own = uuid.uuid4().hex[:8]
+    names = ("segment_updated", "product_registered", "creative_ready", "product_ready", "creative_rejected")
+    made = Settings(
+        kafka={"bootstrap_servers": embedded.bootstrap_servers, "group": f"group-{own}"},
+        storage={"endpoint": embedded.endpoint},
+        topics=TopicSettings(**{name: f"{name.replace('_', '-')}-{own}" for name in names}),
+        web={"port": 0},
+    )
+    for spec in expected(made):
+        embedded.broker.create_topic(spec.name, spec.partitions)
+    return made

@@ -1,0 +1,138 @@
+"""The demo with a real worker process, whose device process alone is a fake."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from streams.cli import cli, demonstration
+
+ROOT = Path(__file__).parents[2]
+FAKE = (sys.executable, "-m", "tests.faults.worker")
+
+
+@pytest.fixture
+def demo(monkeypatch, tmp_path):
+    """Run `creatives demo` with the worker process named."""
+
+    def run(*arguments, worker=FAKE, **env):
+        monkeypatch.setattr(demonstration, "WORKER", worker)
+        for name in [name for name in os.environ if name.startswith("CREATIVES_")]:
+            monkeypatch.delenv(name)
+        arguments = ["--debug", "demo", "--out", str(tmp_path / "out"), "--timeout", "60", *map(str, arguments)]
+        return CliRunner().invoke(cli, arguments, env={"CREATIVES_KAFKA__SESSION_TIMEOUT": "10", **env})
+
+    return run
+
+
+def test_three_segments_in_pictures_out(demo, tmp_path):
+    out = tmp_path / "out"
+    (out / "pictures").mkdir(parents=True)
+    (out / "pictures" / "left-over.png").write_bytes(b"of an earlier demo")
+    (out / "mine.txt").write_text("stays")
+    done = demo()
+    assert done.exit_code == 0, done.output
+    assert "6 pictures of 3 segments in " in done.stdout
+    assert sorted(path.name for path in out.iterdir()) == [
+        "contact-sheet.png",
+        "events.jsonl",
+        "index.html",
+        "mine.txt",
+        "pictures",
+        "worker.log",
+    ]
+    schema = json.loads((ROOT / "docs" / "schemas" / "creative-ready.json").read_text())
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert [event["segment_id"] for event in events] == ["coffee-enthusiast", "cooking-enthusiast", "healthy-vegan"]
+    pictures = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (out / "pictures").iterdir()}
+    for event in events:
+        jsonschema.validate(event, schema)
+        assert {image["sha256"] for image in event["images"]} <= pictures
+        assert all(image["url"] in done.stdout for image in event["images"])
+    page = (out / "index.html").read_text()
+    shown = re.findall(r'<img src="([^"]+)"', page)
+    assert len(shown) == 6
+    assert all((out / name).is_file() for name in shown)
+    assert not re.findall(r'(?:src|href)="https?:', page), "the page must work from file:// with no network"
+
+
+def test_products_are_learned_by_both_methods_and_shown(demo, tmp_path):
+    out = tmp_path / "out"
+    workdir = tmp_path / "lessons"
+    done = demo("--products", CREATIVES_TRAINING__WORKDIR=str(workdir))
+    assert done.exit_code == 0, done.output
+    assert "14 pictures of 7 segments in " in done.stdout
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    products = {event["product_id"]: event for event in events if "concept_uri" in event}
+    creatives = {event["product_id"]: event for event in events if "segment_id" in event and event.get("product_id")}
+    assert sorted(products) == sorted(creatives)
+    assert [products[name]["method"] for name in sorted(products)] == ["dreambooth", "textual_inversion"] * 2
+    for name, ready in products.items():
+        assert ready["placeholder_token"] in creatives[name]["prompt"]
+    page = (out / "index.html").read_text()
+    assert "learned from 5 photos by Textual Inversion: 2 steps" in page
+    shown = re.findall(r'<img src="([^"]+)"', page)
+    assert len(shown) == 14 + 4
+    assert all((out / name).is_file() for name in shown)
+    assert "0.250" in done.stdout
+    assert "CLIP-I 0.500, before 0.250" in page
+
+
+def test_a_worker_that_ends_is_shown_with_its_last_words(demo):
+    words = "import sys; print('torch is broken', file=sys.stderr); sys.exit(3)"
+    failed = demo(worker=(sys.executable, "-c", words))
+    assert failed.exit_code == 1
+    assert "The worker ended with exit code 3." in failed.stderr
+    assert "torch is broken" in failed.stderr
+    assert "creatives doctor" in failed.stderr
+
+
+def test_an_event_that_is_buried_ends_the_demo(demo, tmp_path):
+    event = json.loads((ROOT / "docs" / "examples" / "coffee-enthusiast.json").read_text())
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({**event, "keywords": [{"term": "raising"}]}))
+    failed = demo(file, CREATIVES_DELIVERY__ATTEMPTS="1")
+    assert failed.exit_code == 1
+    assert f"{event['event_id']} was refused: The " in failed.stderr
+
+
+def test_too_slow_is_a_failure_too(demo):
+    failed = demo("--timeout", "1")
+    assert failed.exit_code == 1
+    assert "1 s passed." in failed.stderr
+
+
+def test_bad_files_are_refused_before_anything_starts(demo, tmp_path):
+    file = tmp_path / "bad.jsonl"
+    coffee = json.dumps(json.loads((ROOT / "docs" / "examples" / "coffee-enthusiast.json").read_text()))
+    for content, words in (
+        (f"{coffee}\n{{}}", "bad.jsonl, line 2: "),
+        (f"{coffee}\n{coffee}", "1 of the events repeat another's event_id"),
+    ):
+        file.write_text(content)
+        refused = demo(file, worker=("/no/such/program",))
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+
+
+def test_serving_goes_on_until_ctrl_c(demo, tmp_path):
+    def interrupt():
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / "index.html").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    served = demo("--serve")
+    assert served.exit_code == 0, served.output
+    assert "gallery http://127.0.0.1:" in served.stderr

@@ -1,0 +1,120 @@
+"""The embedded services, as clients in this process and in others see them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from streams.embedded import Embedded, EmbeddedBroker, EmbeddedStore, embedded
+from streams.failures import BrokerUnavailable, StoreUnavailable
+from streams.settings import Settings
+from streams.storage import MinioStore
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[Embedded]:
+    with Embedded({"segment-updated": 4, "creative-ready": 2}, "pictures") as found:
+        yield found
+
+
+async def produced(servers: str, topic: str, count: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, acks="all")
+    await producer.start()
+    for number in range(count):
+        await producer.send_and_wait(topic, b"%d" % number, key=b"k", partition=number % 4, headers=[("a", b"b")])
+    await producer.stop()
+
+
+async def test_topics_have_the_partitions_asked_for(services: Embedded) -> None:
+    consumer = AIOKafkaConsumer("segment-updated", "creative-ready", bootstrap_servers=services.bootstrap_servers)
+    await consumer.start()
+    assert {"segment-updated", "creative-ready"} <= await consumer.topics()
+    assert consumer.partitions_for_topic("segment-updated") == {0, 1, 2, 3}
+    assert consumer.partitions_for_topic("creative-ready") == {0, 1}
+    await consumer.stop()
+
+
+async def test_messages_headers_and_commits(services: Embedded) -> None:
+    await produced(services.bootstrap_servers, "segment-updated", 8)
+    async with asyncio.timeout(30):
+        options = {"bootstrap_servers": services.bootstrap_servers, "group_id": "g", "enable_auto_commit": False}
+        consumer = AIOKafkaConsumer("segment-updated", auto_offset_reset="earliest", **options)
+        await consumer.start()
+        messages = [await consumer.getone() for _ in range(8)]
+        assert sorted(int(message.value) for message in messages) == list(range(8))
+        assert messages[0].headers == (("a", b"b"),)
+        await consumer.commit()
+        await consumer.stop()
+        again = AIOKafkaConsumer(**options)
+        await again.start()
+        assert await again.committed(TopicPartition("segment-updated", 0)) == 2
+        await again.stop()
+
+
+async def test_foreign_clients_reach_both(services: Embedded) -> None:
+    """Another process, another library: librdkafka for Kafka, plain HTTP for a signed link; unsigned it is refused."""
+    store = MinioStore(
+        Settings.model_validate({"storage": {"endpoint": services.endpoint, "bucket": "pictures"}}).storage
+    )
+    await store.put("a.txt", b"hello", "text/plain")
+    script = (
+        "import sys, urllib.request, urllib.error; from confluent_kafka import Producer\n"
+        "p = Producer({'bootstrap.servers': sys.argv[1]}); p.produce('creative-ready', b'hello'); print(p.flush(20))\n"
+        "print(urllib.request.urlopen(sys.argv[2]).read())\n"
+        "try: urllib.request.urlopen(sys.argv[2].partition('?')[0])\n"
+        "except urllib.error.HTTPError as error: print(error.code)\n"
+    )
+    command = [sys.executable, "-c", script, services.bootstrap_servers, store.link("a.txt")[0]]
+    store.close()
+    ran = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=60, check=False, env={"no_proxy": "127.0.0.1"}
+    )
+    assert ran.stdout.split() == ["0", "b'hello'", "403"], ran.stderr
+
+
+async def test_a_broker_that_goes_and_comes_back() -> None:
+    broker = EmbeddedBroker({"t": 4})
+    try:
+        broker.down()
+        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers, request_timeout_ms=500)
+        with pytest.raises(Exception, match="Unable to bootstrap"):
+            await producer.start()
+        await producer.stop()
+        broker.up()
+        async with asyncio.timeout(30):
+            await produced(broker.bootstrap_servers, "t", 4)
+    finally:
+        broker.stop()
+        broker.stop()
+
+
+def test_a_topic_twice_is_an_error(services: Embedded) -> None:
+    with pytest.raises(BrokerUnavailable, match="cannot create the topic segment-updated"):
+        services.broker.create_topic("segment-updated", 1)
+
+
+def test_a_taken_port_is_an_error(services: Embedded) -> None:
+    port = int(services.endpoint.rsplit(":", 1)[1])
+    with pytest.raises(StoreUnavailable, match=r"Address already in use"):
+        EmbeddedStore("x", port)
+
+
+async def test_settings_get_real_addresses_where_they_say_embedded() -> None:
+    with embedded(Settings(), {"segment-updated": 3}) as settings:
+        assert settings.kafka.bootstrap_servers.startswith("127.0.0.1:")
+        store = MinioStore(settings.storage)
+        await store.check()
+        store.close()
+        endpoint = settings.storage.endpoint
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(endpoint, trust_env=False)  # noqa: ASYNC210 - one
+    given = Settings.model_validate({"kafka": {"bootstrap_servers": "k:9"}, "storage": {"endpoint": "http://s:9"}})
+    with embedded(given, {}) as settings:
+        assert settings == given

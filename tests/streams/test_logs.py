@@ -1,0 +1,58 @@
+"""What a log may not show."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from streams import logs
+from streams.failures import StoreUnavailable
+from streams.settings import LogSettings
+from tests.streams.test_storage import ACCESS, SECRET, Scripted, scripted, store_at
+
+__all__ = ["scripted"]
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Return what is logged at the most talkative level; puts logging back as it was."""
+    root, text = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in (*logs._TALKATIVE, *logs._INDISCREET)}
+    monkeypatch.setattr(sys, "stderr", text)
+    logs.configure(LogSettings(level="debug"))
+    yield text
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, kept in levels.items():
+        logging.getLogger(name).setLevel(kept)
+    structlog.reset_defaults()
+
+
+async def test_a_connection_cut_in_a_signed_request_shows_no_signature(
+    written: io.StringIO, scripted: Scripted
+) -> None:
+    def cut(method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        if method == "PUT":
+            raise ConnectionError
+        return 404, "NoSuchKey"
+
+    scripted.script = cut
+    scripted.server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    store = store_at(scripted.endpoint)
+    with pytest.raises(StoreUnavailable):
+        await store.put_if_absent("k", b"x", "text/plain")
+    store.close()
+    assert ("PUT", "*") in scripted.seen
+    for secret in ("Signature", ACCESS, SECRET):
+        assert secret not in written.getvalue()
+
+
+async def test_our_own_lines_are_written(written: io.StringIO) -> None:
+    structlog.get_logger("streams").info("event failed", offset=3)
+    assert "event failed" in written.getvalue()

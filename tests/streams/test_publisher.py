@@ -1,0 +1,120 @@
+import contextlib
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+
+from schemas.events import Source
+from streams.failures import BrokerUnavailable
+from streams.messages import Outcome, RawEvent
+from streams.publisher import Publisher, worker_version
+from streams.settings import Settings
+from streams.topics import dead
+
+
+@contextlib.asynccontextmanager
+async def running(settings):
+    publisher = Publisher(settings)
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.stop()
+
+
+async def read(settings, topic, count):
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        return [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+def raw(settings, **changes):
+    fields = {
+        "source": Source(topic=settings.topics.segment_updated, partition=2, offset=41),
+        "key": b"coffee",
+        "value": b"\xff\x00not json",
+        "headers": (("traceparent", b"00-abc"), ("dead_code", b"old")),
+        "timestamp": 1_700_000_000_123,
+    }
+    return RawEvent(**(fields | changes))
+
+
+async def test_an_outcome_goes_to_its_topic_as_it_is(settings):
+    async with running(settings) as publisher:
+        await publisher.publish(Outcome("creative_ready", b"key", b'{"a":1}', (("ce_id", b"1"),)))
+    (message,) = await read(settings, settings.topics.creative_ready, 1)
+    assert (message.key, message.value, message.headers) == (b"key", b'{"a":1}', (("ce_id", b"1"),))
+
+
+async def test_a_dead_letter_keeps_the_original_bytes_and_says_where_and_why(settings):
+    async with running(settings) as publisher:
+        await publisher.bury(raw(settings), 3, "invalid_event", "name: Field required")
+    (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
+    assert (message.key, message.value) == (b"coffee", b"\xff\x00not json")
+    assert dict(message.headers) == {
+        "traceparent": b"00-abc",
+        "dead_topic": settings.topics.segment_updated.encode(),
+        "dead_partition": b"2",
+        "dead_offset": b"41",
+        "dead_timestamp": b"1700000000123",
+        "dead_attempts": b"3",
+        "dead_code": b"invalid_event",
+        "dead_message": b"name: Field required",
+        "dead_worker_version": worker_version().encode(),
+    }
+    assert len(message.headers) == 9, "an earlier burial's headers do not pile up"
+
+
+async def test_a_tombstone_without_a_key_can_be_buried(settings):
+    async with running(settings) as publisher:
+        await publisher.bury(raw(settings, key=None, value=None), 1, "invalid_event", "value: null")
+    (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
+    assert not message.key
+    assert not message.value
+
+
+async def test_an_event_too_large_to_bury_is_buried_by_reference(settings, monkeypatch):
+    async with running(settings) as publisher:
+        producer, sent = publisher._producer, []
+
+        async def send(topic, value, key, headers):
+            if len(value) > 10:
+                raise MessageSizeTooLargeError
+            sent.append((value, dict(headers)))
+
+        monkeypatch.setattr(producer, "send_and_wait", send)
+        await publisher.bury(raw(settings, value=b"x" * 11), 1, "invalid_event", "too large")
+    ((value, headers),) = sent
+    assert value == b""
+    assert headers["dead_offset"] == b"41"
+    assert headers["dead_value_omitted"] == b"too large for the broker"
+
+
+async def test_a_failed_send_speaks_of_the_broker_and_the_next_one_has_a_fresh_producer(settings, monkeypatch):
+    async with running(settings) as publisher:
+        first = publisher._producer
+
+        async def fail(*_, **__):
+            raise KafkaTimeoutError
+
+        monkeypatch.setattr(first, "send_and_wait", fail)
+        outcome = Outcome("creative_rejected", b"key", b"{}")
+        with pytest.raises(BrokerUnavailable):
+            await publisher.publish(outcome)
+        await publisher.publish(outcome)
+        assert publisher._producer is not first
+    assert len(await read(settings, settings.topics.creative_rejected, 1)) == 1
+
+
+async def test_a_broker_that_is_not_there_is_named():
+    publisher = Publisher(Settings(kafka={"bootstrap_servers": "127.0.0.1:1"}))
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
+        await publisher.start()

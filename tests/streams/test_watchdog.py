@@ -1,0 +1,46 @@
+import asyncio
+import subprocess
+import sys
+import time
+
+from streams.watchdog import EXIT_STALLED, Watchdog
+
+BLOCKED = """
+import asyncio, time
+from streams.watchdog import Watchdog
+
+async def main():
+    Watchdog(stall=0.3).start()
+    await asyncio.sleep(0.1)
+    time.sleep(30)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_loop_that_moves_is_left_alone():
+    bites = []
+    dog = Watchdog(stall=0.2, bite=bites.append)
+    dog.start()
+    await asyncio.sleep(0.5)
+    assert dog.silence < 0.2
+    dog.stop()
+    assert bites == []
+
+
+async def test_a_blocked_loop_is_bitten_once():
+    bites = []
+    dog = Watchdog(stall=0.1, bite=bites.append)
+    dog.start()
+    await asyncio.sleep(0.05)
+    time.sleep(0.5)  # noqa: ASYNC251 - blocking the loop is the point
+    assert len(bites) == 1
+    assert bites[0] > 0.1
+    dog.stop()
+
+
+def test_a_blocked_worker_exits_and_says_where_it_stood():
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == EXIT_STALLED
+    assert "main loop has not moved" in done.stderr
+    assert "time.sleep" in done.stderr or "in main" in done.stderr
