@@ -1,0 +1,112 @@
+"""The processes that benchmarks/throughput.py compares: `python -m benchmarks.machinery bare|stock|memory|minio`.
+
+bare     aiokafka alone: read a batch, decode, publish with an idempotent producer and await it, commit
+stock    a Faust agent the ordinary way: JSON in, `topic.send` out, default acking
+memory   this service: all guarantees on, a no-op studio, an object store in the worker's memory
+minio    the same with a real MinIO
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+KEPT = ("event_id", "segment_id", "name")
+
+
+def topic(name: str) -> str:
+    return os.environ[f"CREATIVES_TOPICS__{name}"]
+
+
+def answer(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer of about the size of a creative-ready."""
+    return {**{name: event[name] for name in KEPT}, "filler": "x" * 1500}
+
+
+async def bare() -> None:
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    servers = os.environ["CREATIVES_KAFKA__BOOTSTRAP_SERVERS"]
+    consumer = AIOKafkaConsumer(
+        topic("SEGMENT_UPDATED"), bootstrap_servers=servers, group_id=os.environ["CREATIVES_KAFKA__GROUP"] + "-render",
+        enable_auto_commit=False, auto_offset_reset="earliest",
+    )  # fmt: skip
+    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, acks="all")
+    await consumer.start()
+    await producer.start()
+    while True:
+        batches = await consumer.getmany(timeout_ms=200, max_records=64)
+        events = [json.loads(record.value) for records in batches.values() for record in records]
+        if not events:
+            continue
+        out = topic("CREATIVE_READY")
+        sent = [
+            await producer.send(out, key=event["segment_id"].encode(), value=json.dumps(answer(event)).encode())
+            for event in events
+        ]
+        await asyncio.gather(*sent)
+        await consumer.commit()
+
+
+def stock() -> None:
+    import faust
+
+    app = faust.App(
+        os.environ["CREATIVES_KAFKA__GROUP"] + "-render",
+        broker=f"aiokafka://{os.environ['CREATIVES_KAFKA__BOOTSTRAP_SERVERS']}",
+        store="memory://",
+        value_serializer="json",
+        consumer_auto_offset_reset="earliest",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        datadir=os.environ["FAULT_FOLDER"] + "/stock",
+    )
+    ready = app.topic(topic("CREATIVE_READY"))
+
+    async def creatives(stream: Any) -> None:
+        async for event in stream:
+            await ready.send(key=event["segment_id"], value=answer(event))
+
+    app.agent(app.topic(topic("SEGMENT_UPDATED")), name="creatives")(creatives)
+    faust.Worker(app, loglevel="warn", redirect_stdouts=False).execute_from_commandline()
+
+
+def ours(*, memory: bool) -> None:
+    import faust
+
+    from streams import crew
+    from streams.app import create_app
+    from streams.logs import configure
+    from streams.settings import Settings
+    from tests.fakes import MemoryStore
+
+    settings = Settings()
+    configure(settings.log)
+    if memory:
+        crew.MinioStore = lambda storage: Forgetful(storage.bucket)  # type: ignore[assignment,misc]
+
+    class Forgetful(MemoryStore):
+        """Keeps the last 2,000 objects, so that the worker's memory is the machinery's own."""
+
+        def _enter(self, *_: str) -> None:
+            while len(self.objects) > 2000:
+                self.media_types.pop(next(iter(self.objects)))
+                self.objects.pop(next(iter(self.objects)))
+
+    app = create_app(settings, "tests.faults.fake_studio:serve")
+    faust.Worker(app, loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
+
+
+if __name__ == "__main__":
+    match sys.argv[1]:
+        case "bare":
+            asyncio.run(bare())
+        case "stock":
+            stock()
+        case kind:
+            ours(memory=kind == "memory")
