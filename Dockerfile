@@ -1,0 +1,39 @@
+# The worker's image; every role and every `creatives` command is in it. Data and settings come from outside.
+FROM python:3.12-slim AS build
+ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
+WORKDIR /app
+COPY requirements.lock ./
+# uv comes out of the lock file too: every package is pinned and its hash checked.
+RUN sed -n '/^uv==/,/^    # via/p' requirements.lock > uv.txt \
+    && pip install --no-cache-dir --require-hashes -r uv.txt \
+    && uv venv /opt/creatives \
+    && uv pip sync --no-cache --python /opt/creatives/bin/python --require-hashes requirements.lock
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY schemas schemas
+COPY models models
+COPY streams streams
+COPY docs/examples docs/examples
+RUN uv pip install --no-cache --python /opt/creatives/bin/python --no-deps --no-build-isolation --editable .
+
+FROM python:3.12-slim
+# OpenCV's shared libraries; nothing else of the system is used.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --create-home creatives
+COPY --from=build /opt/creatives /opt/creatives
+COPY --from=build /app /app
+ENV PATH=/opt/creatives/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    CREATIVES_WEB__HOST=0.0.0.0 \
+    CREATIVES_WEB__PORT=6066 \
+    CREATIVES_LOG__FORM=json
+WORKDIR /app
+USER creatives
+EXPOSE 6066
+# Live, not ready: a worker whose broker or store is away waits for it and must not be restarted for that.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=180s --retries=4 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6066/health/live', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["creatives"]
+CMD ["worker"]
