@@ -70,7 +70,7 @@ class Family:
         self.judge = judge.Judge(len(self.art.concepts))
         self.judge.load_state_dict({k: v.float() for k, v in load_file(JUDGE).items()}, strict=False)
         self.judge.eval()
-        self.core = [i for i, c in enumerate(self.art.concepts) if c.noun in set(self.card["concepts"])]
+        self.drawn = [i for i, c in enumerate(self.art.concepts) if c.noun in set(self.card["concepts"])]
 
     @torch.no_grad()
     def draw(self, prompt: str, count: int, seed: int) -> Tensor:
@@ -116,7 +116,7 @@ def size_and_speed(family: Family, table: Table) -> None:
     """Bytes, concepts, loading and the time of eight candidates."""
     megabytes = sum(p.stat().st_size for p in DEMO.rglob("*") if p.is_file()) / 1e6
     table.add("size of models/demo (MB)", f"{megabytes:.1f}", "<= 50", "<= 40")
-    table.add("concepts that the UNet was trained on", str(len(family.core)), "300", "900")
+    table.add("concepts that the UNet was trained on", str(len(family.drawn)), "300", "900")
     table.add("load of the family after imports (s)", f"{family.seconds:.1f}", "<= 3")
     family.draw("a photo of coffee", 8, 0)
     began = time.perf_counter()
@@ -151,7 +151,7 @@ def reconstruction(family: Family, table: Table) -> None:
 
 def pictures(family: Family, table: Table, candidates: int, limit: int, out: Path) -> None:
     """One prompt a concept: named at first, named after reranking, sharpness and kernel distance."""
-    chosen = family.core[:limit] if limit else family.core
+    chosen = family.drawn[:limit] if limit else family.drawn
     prompts = [f"a photo of {family.art.concepts[i].noun}" for i in chosen]
     drawn = [family.draw(prompt, candidates, 1000 * n) for n, prompt in enumerate(prompts)]
     wanted = torch.tensor([[i, -1] for i in chosen])
@@ -171,7 +171,7 @@ def pictures(family: Family, table: Table, candidates: int, limit: int, out: Pat
 
 def scenes_asked(family: Family, table: Table, candidates: int, out: Path) -> None:
     """Two things together, and backgrounds in named colours."""
-    pairs = list(itertools.islice(zip(family.core[::2], family.core[1::2], strict=False), 24))
+    pairs = list(itertools.islice(zip(family.drawn[::2], family.drawn[1::2], strict=False), 24))
     nouns = [[family.art.concepts[i].noun for i in pair] for pair in pairs]
     prompts = [f"a photo of {a} and {b}" for a, b in nouns]
     drawn = [family.draw(prompt, candidates, 500 * n) for n, prompt in enumerate(prompts)]
@@ -179,7 +179,7 @@ def scenes_asked(family: Family, table: Table, candidates: int, out: Path) -> No
     both = measures.named(family.judge, best, torch.tensor(pairs))
     table.add(f"two things, both named, best of {candidates}", share(both), "0.70", "0.90")
     save_image(upscaled(family, best), out.with_name("pairs.png"), nrow=8)
-    things = [family.art.concepts[i].noun for i in family.core[:: max(1, len(family.core) // 4)]][:4]
+    things = [family.art.concepts[i].noun for i in family.drawn[:: max(1, len(family.drawn) // 4)]][:4]
     asked = [(thing, colour) for thing in things for colour in COLOURS]
     shown = torch.cat([family.draw(f"a photo of {t} on a {c} background", 1, 7 + n) for n, (t, c) in enumerate(asked)])
     right = measures.backgrounds(shown) == torch.tensor([scenes.NAMES.index(c) for _, c in asked])

@@ -12,7 +12,7 @@ OWN = "own:"
 class Concept:
     """One drawable thing: `label` finds its art, `noun` and `synonyms` name it, `tags` surround it.
 
-    `core` concepts are what the first cut was trained to draw; CLIP and the judge know the others too.
+    `drawn` concepts are what the UNet is trained to draw; CLIP and the judge know the others too.
     """
 
     label: str
@@ -21,7 +21,7 @@ class Concept:
     tags: tuple[str, ...]
     shelf: str
     hexcode: str
-    core: bool
+    drawn: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,17 +56,17 @@ def read(path: Path) -> list[Concept]:
 
 
 def _concept(line: str, shelf: str, entries: dict[str, dict[str, object]]) -> Concept:
-    core = line.startswith("*")
-    fields = [field.strip() for field in line.removeprefix("*").split("|")] + ["", ""]
+    drawn = not line.startswith("~")
+    fields = [field.strip() for field in line.removeprefix("~").split("|")] + ["", ""]
     label = fields[0]
     synonyms = tuple(s.strip().lower() for s in fields[2].split(",") if s.strip())
     if label.startswith(OWN):
-        return Concept(label, fields[1], synonyms, (), shelf, label.removeprefix(OWN), core)
+        return Concept(label, fields[1], synonyms, (), shelf, label.removeprefix(OWN), drawn)
     entry = entries[label]
     noun = (fields[1] or label).lower()
     tags = entry.get("tags") or ()
     words = tuple(str(tag).lower() for tag in tags if _is_word(str(tag)))  # type: ignore[attr-defined]
-    return Concept(label, noun, synonyms, words, shelf, str(entry["hexcode"]).lower(), core)
+    return Concept(label, noun, synonyms, words, shelf, str(entry["hexcode"]).lower(), drawn)
 
 
 def _is_word(tag: str) -> bool:
@@ -79,5 +79,5 @@ def _without_ambiguous_tags(concepts: list[Concept]) -> list[Concept]:
     cleaned = []
     for c in concepts:
         tags = tuple(t for t in c.tags if owners.get(t, c.label) == c.label)
-        cleaned.append(Concept(c.label, c.noun, c.synonyms, tags, c.shelf, c.hexcode, c.core))
+        cleaned.append(Concept(c.label, c.noun, c.synonyms, tags, c.shelf, c.hexcode, c.drawn))
     return cleaned

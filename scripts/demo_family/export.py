@@ -94,7 +94,7 @@ def card(work: Path, target: Path, revision: str) -> None:
     """family.json: how to use the family, what it draws, and the hash of every file."""
     files = sorted(p for p in target.rglob("*") if p.is_file() and p.parent != target)
     hashes = {p.relative_to(target).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-    drawn = [c.noun for c in concepts.read(work / "concepts.json") if c.core]
+    drawn = [c.noun for c in concepts.read(work / "concepts.json") if c.drawn]
     body: dict[str, Any] = {**CARD, "revision": revision, "concepts": drawn, "sha256": hashes}
     (target / "family.json").write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
 

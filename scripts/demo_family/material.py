@@ -21,7 +21,7 @@ STYLE_PACKAGES = dict(
 class Art:
     """All that composites are made from: concepts, their sprites as a pyramid, and the sprite rows.
 
-    `seldom`: how often a concept outside the core is drawn, against one of the core.
+    `seldom`: how often a concept that the UNet need not draw is shown, against one that it must.
     """
 
     concepts: list[concepts.Concept]
@@ -31,22 +31,23 @@ class Art:
 
     @property
     def shelf(self) -> scenes.Shelves:
-        """The sampling table: the core, and now and then any other concept."""
-        weights = torch.tensor([1.0 if c.core else self.seldom for c in self.concepts])
+        """The sampling table: what is to be drawn, and now and then any other concept."""
+        weights = torch.tensor([1.0 if c.drawn else self.seldom for c in self.concepts])
         return scenes.shelves(self.rows, len(self.concepts), weights)
 
 
 def prepare(work: Path) -> None:
-    """Fetch, rasterise and save what `load` reads; nothing is done twice."""
-    if (work / "rows.npy").exists():
-        return
+    """Fetch, rasterise and save what `load` reads; of the same list only the words and marks are written anew."""
     work.mkdir(parents=True, exist_ok=True)
     roots = {name.rsplit("@", 1)[0]: packages.unpacked(name, work / "packages") for name in packages.PACKAGES}
     things = concepts.load(roots["emojibase-data"])
-    sprites, rows = art.rasterise(things, {style: roots[name] for style, name in STYLE_PACKAGES.items()})
-    concepts.save(things, work / "concepts.json")
-    np.save(work / "sprites.npy", sprites)
-    np.save(work / "rows.npy", rows)
+    known, rows_file = work / "concepts.json", work / "rows.npy"
+    same = known.exists() and [c.label for c in concepts.read(known)] == [c.label for c in things]
+    if not same:
+        sprites, rows = art.rasterise(things, {style: roots[name] for style, name in STYLE_PACKAGES.items()})
+        np.save(work / "sprites.npy", sprites)
+        np.save(rows_file, rows)
+    concepts.save(things, known)
 
 
 def load(work: Path) -> Art:

@@ -20,7 +20,7 @@ from .crew import ALONE, Crew
 from .training import Budget, Recipe, Run, averaged, train
 
 RECIPE = Recipe(rate=1e-3, decay=0.01, ema=0.998, warmup=100, cooldown=0.3, save_minutes=6)
-SELDOM = 0.05  # the core first: pictures cost a thousand times what captions do
+SELDOM = 0.05  # pictures cost a thousand times what captions do: few of what need not be drawn
 DROPPED = 0.1  # captions replaced by nothing or by a usual negative prompt
 NEGATIVE = "blurry, low quality, deformed, text, watermark"
 FLAWS = ("blurry", "low quality", "deformed", "text", "watermark", "ugly", "bad anatomy", "out of focus", "cropped",
