@@ -7,7 +7,7 @@ COPY requirements.lock ./
 RUN sed -n '/^uv==/,/^    # via/p' requirements.lock > uv.txt \
     && pip install --no-cache-dir --require-hashes -r uv.txt \
     && uv venv /opt/creatives \
-    && uv pip sync --no-cache --python /opt/creatives/bin/python --require-hashes requirements.lock
+    && uv pip sync --no-cache --python /opt/creatives/bin/python --require-hashes -b requirements.lock requirements.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY schemas schemas
 COPY models models
@@ -16,11 +16,7 @@ COPY docs/examples docs/examples
 RUN uv pip install --no-cache --python /opt/creatives/bin/python --no-deps --no-build-isolation --editable .
 
 FROM python:3.12-slim
-# OpenCV's shared libraries; nothing else of the system is used.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --create-home creatives
+RUN useradd --system --uid 10001 --create-home creatives
 COPY --from=build /opt/creatives /opt/creatives
 COPY --from=build /app /app
 ENV PATH=/opt/creatives/bin:$PATH \
