@@ -206,10 +206,11 @@ async def test_the_tally_counts_what_is_confirmed(tmp_path: Path) -> None:
     first, second = await made(tmp_path), await made(tmp_path, segment_id="other")
     for outcome in (first, second, first):
         await tally.publish(outcome)
+    await tally.publish(Outcome("creative_ready", b"k", b'{"of": "another version"}'))
     await tally.bury(RawEvent(SOURCE, None, None), 1, "invalid_event", "x")
     inner.down = True
     with pytest.raises(ConnectionError):
         await tally.publish(first)
-    assert tally.outcomes == {"creative_ready": 3}
+    assert tally.outcomes == {"creative_ready": 4}, "what the gallery cannot read has been delivered all the same"
     assert tally.dead_letters == {"invalid_event": 1}
     assert [creative.segment_id for creative in tally.latest] == ["other", "coffee"]
