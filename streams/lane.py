@@ -97,11 +97,11 @@ class Lane:
         self._state, self._progress = "stopped", None
 
     async def render(self, brief: Brief) -> Rendering:
-        """Return the pictures of a brief. Joins the job where its request id is in flight.
+        """Return the pictures of a brief. Joins the job where the same brief is in flight.
 
         Raises the device's named errors, DeviceProcessDied when this brief alone ended the child, Cancelled at stop.
         """
-        result = await self._end_of(self._jobs.enter(brief))
+        result = await self._end_of(await self._entered(brief))
         assert isinstance(result, Rendering)
         return result
 
@@ -110,7 +110,7 @@ class Lane:
 
         on_checkpoint: awaited with step and file after each checkpoint, one at a time, the newest if it is slow.
         """
-        job = self._jobs.enter(lesson)
+        job = await self._entered(lesson)
         uploads = [] if job.waiters else [asyncio.create_task(job.pass_on(on_checkpoint))]
         try:
             result = await self._end_of(job)
@@ -120,6 +120,12 @@ class Lane:
                 await asyncio.wait({upload})
         assert isinstance(result, Learned)
         return result
+
+    async def _entered(self, work: Brief | Lesson) -> Job:
+        """Enter work; what has its request id and differs (one event id for two segments) is waited for, not joined."""
+        while other := self._jobs.in_the_way(work):
+            await asyncio.wait({other.future})
+        return self._jobs.enter(work)
 
     async def _end_of(self, job: Job) -> Any:
         job.waiters += 1

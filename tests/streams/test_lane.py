@@ -107,6 +107,13 @@ async def test_joins_a_request_in_flight(opened: Open, tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "same\n"
 
 
+async def test_two_briefs_of_one_request_id_each_get_their_own(opened: Open, tmp_path: Path) -> None:
+    lane = await opened(f"slow=0.05,log={tmp_path / 'log'}")
+    briefs = [Brief("same", prompt, "", (1, 2, 3), 1) for prompt in ("coffee", "tea", "coffee", "tea")]
+    assert await asyncio.gather(*map(lane.render, briefs)) == [fakes.rendering(brief) for brief in briefs]
+    assert (tmp_path / "log").read_text().split() == ["coffee", "tea"]
+
+
 @pytest.mark.parametrize(("word", "error"), [("reject", NothingPassed), ("fail", StageFailed)])
 async def test_named_errors_arrive(opened: Open, word: str, error: type[Exception]) -> None:
     lane = await opened()
