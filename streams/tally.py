@@ -47,7 +47,7 @@ class Tally:
         self.dead_letters[code] += 1
 
     def _show(self, outcome: Outcome) -> None:
-        """Keep a creative for the gallery; one that cannot be read (of another version) has been delivered all the same."""
+        """Keep a creative for the gallery; one it cannot read, of another version, has been delivered all the same."""
         try:
             ready = CreativeReady.model_validate_json(outcome.value)
         except ValidationError as error:

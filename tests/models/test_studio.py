@@ -144,7 +144,7 @@ def test_a_lost_device_ends_the_process_since_it_stays_lost(error, capsys):
     def fail():
         raise error
 
-    with pytest.raises(SystemExit, match="The device is lost in generate: CUDA error: .* encountered$"):
+    with pytest.raises(SystemExit, match=r"The device is lost in generate: CUDA error: .* encountered$"):
         fake_studio(FakeGenerator(fail)).render([BRIEF])
     assert "CUDA error" in capsys.readouterr().err
 
