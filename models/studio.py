@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -217,6 +218,8 @@ def stage(name: Stage) -> Iterator[None]:
 
     This is the border of the device process: what comes out of the libraries may not pickle and must not end the
     process, so whatever it is becomes a named error here. Our own errors (a given-up job too) pass as they are.
+    A CUDA error (illegal access, ECC, a lost device) stays with the process for ever: it raises SystemExit, so that the
+    process ends and another one, with a context of its own, does the work.
     """
     try:
         yield
@@ -226,6 +229,9 @@ def stage(name: Stage) -> Iterator[None]:
         torch.cuda.empty_cache()
         raise OutOfDeviceMemory(stage=name, detail=_first_line(error)) from error
     except Exception as error:
+        if _sticky(error) and name != "load":  # a process that cannot load ends anyway, and then with its reason
+            traceback.print_exc()
+            raise SystemExit(f"The device is lost in {name}: {_first_line(error)}") from error
         raise StageFailed(stage=name, kind=type(error).__name__, detail=_first_line(error)) from error
 
 
@@ -247,6 +253,11 @@ def _without_placeholder(brief: Brief) -> str:
     if brief.concept is None:
         return brief.prompt
     return " ".join(brief.prompt.replace(brief.concept.placeholder_token, " ").split())
+
+
+def _sticky(error: Exception) -> bool:
+    """Whether every later call of this process on the device fails too."""
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
 
 
 def _first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import faust
@@ -13,6 +13,7 @@ from faust.types.tuples import Message
 
 from schemas.events import Source
 from streams.delivery import Attempt, Delivery, Settled
+from streams.failures import Unsettled
 from streams.ledger import Entry, Ledger, Partition
 from streams.messages import RawEvent
 
@@ -39,11 +40,15 @@ class _Job:
 
 
 class Desk:
-    """Every event between its arrival and its ack. concurrency: events worked on at once."""
+    """Every event between its arrival and its ack.
 
-    def __init__(self, ledger: Ledger, delivery: Delivery, concurrency: int) -> None:
+    concurrency: events worked on at once. die: told when an event can never be acked, which would wedge its partition.
+    """
+
+    def __init__(self, ledger: Ledger, delivery: Delivery, concurrency: int, die: Callable[[Exception], None]) -> None:
         self.ledger = ledger
         self._delivery = delivery
+        self._die = die
         self._turn = asyncio.Semaphore(concurrency)
         self._jobs: dict[tuple[Partition, int], _Job] = {}
         self._closed = False
@@ -100,6 +105,12 @@ class Desk:
         """Return how many events are being settled."""
         return len(self._jobs)
 
+    @property
+    def oldest_seconds(self) -> float:
+        """Return the age of the oldest unfinished event, one that waits for its next attempt too; 0 without any."""
+        oldest = self.ledger.oldest()
+        return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
+
     async def _settle(self, raw: RawEvent, attempt: Attempt) -> Settled:
         async with self._turn:
             return await self._delivery.settle(raw, attempt)
@@ -107,12 +118,16 @@ class Desk:
     def _concluded(self, place: tuple[Partition, int], job: _Job) -> None:
         if self._jobs.get(place) is job:
             del self._jobs[place]
-        if job.task.cancelled():
-            return
-        if (failure := job.task.exception()) is not None:
-            raise failure  # settle never raises: a broken invariant must be seen
-        if job.task.result().terminal:
+        task = job.task
+        failure = None if task.cancelled() else task.exception()
+        settled = None if task.cancelled() or failure else task.result()
+        if settled is not None and settled.terminal:
             self.ledger.finish(job.entry)
+        elif failure or not (task.cancelling() or job.entry.stale or self._closed):
+            # Nobody gave this job up: left unacked, it would hold its partition for ever without a word.
+            detail = repr(failure) if failure else settled.value if settled else "cancelled by nobody of us"
+            partition, offset = place
+            self._die(Unsettled(topic=partition.topic, partition=partition.number, offset=offset, detail=detail))
 
 
 def install(app: faust.App, topic: str, attempt: Attempt, desk: Desk) -> None:

@@ -11,6 +11,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from streams.brokers import faust_credentials, heed_group_errors
 from streams.crew import Crew, group_id
 from streams.ledger import Partition
 from streams.settings import Settings
+from streams.watchdog import exit_within
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +117,7 @@ def create_app(settings: Settings, entry: str = "models.studio:serve") -> Creati
     """Return the app of one worker. entry: `module:function` of the device process. Opens nothing."""
     heed_group_errors()
     app = CreativesApp(group_id(settings), **faust_options(settings))
-    app.crew = Crew(settings, entry, _give_up)
+    app.crew = Crew(settings, entry, partial(_give_up, settings.delivery.drain))
     for intake in app.crew.intakes():
         agents.install(app, intake.topic, intake.attempt, intake.desk)
     app.on_partitions_revoked.connect(_revoked)
@@ -131,8 +133,9 @@ async def _assigned(app: CreativesApp, assigned: AbstractSet[TP], **_: Any) -> N
     app.crew.assigned([Partition(*tp) for tp in assigned])
 
 
-def _give_up(error: Exception) -> None:
-    """Stop the worker with exit code 1, its event unacked."""
+def _give_up(drain: float, error: Exception) -> None:
+    """Stop the worker with exit code 1, its event unacked; by force where it takes a minute more than the drain may."""
+    exit_within(drain + 60.0, 1)
     log.critical("the worker stops", reason=str(error))
     asyncio.get_running_loop().call_soon(_exit, 1)
 

@@ -12,7 +12,7 @@ from schemas.events import CreativeReady, ProductRegistered, SegmentUpdated
 from streams import topics
 from streams.agents import Desk
 from streams.delivery import Attempt, Delivery, decode
-from streams.failures import BrokerUnavailable, NoServices
+from streams.failures import NoServices, Once
 from streams.handlers import Tools, render_segment
 from streams.lag import LagProbe
 from streams.lane import Lane
@@ -28,7 +28,6 @@ from streams.watchdog import Watchdog
 from streams.web import Web, WorkerState
 
 log = structlog.get_logger(__name__)
-_LAG_EVERY = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,13 @@ class Crew:
         self._publisher = Publisher(settings)
         self._tally = Tally(self._publisher)
         self._watchdog = Watchdog(settings.delivery.stall)
-        self._lane = Lane(settings.studio.plan(), settings.lane, entry)
+        self._die = die = Once(die)
+        self._lane = Lane(settings.studio.plan(), settings.lane, entry, die)
         # Minutes of training must hold up no picture: a worker of both roles has a second device process for them.
-        self._school = Lane(settings.studio.plan(), settings.lane, entry) if settings.role == "all" else self._lane
+        self._school = Lane(settings.studio.plan(), settings.lane, entry, die) if settings.role == "all" else self._lane
         self._schooling = asyncio.Lock()
         self._web = Web(self, settings.web)
         self._lag = LagProbe(settings.kafka, group_id(settings))
-        self._behind: dict[str, int] = {}
         self._following: asyncio.Task[None] | None = None
         self._delivery = Delivery(self._tally, settings.delivery, die)
         self._segments = self._desk()
@@ -91,7 +90,7 @@ class Crew:
         negative = settings.studio.negative_prompt
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
         self._tools = Tools(self._lane, store, prompter, settings, self._tally)
-        self._following = asyncio.create_task(self._follow_lag(), name="lag")
+        self._following = asyncio.create_task(self._lag.follow(lambda: self._assigned or ()), name="lag")
         log.info("ready", role=settings.role, device=ready.device, recipe=ready.recipe.fingerprint[:12])
 
     async def drain(self) -> None:
@@ -113,6 +112,7 @@ class Crew:
 
     def revoked(self, partitions: Collection[Partition]) -> None:
         """Take note that these partitions are no longer, or not yet again, ours."""
+        self._assigned = None
         for intake in self.intakes():
             intake.desk.revoked(partitions)
 
@@ -134,7 +134,9 @@ class Crew:
             joined=self._assigned is not None,
             draining=self._draining,
             assigned=tuple(sorted(f"{topic}[{number}]" for topic, number in self._assigned or ())),
-            lag=self._behind,
+            lag=self._lag.behind,
+            broker_away=self._lag.away,
+            oldest_event=max(intake.desk.oldest_seconds for intake in self.intakes()),
             events=sum(intake.desk.running for intake in self.intakes()),
             device=ready.device if ready else None,
             recipe=ready.recipe.fingerprint if ready else None,
@@ -153,7 +155,7 @@ class Crew:
 
     def _desk(self) -> Desk:
         delivery = self.settings.delivery
-        return Desk(Ledger(delivery.window), self._delivery, delivery.concurrency)
+        return Desk(Ledger(delivery.window), self._delivery, delivery.concurrency, self._die)
 
     async def _render(self, raw: RawEvent) -> Outcome | None:
         event = decode(raw, SegmentUpdated, self.settings.delivery.max_event_bytes)
@@ -167,14 +169,6 @@ class Crew:
             if self._school.status().state == "stopped":
                 await self._school.start()
         return await learn_product(event, raw.source, replace(self._tools, lane=self._school), raw.headers)
-
-    async def _follow_lag(self) -> None:
-        while True:
-            await asyncio.sleep(_LAG_EVERY)
-            try:
-                self._behind = await self._lag.measure(self._assigned or ())
-            except BrokerUnavailable as error:
-                log.warning("lag unknown", reason=str(error))
 
 
 def group_id(settings: Settings) -> str:

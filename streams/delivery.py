@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from models.errors import CreativesError
 from schemas.events import Contract
-from streams.failures import CannotBury, InvalidEvent, Verdict, code_of, judge
+from streams.failures import OUTAGES, CannotBury, InvalidEvent, Verdict, code_of, judge
 from streams.messages import Outcome, RawEvent
 from streams.settings import DeliverySettings
 
@@ -118,65 +118,95 @@ def backoff(attempt: int, settings: DeliverySettings) -> float:
     return full * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter, not a secret
 
 
+@dataclass(frozen=True)
+class _Letter:
+    """What a dead letter says. attempts: at delivering the event."""
+
+    attempts: int
+    code: str
+    message: str
+
+
+@dataclass
+class _Case:
+    """An event on its way to its end. letter: its dead letter, None while it may still be delivered.
+
+    attempts, failures: of the present step, delivering or burying; failures leave out what an outage explains.
+    """
+
+    raw: RawEvent
+    attempt: Attempt
+    letter: _Letter | None = None
+    attempts: int = 0
+    failures: int = 0
+
+    def bury(self, reason: Exception) -> None:
+        """Go over to burying."""
+        self.letter = _Letter(self.attempts, code_of(reason), _message(reason))
+        self.attempts = self.failures = 0
+
+
 class Delivery:
-    """Settles events. die: called once with the reason when the worker must not go on."""
+    """Settles events. die: called with the reason when the worker must not go on."""
 
     def __init__(self, publisher: Publishes, settings: DeliverySettings, die: Callable[[Exception], None]) -> None:
         self._publisher = publisher
         self._settings = settings
         self._die = die
         self._limit = BuryLimit(settings.buries, settings.bury_window)
-        self._dying = False
 
     async def settle(self, raw: RawEvent, attempt: Attempt) -> Settled:
         """Bring one event to its end. Raises nothing but CancelledError, which leaves the event unacked."""
-        attempts = 0
-        place = raw.source.model_dump()
+        case = _Case(raw, attempt)
         while True:
-            attempts += 1
+            case.attempts += 1
             try:
-                outcome = await attempt(raw)
-                if outcome is None:
-                    return Settled.PARKED
-                await self._publisher.publish(outcome)
+                return await (self._deliver(case) if case.letter is None else self._bury(raw, case.letter))
             except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a verdict
-                verdict = judge(error, attempts, self._settings.attempts)
-                log.warning("event failed", verdict=verdict.value, attempts=attempts, error=_message(error), **place)
-                if verdict is Verdict.BURY:
-                    return await self._bury(raw, attempts, error)
-                if verdict is Verdict.DROP:
-                    return Settled.DROPPED
-                if verdict is Verdict.DIE:
-                    return self._end(error)
-                await asyncio.sleep(backoff(attempts, self._settings))
-            else:
-                return Settled.DONE
+                verdict = self._judged(case, error)
+            if verdict is Verdict.RETRY:
+                await asyncio.sleep(backoff(case.attempts, self._settings))
+            elif verdict is not Verdict.BURY:
+                return Settled.DROPPED if verdict is Verdict.DROP else Settled.DEAD
 
-    async def _bury(self, raw: RawEvent, attempts: int, error: Exception) -> Settled:
-        """Write the dead letter, for as long as it takes: an event that is not yet buried is not yet settled."""
-        if not self._limit.allows(asyncio.get_running_loop().time()):
-            limit = f"more than {self._settings.buries} dead letters in {self._settings.bury_window:g} s"
-            return self._end(CannotBury(**raw.source.model_dump(), detail=f"{limit}; the last one: {_message(error)}"))
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                await self._publisher.bury(raw, attempts, code_of(error), _message(error))
-            except CreativesError as trouble:
-                verdict = judge(trouble, tries, self._settings.attempts)
-                log.warning("dead letter failed", verdict=verdict.value, error=_message(trouble))
-                if verdict is not Verdict.RETRY:
-                    return self._end(CannotBury(**raw.source.model_dump(), detail=_message(trouble)))
-                await asyncio.sleep(backoff(tries, self._settings))
-            else:
-                return Settled.BURIED
+    async def _deliver(self, case: _Case) -> Settled:
+        outcome = await case.attempt(case.raw)
+        if outcome is None:
+            return Settled.PARKED
+        await self._publisher.publish(outcome)
+        return Settled.DONE
 
-    def _end(self, error: Exception) -> Settled:
-        """Say once why the worker must not go on: a second exit would break into the shutdown that the first began."""
-        if not self._dying:
-            self._dying = True
+    async def _bury(self, raw: RawEvent, letter: _Letter) -> Settled:
+        await self._publisher.bury(raw, letter.attempts, letter.code, letter.message)
+        return Settled.BURIED
+
+    def _judged(self, case: _Case, error: Exception) -> Verdict:
+        """Return what the failure of a step means, and prepare the next: after BURY the next step buries.
+
+        Outages do not count: an event that waited out a long one has all its attempts left for what comes after.
+        """
+        case.failures += not isinstance(error, OUTAGES)
+        verdict = judge(error, case.failures, self._settings.attempts)
+        if verdict is Verdict.BURY and (obstacle := self._obstacle(case)):
+            place = case.raw.source.model_dump()
+            verdict, error = Verdict.DIE, CannotBury(**place, detail=f"{obstacle}{_message(error)}")
+        said = {"verdict": verdict.value, "attempts": case.attempts, "error": _message(error)}
+        log.warning(
+            "event failed" if case.letter is None else "dead letter failed", **said, **case.raw.source.model_dump()
+        )
+        if verdict is Verdict.BURY:
+            case.bury(error)
+        if verdict is Verdict.DIE:
             self._die(error)
-        return Settled.DEAD
+        return verdict
+
+    def _obstacle(self, case: _Case) -> str:
+        """Return why the event cannot be buried: its letter fails, or there have been too many; else nothing."""
+        if case.letter is not None:
+            return "every attempt fails: "
+        if self._limit.allows(asyncio.get_running_loop().time()):
+            return ""
+        return f"more than {self._settings.buries} dead letters in {self._settings.bury_window:g} s; the last one: "
 
 
 def _message(error: Exception) -> str:

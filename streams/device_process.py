@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,11 +20,17 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
+import structlog
+
 from models.briefs import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop, StudioPlan, StudioReady
-from models.errors import CreativesError, StageFailed
+from models.errors import CreativesError, DeviceUnavailable, StageFailed
+from streams.failures import DeviceStuck
 
 _PR_SET_PDEATHSIG = 1
 _REAP_SECONDS = 5.0
+_END_SECONDS = 30.0  # after SIGKILL; a child that is longer there waits in the kernel, for a driver or a disk
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,21 +48,37 @@ class DeviceProcess:
     """A running child. entry: `module:function`, called in the child as `function(connection, plan)`.
 
     Two threads of its own carry messages, so neither a large lesson nor a stuck child blocks the event loop.
+    Raises DeviceUnavailable where the machine has no memory, process, thread or descriptor left.
     """
 
     def __init__(self, entry: str, plan: StudioPlan) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_run_entry, args=(entry, theirs, plan), name="device", daemon=True)
-        self._process.start()
-        theirs.close()
-        self.pid: int | None = self._process.pid
         self.messages: asyncio.Queue[Incoming] = asyncio.Queue()
         self.gone = asyncio.Event()
         self._verdict: str | None = None
         self._loop = asyncio.get_running_loop()
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="device-send")
-        threading.Thread(target=self._listen, name="device-listen", daemon=True).start()
+        try:
+            self._start(entry, plan)
+        except (OSError, RuntimeError) as error:  # RuntimeError: `can't start new thread`
+            detail = f"its process cannot be started ({error})."
+            raise DeviceUnavailable(device=plan.device, detail=detail) from error
+        self.pid: int | None = self._process.pid
+
+    def _start(self, entry: str, plan: StudioPlan) -> None:
+        """Start child and listener, or neither."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_run_entry, args=(entry, theirs, plan), name="device", daemon=True)
+        try:
+            self._process.start()
+            threading.Thread(target=self._listen, name="device-listen", daemon=True).start()
+        except (OSError, RuntimeError):
+            self._connection.close()
+            if self._process.pid is not None:
+                self._process.kill()
+            raise
+        finally:
+            theirs.close()
 
     def send(self, message: Outgoing) -> None:
         """Send in the background. A child that is gone says so in `messages`, not here."""
@@ -67,15 +90,49 @@ class DeviceProcess:
         self._verdict = verdict
         self._process.kill()
 
+    async def end(self, verdict: str) -> None:
+        """Kill the child and wait until it is gone. Raises DeviceStuck where no signal ends it."""
+        self.kill(verdict)
+        if not await self._gone_within(_END_SECONDS):
+            raise DeviceStuck(pid=self.pid or 0, seconds=_END_SECONDS)
+
     async def stop(self, grace: float) -> None:
-        """End the child: ask, then SIGTERM, then SIGKILL, `grace` seconds apart. Leaves no zombie."""
+        """End the child: ask, then SIGTERM, then SIGKILL, `grace` seconds apart. No zombie is left."""
         self.send(Stop())
-        for insist in (self._process.terminate, self._process.kill):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.gone.wait(), grace)
-                return
-            insist()
-        await self.gone.wait()
+        if await self._gone_within(grace):
+            return
+        self._process.terminate()
+        if await self._gone_within(grace):
+            return
+        try:
+            await self.end("was killed")
+        except DeviceStuck as stuck:
+            log.error("device process left behind", reason=str(stuck))  # noqa: TRY400 - one line
+
+    async def first_word(self, deadline: float, on_progress: Callable[[Progress], None]) -> Incoming:
+        """Return the first message that is no progress; Gone where there is none within `deadline` seconds."""
+        try:
+            async with asyncio.timeout(deadline):
+                while isinstance(message := await self.messages.get(), Progress):
+                    on_progress(message)
+        except TimeoutError:
+            return Gone(f"was not ready within {deadline:g} s")
+        return message
+
+    async def next_message(self, deadline: float) -> Incoming:
+        """Return the next message; a child that stays silent too long is killed, and says so as its last."""
+        try:
+            async with asyncio.timeout(deadline):
+                return await self.messages.get()
+        except TimeoutError:
+            if self.messages.empty():  # else our own loop was asleep, not the child
+                await self.end(f"gave no sign of progress for {deadline:g} s and was killed")
+        return await self.messages.get()
+
+    async def _gone_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.gone.wait(), seconds)
+        return self.gone.is_set()
 
     def _send(self, message: Outgoing) -> None:
         with suppress(OSError):  # the pipe's other end is gone; the listener notices too

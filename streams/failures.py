@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 
 from models.errors import Cancelled, CreativesError, DeviceUnavailable, Refused, WeightsError
@@ -50,6 +51,14 @@ class WeightsChanged(StreamError):
     """The device process came back with other weights than the worker started with: restart the worker."""
 
 
+class DeviceStuck(StreamError):
+    """The device process {pid} has been killed and is still there after {seconds:g} s: it hangs in the kernel."""
+
+
+class MessageRefused(StreamError):
+    """The topic {topic} refuses a message of {size} bytes: raise its max.message.bytes (1 MiB is enough)."""
+
+
 class ObjectMissing(StreamError):
     """There is no object {uri}."""
 
@@ -68,6 +77,10 @@ class AddressForbidden(StreamError):
 
 class CannotBury(StreamError):
     """A dead letter for {topic}[{partition}]@{offset} could not be written: {detail}"""
+
+
+class Unsettled(StreamError):
+    """{topic}[{partition}]@{offset} ended without an outcome, and nothing behind it could ever be acked: {detail}"""
 
 
 class Verdict(Enum):
@@ -89,14 +102,15 @@ OUTAGES: tuple[type[BaseException], ...] = (
     WeightsError,
     DeviceUnavailable,
     BrokerUnavailable,
+    MessageRefused,
     ConnectionError,
     TimeoutError,
     asyncio.TimeoutError,
 )
 
 
-def judge(error: Exception, attempts: int, limit: int) -> Verdict:
-    """Return what `error`, the end of attempt number `attempts`, means. limit: attempts at what is not an outage.
+def judge(error: Exception, failures: int, limit: int) -> Verdict:
+    """Return what `error`, the latest of `failures` that no outage explains, means. limit: of such failures.
 
     A `Refused` request is an outcome, not a failure: the handlers answer it with `creative-rejected`.
     """
@@ -110,8 +124,22 @@ def judge(error: Exception, attempts: int, limit: int) -> Verdict:
         case DeviceProcessDied():
             exhausted = int(error.fields["deaths"]) >= int(error.fields["limit"])
         case _:
-            exhausted = attempts >= limit and not isinstance(error, OUTAGES)
+            exhausted = failures >= limit and not isinstance(error, OUTAGES)
     return Verdict.BURY if exhausted else Verdict.RETRY
+
+
+class Once:
+    """Tells `die` the first reason why the worker must not go on: a second exit would break into the shutdown."""
+
+    def __init__(self, die: Callable[[Exception], None]) -> None:
+        self._die = die
+        self._told = False
+
+    def __call__(self, error: Exception) -> None:
+        """Tell, unless somebody has told already."""
+        if not self._told:
+            self._told = True
+            self._die(error)
 
 
 def code_of(error: Exception) -> str:

@@ -23,8 +23,8 @@ PHOTOS = "photos/"
 _REDIRECTS = 3
 _AT_ONCE = 4
 _SECONDS = 60.0
-# NAT64 and 6to4: public addresses behind which any IPv4 address may hide, a private one too.
-_TUNNELS = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16")
+# Addresses behind which any IPv4 address may hide, a private one too: NAT64, 6to4, and IPv4-compatible ones.
+_TUNNELS = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
 
 
 async def fetch_photos(uris: Sequence[str], store: ObjectStore, settings: TrainingSettings) -> tuple[bytes, ...]:
@@ -118,9 +118,11 @@ async def _address(uri: str, host: str, port: int, hosts: Sequence[str]) -> str:
 
 def _public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return parsed.is_global and not parsed.is_multicast and not any(parsed in network for network in _TUNNELS)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.is_site_local or any(parsed in network for network in _TUNNELS):
+            return False
+        parsed = parsed.ipv4_mapped or parsed
+    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 
 async def _body(uri: str, response: httpx.Response, limit: int) -> bytes:

@@ -86,6 +86,11 @@ class JobQueue:
         """Return the age in seconds of the oldest unfinished job, 0 without any."""
         return max((now - job.since for job in self._jobs.values()), default=0.0)
 
+    def in_the_way(self, work: Brief | Lesson) -> Job | None:
+        """Return the unfinished job that has this work's request id and is other work, if there is one."""
+        job = self._jobs.get(work.request_id)
+        return job if job is not None and job.work != work else None
+
     def enter(self, work: Brief | Lesson) -> Job:
         """Return the job of this request: the unfinished one, or a new one at the queue's end."""
         job = self._jobs.get(work.request_id)

@@ -7,6 +7,7 @@ Neither loses a request, and only the request that does it again when it runs al
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -26,8 +27,8 @@ from models.briefs import (
     StudioReady,
 )
 from models.errors import Cancelled, CreativesError, DeviceUnavailable, StageFailed
-from streams.device_process import DeviceProcess, Gone, Incoming
-from streams.failures import DeviceProcessDied, WeightsChanged
+from streams.device_process import DeviceProcess, Gone
+from streams.failures import DeviceProcessDied, DeviceStuck, WeightsChanged
 from streams.jobs import Job, JobQueue, LaneStatus, OnCheckpoint, State
 from streams.settings import LaneSettings
 
@@ -37,12 +38,22 @@ _BACKOFF_CAP = 30.0
 
 
 class Lane:
-    """The one owner of the device. entry: what the child runs, as `module:function`."""
+    """The one owner of the device. entry: what the child runs, as `module:function`.
 
-    def __init__(self, plan: StudioPlan, settings: LaneSettings, entry: str = "models.studio:serve") -> None:
+    die: told when no child can be had any more, though the lane had been started.
+    """
+
+    def __init__(
+        self,
+        plan: StudioPlan,
+        settings: LaneSettings,
+        entry: str = "models.studio:serve",
+        die: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
         self._plan = plan
         self._settings = settings
         self._entry = entry
+        self._die = die
         self._ready: StudioReady | None = None
         self._state: State = "stopped"
         self._process: DeviceProcess | None = None
@@ -81,6 +92,7 @@ class Lane:
         """Load the models; return once they are warm. Raises the child's own named error."""
         process = await self._open()
         self._runner = asyncio.create_task(self._run(process), name="lane")
+        self._runner.add_done_callback(self._ended)
         return self.ready
 
     async def stop(self, grace: float = 5.0) -> None:
@@ -97,11 +109,11 @@ class Lane:
         self._state, self._progress = "stopped", None
 
     async def render(self, brief: Brief) -> Rendering:
-        """Return the pictures of a brief. Joins the job where its request id is in flight.
+        """Return the pictures of a brief. Joins the job where the same brief is in flight.
 
         Raises the device's named errors, DeviceProcessDied when this brief alone ended the child, Cancelled at stop.
         """
-        result = await self._end_of(self._jobs.enter(brief))
+        result = await self._end_of(await self._entered(brief))
         assert isinstance(result, Rendering)
         return result
 
@@ -110,7 +122,7 @@ class Lane:
 
         on_checkpoint: awaited with step and file after each checkpoint, one at a time, the newest if it is slow.
         """
-        job = self._jobs.enter(lesson)
+        job = await self._entered(lesson)
         uploads = [] if job.waiters else [asyncio.create_task(job.pass_on(on_checkpoint))]
         try:
             result = await self._end_of(job)
@@ -120,6 +132,12 @@ class Lane:
                 await asyncio.wait({upload})
         assert isinstance(result, Learned)
         return result
+
+    async def _entered(self, work: Brief | Lesson) -> Job:
+        """Enter work; what has its request id and differs (one event id for two segments) is waited for, not joined."""
+        while other := self._jobs.in_the_way(work):
+            await asyncio.wait({other.future})
+        return self._jobs.enter(work)
 
     async def _end_of(self, job: Job) -> Any:
         job.waiters += 1
@@ -142,26 +160,16 @@ class Lane:
         """Start a child and wait until it is ready. Raises its named error, or DeviceUnavailable."""
         self._state = "loading" if self._ready is None else "restarting"
         process = self._process = DeviceProcess(self._entry, self._plan)
-        message = await self._first_word(process)
+        message = await process.first_word(self._settings.start_deadline, self._progressed)
         if isinstance(message, StudioReady):
             if self._ready is None or message.recipe.fingerprint == self._ready.recipe.fingerprint:
                 self._ready, self._state, self._progress, self._trouble = message, "idle", None, None
                 return process
             message = WeightsChanged()
-        process.kill("did not start")
-        await process.gone.wait()
+        await process.end("did not start")
         how = message.how if isinstance(message, Gone) else "did not say that it is ready"
         detail = f"its process {how} while it loaded the models."
         raise message if isinstance(message, CreativesError) else _unavailable(self._plan, detail)
-
-    async def _first_word(self, process: DeviceProcess) -> Incoming:
-        try:
-            async with asyncio.timeout(self._settings.start_deadline):
-                while isinstance(message := await process.messages.get(), Progress):
-                    self._progress = message
-        except TimeoutError:
-            return Gone(f"was not ready within {self._settings.start_deadline:g} s")
-        return message
 
     async def _run(self, process: DeviceProcess) -> None:
         while True:
@@ -169,8 +177,20 @@ class Lane:
                 await self._work(process, batch)
             process = await self._reopen()
 
+    def _ended(self, runner: asyncio.Task[None]) -> None:
+        """Say that nobody runs jobs any more; for who waits it is an outage, so that nothing is buried."""
+        if runner.cancelled() or not isinstance(error := runner.exception(), Exception):
+            return
+        self._trouble = str(error) or repr(error)
+        self._running = {}
+        self._jobs.finish_all(_unavailable(self._plan, self._trouble))
+        self._die(error)
+
     async def _reopen(self) -> DeviceProcess:
-        """Replace a child that is gone, for as long as it takes; who waits keeps waiting meanwhile."""
+        """Replace a child that is gone, for as long as it takes; who waits keeps waiting meanwhile.
+
+        Raises WeightsChanged and DeviceStuck, which no new child can mend.
+        """
         self._restarts += 1
         self._state = "restarting"
         while True:
@@ -179,6 +199,8 @@ class Lane:
             self._failures += 1
             try:
                 return await self._open()
+            except (WeightsChanged, DeviceStuck):
+                raise
             except CreativesError as error:
                 self._trouble = str(error)
                 log.error("device process does not start", error=self._trouble, attempts=self._failures)  # noqa: TRY400
@@ -207,9 +229,9 @@ class Lane:
         briefs = tuple(job.work for job in batch if isinstance(job.work, Brief))
         process.send(LearnJob(self._ticket, lessons[0]) if lessons else RenderJob(self._ticket, briefs))
         while self._running:
-            match await self._next_message(process):
+            match await process.next_message(self._settings.deadline):
                 case Progress(ticket=self._ticket) as progress:
-                    self._progress = progress
+                    self._progressed(progress)
                 case Checkpointed(ticket=self._ticket) as checkpoint:
                     batch[0].checkpoints.put_nowait(checkpoint)
                 case Answer(ticket=self._ticket) as answer:
@@ -218,15 +240,8 @@ class Lane:
                     self._died(how)
         self._state, self._progress = "idle", None
 
-    async def _next_message(self, process: DeviceProcess) -> Incoming:
-        """Return the child's next message; one that stays silent too long is killed, and says so as its last."""
-        try:
-            async with asyncio.timeout(self._settings.deadline):
-                return await process.messages.get()
-        except TimeoutError:
-            if process.messages.empty():  # else our own loop was asleep, not the child
-                process.kill(f"gave no sign of progress for {self._settings.deadline:g} s and was killed")
-        return await process.messages.get()
+    def _progressed(self, progress: Progress) -> None:
+        self._progress = progress
 
     def _answered(self, answer: Answer) -> None:
         job = self._running.pop(answer.request_id, None)

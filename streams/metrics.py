@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import nan
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,11 +16,18 @@ _GAUGES: dict[str, tuple[str, Callable[[WorkerState], float]]] = {
     "main_loop_silence_seconds": ("since the main loop moved", lambda state: state.silence),
     "assigned_partitions": ("given to this worker", lambda state: len(state.assigned)),
     "events_in_flight": ("taken and not yet settled", lambda state: state.events),
-    "lag": ("messages behind, over all assigned partitions", lambda state: sum(state.lag.values())),
+    "lag": (
+        "messages behind, over all assigned partitions; NaN while the broker is away",
+        lambda state: nan if state.broker_away else sum(state.lag.values()),
+    ),
+    "broker_away_seconds": ("since the broker last answered, 0 while it does", lambda state: state.broker_away),
     "device_up": ("1 while the device process is loaded", lambda state: state.lane.state in {"idle", "busy"}),
     "device_queue": ("jobs waiting for the device", lambda state: state.lane.queued),
     "device_running": ("jobs on the device", lambda state: len(state.lane.running)),
-    "oldest_job_seconds": ("age of the oldest unfinished job", lambda state: state.lane.oldest_seconds),
+    "oldest_job_seconds": (
+        "age of the oldest unfinished event or job, one that waits for its next attempt too",
+        lambda state: max(state.oldest_event, state.lane.oldest_seconds),
+    ),
 }
 
 

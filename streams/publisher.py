@@ -6,6 +6,7 @@ A producer of our own rather than Faust's: idempotent, acks=all, and it raises w
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,12 +15,14 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.events import DeadLetter
 from streams.brokers import client_options
-from streams.failures import BrokerUnavailable
+from streams.failures import BrokerUnavailable, MessageRefused
 from streams.messages import Headers, Outcome, RawEvent
 from streams.settings import Settings
 from streams.topics import dead
 
 SIZE_LIMIT = 8 * 2**20  # bytes of one message: dead letters hold events as large as any broker lets in
+_KEY_LIMIT = 1024  # bytes of a key that a dead letter keeps where the event as a whole does not fit
+_STOP_SECONDS = 10.0
 
 
 def worker_version() -> str:
@@ -36,22 +39,28 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
-        self._changing = asyncio.Lock()
+        self._connecting = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnavailable."""
         await self._connected()
 
     async def stop(self) -> None:
-        """Flush and disconnect."""
+        """Flush and disconnect; at most `_STOP_SECONDS`, since what the broker does not confirm is never acked."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            self._leave(producer)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=_STOP_SECONDS)
 
     async def publish(self, outcome: Outcome) -> None:
-        """Write the outcome to its topic."""
+        """Write the outcome to its topic. Raises MessageRefused where the topic's limit is below any outcome's size."""
         topic = getattr(self._settings.topics, outcome.topic)
-        await self._send(topic, outcome.key, outcome.value, outcome.headers)
+        try:
+            await self._send(topic, outcome.key, outcome.value, outcome.headers)
+        except MessageSizeTooLargeError as error:
+            raise MessageRefused(topic=topic, size=len(outcome.value)) from error
 
     async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
         """Write the dead letter: original key and bytes, and where, when and why in the headers."""
@@ -72,7 +81,9 @@ class Publisher:
             await self._send(topic, raw.key, raw.value, original + reason)
         except MessageSizeTooLargeError:
             # With our headers it no longer fits; the original stays where origin, partition and offset say.
-            await self._send(topic, raw.key, b"", (*reason, ("dead_value_omitted", b"too large for the broker")))
+            key, omitted = _fitting(raw.key)
+            missing = ("dead_value_omitted", b"too large for the broker")
+            await self._send(topic, key, b"", (*reason, missing, *omitted))
 
     async def _send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         producer = await self._connected()
@@ -80,14 +91,17 @@ class Publisher:
             value = b""  # Kafka takes no message without both
         try:
             await producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
-        except MessageSizeTooLargeError:
-            raise
         except KafkaError as error:
-            await self._discard(producer)
+            # Its sequence numbers may have a hole now, which the broker would refuse for ever.
+            if self._producer is producer:
+                self._producer = None
+                self._leave(producer)
+            if isinstance(error, MessageSizeTooLargeError):
+                raise
             raise BrokerUnavailable(servers=self._settings.kafka.bootstrap_servers, detail=repr(error)) from error
 
     async def _connected(self) -> AIOKafkaProducer:
-        async with self._changing:
+        async with self._connecting:
             if self._producer is None:
                 kafka = self._settings.kafka
                 producer = AIOKafkaProducer(
@@ -99,17 +113,29 @@ class Publisher:
                 )
                 try:
                     await producer.start()
+                    self._producer = producer
                 except (KafkaError, OSError) as error:
-                    await producer.stop()
                     raise BrokerUnavailable(servers=kafka.bootstrap_servers, detail=repr(error)) from error
-                self._producer = producer
+                finally:
+                    if self._producer is not producer:  # refused, or we were cancelled meanwhile
+                        await producer.stop()
             return self._producer
 
-    async def _discard(self, producer: AIOKafkaProducer) -> None:
-        """Drop a producer whose send failed: its sequence numbers may have a hole that the broker refuses for ever."""
-        async with self._changing:
-            current = self._producer is producer
-            self._producer = None if current else self._producer
-        if current:
-            with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(producer.stop(), timeout=5.0)
+    def _leave(self, producer: AIOKafkaProducer) -> None:
+        """Let a producer finish in its own time: cut short it would leave its sender and its sockets behind."""
+        leaving = asyncio.create_task(_stopped(producer), name="producer-leaving")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+
+async def _stopped(producer: AIOKafkaProducer) -> None:
+    with suppress(KafkaError):  # of messages that were never confirmed: their senders know
+        await producer.stop()
+
+
+def _fitting(key: bytes | None) -> tuple[bytes | None, Headers]:
+    """Return the key where it is short; else none, and its length and digest as a header."""
+    if key is None or len(key) <= _KEY_LIMIT:
+        return key, ()
+    said = f"{len(key)} bytes, sha256 {hashlib.sha256(key).hexdigest()}"
+    return None, (("dead_key_omitted", said.encode()),)

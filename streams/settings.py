@@ -19,7 +19,7 @@ DEFAULT_WEB_PORT = 6066
 class Group(BaseModel):
     """A group of settings: one middle part of the variables' names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(Group):
@@ -169,6 +169,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
+        hide_input_in_errors=True,  # a mistyped variable may hold a password
         nested_model_default_partial_update=True,
     )
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
@@ -147,7 +148,12 @@ class MinioStore:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except FileNotFoundError:  # a local file's, not the store's
             raise
-        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (
+            MinioException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ParseError,
+        ) as error:  # ParseError: a torn answer
             raise named(error, self.endpoint) from None  # the cause's text holds signed URLs
 
     def _get(self, key: str, limit: int | None) -> bytes | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Protocol
 
+import structlog
+from pydantic import ValidationError
+
 from schemas.events import CreativeReady
 from streams.messages import Outcome, RawEvent
 
+log = structlog.get_logger(__name__)
 _LATEST = 60
 
 
@@ -35,11 +39,19 @@ class Tally:
         await self._publisher.publish(outcome)
         self.outcomes[outcome.topic] += 1
         if outcome.topic == "creative_ready":
-            ready = CreativeReady.model_validate_json(outcome.value)
-            if all(ready.request_id != other.request_id for other in self.latest):
-                self.latest.appendleft(ready)
+            self._show(outcome)
 
     async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
         """Bury, then count by code."""
         await self._publisher.bury(raw, attempts, code, message)
         self.dead_letters[code] += 1
+
+    def _show(self, outcome: Outcome) -> None:
+        """Keep a creative for the gallery; one it cannot read, of another version, has been delivered all the same."""
+        try:
+            ready = CreativeReady.model_validate_json(outcome.value)
+        except ValidationError as error:
+            log.warning("a creative is not shown", reason=error.errors(include_input=False)[0]["msg"])
+            return
+        if all(ready.request_id != other.request_id for other in self.latest):
+            self.latest.appendleft(ready)

@@ -25,6 +25,13 @@ def _exit_stalled(silence: float) -> None:
     os._exit(EXIT_STALLED)
 
 
+def exit_within(seconds: float, code: int) -> None:
+    """End the process with `code` after `seconds`, whatever its shutdown still waits for, such as a stuck child."""
+    last_resort = threading.Timer(seconds, os._exit, (code,))
+    last_resort.daemon = True
+    last_resort.start()
+
+
 class Watchdog:
     """Watches the event loop it is started on. stall: seconds without a tick before `bite(seconds of silence)`."""
 

@@ -41,7 +41,8 @@ class WorkerState:
 
     silence: seconds since the main loop moved; stall: seconds after which it counts as blocked.
     joined: whether the group has given us partitions yet, be it none. lag: messages behind, per partition, as far as
-    known. counts: outcomes by topic, dead letters by code.
+    known. broker_away: seconds since the broker last answered, 0 while it does. oldest_event: age in seconds of the
+    oldest unfinished event. counts: outcomes by topic, dead letters by code.
     """
 
     role: str
@@ -53,7 +54,9 @@ class WorkerState:
     draining: bool = False
     assigned: tuple[str, ...] = ()
     lag: Mapping[str, int] = field(default_factory=dict)
+    broker_away: float = 0.0
     events: int = 0
+    oldest_event: float = 0.0
     device: str | None = None
     recipe: str | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
@@ -166,6 +169,8 @@ def unready(state: WorkerState) -> list[str]:
     if state.lane.state not in {"idle", "busy"}:
         trouble = f": {state.lane.trouble}" if state.lane.trouble else "."
         reasons.append(f"The device process is {state.lane.state}{trouble}")
+    if state.broker_away:
+        reasons.append(f"The broker has not answered for {state.broker_away:.0f} s.")
     if not state.joined:
         reasons.append("The consumer group has not assigned partitions yet.")
     return reasons

@@ -94,7 +94,8 @@ def _short_lived(ground) -> MinioStore:
 async def test_secrets_are_in_no_log_event_or_object(ground, auditor: Auditor):
     """At log level debug, over success, a dead letter and a store that refuses."""
     secret = ground.settings.storage.secret_key.get_secret_value()
-    worker = await ground.worker(CREATIVES_LOG__LEVEL="debug")
+    password = "the-password-of-the-broker"
+    worker = await ground.worker(CREATIVES_LOG__LEVEL="debug", CREATIVES_KAFKA__PASSWORD=password)
     await ground.emit(segment("secret-1", "segment-1"), segment("secret-2", "../segment"))
     await auditor.until(2)
     await worker.leave()
@@ -105,6 +106,8 @@ async def test_secrets_are_in_no_log_event_or_object(ground, auditor: Auditor):
         "wrong", supervised=False, CREATIVES_STORAGE__SECRET_KEY=wrong, CREATIVES_STORAGE__BUCKET="no-such-bucket"
     )
     await other.ended()
+    mistyped = await ground.worker("mistyped", supervised=False, CREATIVES_KAFKA__PASSWROD=password)
+    assert await mistyped.ended() != 0
     texts = {one.name: one.log.read_text() for one in ground.workers}
     texts |= {str(fate): repr(copies) for fate, copies in auditor.values.items()}
     for key in await ground.store.list(""):
@@ -113,6 +116,7 @@ async def test_secrets_are_in_no_log_event_or_object(ground, auditor: Auditor):
     for place, text in texts.items():
         assert secret not in text, place
         assert wrong not in text, place
+        assert password not in text, place
 
 
 async def test_an_event_cannot_name_keys_outside_its_own(ground, auditor: Auditor):

@@ -104,6 +104,20 @@ def test_a_failure_answers_its_brief_and_the_next_is_served(pipe, generator, cap
     assert "ValueError: broken kernel" in capsys.readouterr().err
 
 
+def test_a_lost_device_ends_the_process_unanswered(pipe, generator):
+    def fail():
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    generator.fail = fail
+    ours, theirs = pipe
+    ours.send(RenderJob(1, (brief(1, (1,)),)))
+    ours.send(Stop())
+    with pytest.raises(SystemExit, match="The device is lost in generate"):
+        serving.serve(theirs, StudioPlan())
+    theirs.close()
+    assert answers(iter_messages(ours)) == []
+
+
 def test_a_cancelled_job_is_given_up_at_the_next_step(pipe, generator):
     generator.fail = lambda: cancelled.wait(5)
     cancelled = threading.Event()

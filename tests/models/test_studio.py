@@ -133,6 +133,27 @@ def test_one_brief_cannot_spoil_another():
     assert "generate" in str(again[3])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with ..."),
+    ],
+)
+def test_a_lost_device_ends_the_process_since_it_stays_lost(error, capsys):
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit, match=r"The device is lost in generate: CUDA error: .* encountered$"):
+        fake_studio(FakeGenerator(fail)).render([BRIEF])
+    assert "CUDA error" in capsys.readouterr().err
+
+
+def test_a_device_that_cannot_load_says_why():
+    with pytest.raises(StageFailed, match="no kernel image"), studio_module.stage("load"):
+        raise torch.AcceleratorError("CUDA error: no kernel image is available")
+
+
 def test_the_reranker_never_reads_the_placeholder(monkeypatch):
     studio = fake_studio()
     concept = Concept("jam", "dreambooth", "/nowhere", "0" * 64, "sks")

@@ -40,9 +40,9 @@ class Script:
             await asyncio.sleep(0)
 
 
-def make(window=8, concurrency=8):
+def make(window=8, concurrency=8, died=None):
     script = Script()
-    return Desk(Ledger(window), script, concurrency), script
+    return Desk(Ledger(window), script, concurrency, [].append if died is None else died.append), script
 
 
 async def settle_down():
@@ -71,7 +71,8 @@ async def test_events_are_acked_in_order_whatever_ends_first():
 
 @pytest.mark.parametrize("settled", [Settled.DROPPED, Settled.DEAD])
 async def test_what_did_not_end_is_never_acked_nor_is_anything_behind_it(settled):
-    desk, script = make()
+    died = []
+    desk, script = make(died=died)
     acks = []
     for offset in (0, 1):
         await desk.take(event(offset, acks=acks), None)
@@ -79,6 +80,59 @@ async def test_what_did_not_end_is_never_acked_nor_is_anything_behind_it(settled
     await script.end(1)
     await script.end(0, settled)
     assert acks == []
+    (reason,) = died
+    assert str(reason).startswith(f"{TOPIC}[0]@0 ended without an outcome")
+    assert settled.value in str(reason)
+
+
+async def test_a_settling_that_raises_ends_the_worker_instead_of_wedging_its_partition():
+    died = []
+    desk, script = make(died=died)
+    await desk.take(event(0), None)
+    await settle_down()
+    script.ends[0].set_exception(RuntimeError("a broken invariant"))
+    await settle_down()
+    assert "RuntimeError('a broken invariant')" in str(died[0])
+
+
+async def test_a_job_cancelled_by_nobody_of_us_ends_the_worker():
+    """A library's own cancelled future, awaited by an attempt, looks like that."""
+    died = []
+    desk, script = make(died=died)
+    await desk.take(event(0), None)
+    await settle_down()
+    script.ends[0].cancel()
+    await settle_down()
+    assert "cancelled by nobody of us" in str(died[0])
+
+
+async def test_jobs_that_are_given_up_end_no_worker():
+    died = []
+    desk, script = make(died=died)
+    for offset in (0, 1):
+        await desk.take(event(offset), None)
+    await settle_down()
+    desk.revoked([Partition(TOPIC, 0)])
+    await script.end(0, Settled.DROPPED)
+    desk.assigned([])
+    await settle_down()
+    await desk.take(event(2), None)
+    await settle_down()
+    await desk.drain(0.01)
+    await settle_down()
+    assert desk.running == 0
+    assert died == []
+
+
+async def test_the_oldest_event_is_known_while_it_waits():
+    desk, script = make(concurrency=1)
+    assert desk.oldest_seconds == 0.0
+    await desk.take(event(0), None)
+    await asyncio.sleep(0.05)
+    await desk.take(event(1), None)
+    assert 0.05 <= desk.oldest_seconds < 1
+    await script.end(0)
+    assert desk.oldest_seconds < 0.05
 
 
 async def test_an_event_delivered_again_joins_the_running_job_and_its_new_delivery_is_acked():

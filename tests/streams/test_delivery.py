@@ -3,6 +3,7 @@ import contextlib
 import json
 
 import pytest
+from aiokafka.errors import MessageSizeTooLargeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from streams.failures import (
     CannotBury,
     DeviceProcessDied,
     InvalidEvent,
+    MessageRefused,
+    Once,
     StoreRefused,
     StoreUnavailable,
 )
@@ -80,7 +83,7 @@ class Attempts:
 
 def make(press, settings=FAST):
     died = []
-    return Delivery(press, settings, died.append), died
+    return Delivery(press, settings, Once(died.append)), died
 
 
 async def test_an_outcome_is_published_once():
@@ -119,6 +122,26 @@ async def test_an_unknown_failure_is_buried_after_the_attempts_with_its_reason()
     ((buried, attempts, code, message),) = press.buried
     assert (buried, attempts, code, message) == (raw(), 3, "runtime_error", "RuntimeError: boom")
     assert died == []
+
+
+async def test_an_outage_uses_up_no_attempt():
+    press = Press()
+    settle, _ = make(press)
+    away = [StoreUnavailable(endpoint="e", detail="d")] * 9
+    attempt = Attempts(
+        *away, RuntimeError("passing"), *away, MessageRefused(topic="t", size=9), RuntimeError("passing")
+    )
+    assert await settle.settle(raw(), attempt) is Settled.DONE
+    assert press.buried == []
+
+
+async def test_what_fails_by_itself_is_buried_even_in_an_outage():
+    press = Press()
+    settle, _ = make(press)
+    away = StoreUnavailable(endpoint="e", detail="d")
+    attempt = Attempts(away, RuntimeError("1"), away, RuntimeError("2"), away, RuntimeError("3"))
+    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert press.buried[0][1:] == (6, "runtime_error", "RuntimeError: 3")
 
 
 async def test_one_failure_fewer_than_the_attempts_is_survived():
@@ -164,8 +187,9 @@ async def test_a_dead_letter_waits_for_the_broker():
     assert died == []
 
 
-async def test_a_dead_letter_that_cannot_be_written_stops_the_worker_and_leaves_the_event():
-    press = Press(bury_failing=[StageFailed(stage="bury", kind="k", detail="no")] * 99)
+@pytest.mark.parametrize("trouble", [StageFailed(stage="bury", kind="k", detail="no"), MessageSizeTooLargeError()])
+async def test_a_dead_letter_that_cannot_be_written_stops_the_worker_and_leaves_the_event(trouble):
+    press = Press(bury_failing=[trouble] * 99)
     settle, died = make(press)
     settled = await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r")))
     assert settled is Settled.DEAD

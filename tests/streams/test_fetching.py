@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -72,6 +73,8 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 raise web.HTTPFound("/photo.png")
             case "/private":
                 raise web.HTTPFound(found.url("/photo.png", "10.1.2.3"))
+            case "/inside":
+                raise web.HTTPFound(found.url("/photo.png", "inside.example"))
             case "/plain":
                 raise web.HTTPFound("http://127.0.0.1/photo.png")
             case "/round":
@@ -142,13 +145,45 @@ async def test_refusals(host: Host, uri: Callable[[Host], str], error: type[Crea
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
-     "::1", "fe80::1", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"],
+     "::1", "::", "fe80::1", "fc00::1", "fec0::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::7f00:1", "::a9fe:a9fe",
+     "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "240.0.0.1"],
 )  # fmt: skip
 async def test_names_of_private_addresses(host: Host, address: str) -> None:
     host.names[HOST] = address
     with pytest.raises(AddressForbidden, match="an address that is not public"):
         await fetched(host.url("/photo.png"), (f"{HOST}:{host.port}",))
     assert host.asked == []
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"])
+def test_public_addresses_are_public(address: str) -> None:
+    assert fetching._public(address)
+
+
+async def test_a_name_that_changes_its_address_in_between_gains_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look says `public` (as far as the rules of this test go), every later one is private."""
+    loop, asked = asyncio.get_running_loop(), []
+
+    async def rebinding(name: str, port: int, **_: Any) -> Any:
+        asked.append(name)
+        address = "127.0.0.1" if asked.count(HOST) == 1 and name == HOST else "127.0.0.2"
+        address = name if name.startswith("127.") else address
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+    assert await fetched(host.url("/photo.png"), host.allowed) == b"a photo"
+    assert asked.count(HOST) == 1, "nobody asks for the name again: the checked address is connected to"
+    with pytest.raises(AddressForbidden, match="an address that is not public"):
+        await fetched(host.url("/photo.png"), host.allowed)
+
+
+async def test_a_redirect_to_an_allowed_name_of_a_private_address(host: Host) -> None:
+    host.names["inside.example"] = "10.1.2.3"
+    allowed = (*host.allowed, f"inside.example:{host.port}")
+    with pytest.raises(AddressForbidden, match=r"inside\.example.*an address that is not public"):
+        await fetched(host.url("/inside"), allowed)
 
 
 async def test_a_private_address_may_be_allowed_by_itself(host: Host) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 
 from models.briefs import Brief, Lesson, StudioPlan
 from models.errors import Cancelled, DeviceUnavailable, NothingPassed, StageFailed, WeightsNotFound
-from streams.failures import DeviceProcessDied, WeightsChanged
+from streams import device_process
+from streams.failures import DeviceProcessDied, DeviceStuck, WeightsChanged
+from streams.jobs import JobQueue
 from streams.lane import Lane
 from streams.settings import LaneSettings
 from tests import fakes
@@ -46,11 +50,18 @@ def lesson(tmp_path: Path, **changes: object) -> Lesson:
 
 
 @pytest.fixture
-async def opened() -> AsyncIterator[Open]:
+def died() -> list[Exception]:
+    """What the lanes died of."""
+    return []
+
+
+@pytest.fixture
+async def opened(died: list[Exception]) -> AsyncIterator[Open]:
     lanes: list[Lane] = []
 
     async def open_lane(script: str = "fake", **changes: float) -> Lane:
-        lane = Lane(StudioPlan(diffusion=script), SETTINGS.model_copy(update=changes), "tests.fakes:serve")
+        plan = StudioPlan(diffusion=script)
+        lane = Lane(plan, SETTINGS.model_copy(update=changes), "tests.fakes:serve", died.append)
         lanes.append(lane)
         await lane.start()
         return lane
@@ -105,6 +116,13 @@ async def test_joins_a_request_in_flight(opened: Open, tmp_path: Path) -> None:
     first, second = await asyncio.gather(lane.render(brief("same")), lane.render(brief("same")))
     assert first is second
     assert (tmp_path / "log").read_text() == "same\n"
+
+
+async def test_two_briefs_of_one_request_id_each_get_their_own(opened: Open, tmp_path: Path) -> None:
+    lane = await opened(f"slow=0.05,log={tmp_path / 'log'}")
+    briefs = [Brief("same", prompt, "", (1, 2, 3), 1) for prompt in ("coffee", "tea", "coffee", "tea")]
+    assert await asyncio.gather(*map(lane.render, briefs)) == [fakes.rendering(brief) for brief in briefs]
+    assert (tmp_path / "log").read_text().split() == ["coffee", "tea"]
 
 
 @pytest.mark.parametrize(("word", "error"), [("reject", NothingPassed), ("fail", StageFailed)])
@@ -308,14 +326,68 @@ async def test_a_missing_entry_is_a_clear_error() -> None:
     await lane.stop()
 
 
-async def test_the_child_must_come_back_the_same(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane = await opened()
+async def test_the_child_must_come_back_the_same(opened: Open, died: list[Exception]) -> None:
+    lane = await opened("slow=0.5")
+    waiting = asyncio.create_task(lane.render(brief("a")))
+    await until(lambda: lane.status().running)
+    queued = asyncio.create_task(lane.render(brief("b")))
+    await until(lambda: lane.status().queued)
     other = replace(fakes.RECIPE, fingerprint="1" * 64)
     lane._ready = replace(lane.ready, recipe=other)
     os.kill(lane.status().pid or 0, signal.SIGKILL)
-    await until(lambda: lane.status().trouble)
+    await until(lambda: died)
+    assert [type(error) for error in died] == [WeightsChanged]
     assert lane.status().trouble == str(WeightsChanged())
     assert lane.status().state == "restarting"
+    with pytest.raises(DeviceProcessDied):
+        await waiting
+    with pytest.raises(DeviceUnavailable, match="restart the worker"):
+        await queued
+
+
+async def test_a_machine_without_room_for_a_process_is_waited_out(opened: Open, died: list[Exception]) -> None:
+    """For real: no file descriptor can be had for a while."""
+    lane = await opened()
+    task = asyncio.create_task(lane.render(brief("a")))
+    await task
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+    try:
+        os.kill(lane.status().pid or 0, signal.SIGKILL)
+        await until(lambda: "Too many open files" in (lane.status().trouble or ""))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    assert await lane.render(brief("b")) == fakes.rendering(brief("b"))
+    assert died == []
+
+
+async def test_whatever_ends_the_runner_ends_the_worker(
+    opened: Open, died: list[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await opened()
+    monkeypatch.setattr(JobQueue, "take", lambda *_: 1 / 0)
+    with pytest.raises(DeviceUnavailable, match="division by zero"):
+        await lane.render(brief("a"))
+    assert [type(error) for error in died] == [ZeroDivisionError]
+
+
+async def test_a_child_that_no_signal_ends_ends_the_worker(
+    opened: Open, died: list[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits in the kernel does not heed SIGKILL; here it is not sent."""
+    monkeypatch.setattr(device_process, "_END_SECONDS", 0.2)
+    lane = await opened(deadline=0.3)
+    pid = lane.status().pid
+    with pytest.MonkeyPatch.context() as deaf:
+        for name in ("kill", "terminate"):
+            deaf.setattr(SpawnProcess, name, lambda _: None)
+        with pytest.raises(DeviceUnavailable, match=f"The device process {pid} has been killed and is still there"):
+            await lane.render(brief("a", "hang"))
+        assert [type(error) for error in died] == [DeviceStuck]
+        async with asyncio.timeout(3):
+            await lane.stop(grace=0.2)
+    os.kill(pid or 0, signal.SIGKILL)
+    await until(lambda: pid is not None and not exists(pid))
 
 
 async def test_stop_ends_a_busy_child_and_who_waits(opened: Open) -> None:

@@ -34,6 +34,7 @@ class Scripted:
     def __init__(self) -> None:
         self.script: Callable[[str, str, dict[str, str]], tuple[int, str]] = lambda *_: (200, "")
         self.seen: list[tuple[str, str | None]] = []
+        self.torn: int | None = None  # bytes after which an answer ends
         scripted = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,6 +43,7 @@ class Scripted:
                 scripted.seen.append((self.command, self.headers.get("If-None-Match")))
                 status, code = scripted.script(self.command, self.path, dict(self.headers))
                 body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode() if code else b""
+                body = body[: scripted.torn]
                 self.send_response(status)
                 self.send_header("Content-Type", "application/xml")
                 self.send_header("ETag", '"x"')
@@ -92,6 +94,17 @@ async def test_answers_and_their_meaning(
         store.get("k"), store.put("k", b"x", "text/plain"), store.list("k"), store.put_if_absent("k", b"x", "text/plain")
     ):  # fmt: skip
         with pytest.raises(error) as caught:
+            await call
+        assert_clean(caught.value)
+    store.close()
+
+
+async def test_a_torn_answer_is_an_outage(scripted: Scripted) -> None:
+    scripted.script = lambda *_: (503, "SlowDown")
+    scripted.torn = 20
+    store = store_at(scripted.endpoint)
+    for call in (store.get("k"), store.put("k", b"x", "text/plain"), store.list("k")):
+        with pytest.raises(StoreUnavailable, match="does not answer: ParseError") as caught:
             await call
         assert_clean(caught.value)
     store.close()

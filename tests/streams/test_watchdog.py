@@ -18,6 +18,22 @@ asyncio.run(main())
 """
 
 
+STUCK = """
+import atexit, time
+from streams.watchdog import exit_within
+
+exit_within(0.3, 1)
+atexit.register(time.sleep, 60)
+"""
+
+
+def test_a_shutdown_that_hangs_ends_all_the_same():
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", STUCK], timeout=40, check=False)
+    assert done.returncode == 1
+    assert time.monotonic() - began < 30
+
+
 async def test_a_loop_that_moves_is_left_alone():
     bites = []
     dog = Watchdog(stall=0.2, bite=bites.append)

@@ -91,6 +91,7 @@ async def test_an_absent_store_makes_unready_and_says_why(client: httpx.AsyncCli
     [
         (replace(STATE, silence=31.0), "The main loop has not moved for 31 s."),
         (replace(STATE, draining=True), "The worker is shutting down."),
+        (replace(STATE, broker_away=41.0), "The broker has not answered for 41 s."),
         (replace(STATE, joined=False), "The consumer group has not assigned partitions yet."),
         (replace(STATE, lane=replace(IDLE, state="loading")), "The device process is loading."),
         (replace(STATE, lane=replace(IDLE, state="restarting", trouble="no weights")),
@@ -115,7 +116,12 @@ async def test_status_is_for_programs(client: httpx.AsyncClient, view: FakeView)
 
 async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
     view.now = replace(
-        STATE, outcomes={"creative_ready": 5}, dead_letters={"invalid_event": 2}, lag={"segment-updated[0]": 7}
+        STATE,
+        outcomes={"creative_ready": 5},
+        dead_letters={"invalid_event": 2},
+        lag={"segment-updated[0]": 7},
+        oldest_event=90.0,
+        lane=replace(IDLE, oldest_seconds=3.0),
     )
     text = (await client.get("/metrics")).text
     samples = {
@@ -128,6 +134,11 @@ async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
     assert samples[("creatives_lag",)] == 7
     assert samples[("creatives_device_up",)] == 1
     assert samples[("creatives_device_jobs_total",)] == 3
+    assert samples[("creatives_oldest_job_seconds",)] == 90, "an event that waits for its next attempt counts"
+    view.now = replace(view.now, broker_away=41.0)
+    text = (await client.get("/metrics")).text
+    assert "creatives_lag NaN" in text, "a lag nobody knows is not 0"
+    assert "creatives_broker_away_seconds 41.0" in text
 
 
 async def test_the_gallery_shows_creatives(client: httpx.AsyncClient, view: FakeView, tmp_path: Path) -> None:
@@ -206,10 +217,11 @@ async def test_the_tally_counts_what_is_confirmed(tmp_path: Path) -> None:
     first, second = await made(tmp_path), await made(tmp_path, segment_id="other")
     for outcome in (first, second, first):
         await tally.publish(outcome)
+    await tally.publish(Outcome("creative_ready", b"k", b'{"of": "another version"}'))
     await tally.bury(RawEvent(SOURCE, None, None), 1, "invalid_event", "x")
     inner.down = True
     with pytest.raises(ConnectionError):
         await tally.publish(first)
-    assert tally.outcomes == {"creative_ready": 3}
+    assert tally.outcomes == {"creative_ready": 4}, "what the gallery cannot read has been delivered all the same"
     assert tally.dead_letters == {"invalid_event": 1}
     assert [creative.segment_id for creative in tally.latest] == ["other", "coffee"]
