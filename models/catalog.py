@@ -22,7 +22,7 @@ from models.briefs import ModelUsed
 from models.checkpoints import sha256_of
 from models.errors import WeightsDamaged, WeightsNotFound
 
-Role = Literal["diffusion", "reranking", "upscaling"]
+Role = Literal["diffusion", "reranking", "upscaling", "dino"]
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_PARTS: dict[str, str] = {"diffusion": "diffusion", "reranking": "clip", "upscaling": "swinir"}
@@ -33,6 +33,7 @@ READ_BY = {
     "diffusion": ("model_index.json", *(f"{part}/{name}" for part in DIFFUSERS_PARTS for name in _FILES)),
     "reranking": _FILES,
     "upscaling": ("*.json", "*.safetensors", "*.pth"),
+    "dino": ("*.json", "*.safetensors"),
 }
 # Forms of weights that a repository may hold beside the one we read; they are fetched only where it is the only one.
 HEAVY = ("*.bin", "*.pth", "*.fp16.*", "*.bf16.*", "*non_ema*")
@@ -86,7 +87,7 @@ class Weights:
 
 def resolve(role: Role, reference: str) -> Weights:
     """Return where the weights of a role lie, with the hash of every file. Raises WeightsNotFound, WeightsDamaged."""
-    if reference == "demo":
+    if reference == "demo" and role in DEMO_PARTS:
         return _demo(role)
     architecture, place = _split_architecture(role, reference)
     path = Path(place).expanduser()

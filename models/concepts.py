@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import checkpoints
+from models import checkpoints, original_layout
 from models.briefs import Concept, Lesson
 from models.denoiser import device_of
 from models.errors import WeightsDamaged, WrongArchitecture
@@ -127,9 +127,9 @@ def _load_words(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
 
 def _replaced(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """Yield the UNet's (and the text encoder's) parameters with the learned values."""
-    prefix = "text_encoder."
-    text = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    unet = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
+    unet, text = tensors, checkpoints.State()
+    if original_layout.is_original(tensors):
+        unet, text = original_layout.parts_of(tensors, _plain(pipeline.unet), _plain(pipeline.text_encoder))
     for module, values in ((pipeline.unet, unet), *([(pipeline.text_encoder, text)] if text else [])):
         parameters = dict(_plain(module).named_parameters())
         for name, parameter in parameters.items():

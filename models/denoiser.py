@@ -28,28 +28,31 @@ class Errors:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A UNet and the family's noise schedule. Noise and timesteps come from a CPU generator: the same on any device."""
+    """A UNet and the family's noise schedule. Noise and timesteps come from a CPU generator: the same on any device.
+
+    Errors are in the latents' precision. snr_gamma: 0 weighs every timestep alike.
+    """
 
     unet: nn.Module
     alphas_cumprod: Tensor
     prediction_type: PredictionType
-    snr_gamma: float | None = None
+    snr_gamma: float = 0.0
 
     def errors(self, latents: Tensor, embeddings: Tensor, generator: torch.Generator) -> Errors:
         """Noise `latents` (N,C,h,w) to random timesteps and predict, given text `embeddings` (N,L,D)."""
         count = latents.shape[0]
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
         timesteps = torch.randint(0, len(self.alphas_cumprod), (count,), generator=generator).to(latents.device)
         with mixed_precision(latents.device):
             prediction = self.unet(noised(latents, noise, timesteps, self.alphas_cumprod), timesteps, embeddings)[0]
         wanted = target(latents, noise, timesteps, self.alphas_cumprod, self.prediction_type)
-        weights = self.snr_gamma and min_snr_weights(
-            timesteps, self.alphas_cumprod, self.snr_gamma, self.prediction_type
-        )
-        return Errors(prediction.float(), wanted, weights if isinstance(weights, Tensor) else None)
+        weights = None
+        if self.snr_gamma:
+            weights = min_snr_weights(timesteps, self.alphas_cumprod, self.snr_gamma, self.prediction_type)
+        return Errors(prediction.to(wanted.dtype), wanted, weights)
 
 
-def denoiser_of(pipeline: Any, unet: nn.Module, snr_gamma: float | None) -> Denoiser:
+def denoiser_of(pipeline: Any, unet: nn.Module, snr_gamma: float) -> Denoiser:
     """Return a denoiser around `unet` with the pipeline's own schedule and prediction type."""
     table = pipeline.scheduler.alphas_cumprod.to(device_of(unet), torch.float32)
     return Denoiser(unet, table, pipeline.scheduler.config.prediction_type, snr_gamma)
@@ -93,11 +96,11 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
 
 
 def embeddings_of(text_encoder: nn.Module, ids: Tensor) -> Tensor:
-    """Return float32 text states (N,L,D) of token ids (N,L)."""
+    """Return text states (N,L,D) of token ids (N,L): float32, or the text encoder's own precision where finer."""
     device = device_of(text_encoder)
     with mixed_precision(device):
         states: Tensor = text_encoder(ids.to(device))[0]
-    return states.float()
+    return states.to(torch.promote_types(states.dtype, torch.float32))
 
 
 def drawn(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:

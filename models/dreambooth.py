@@ -26,6 +26,7 @@ from models.denoiser import (
     trainable_copy,
 )
 from models.losses import prior_preservation_loss
+from models.original_layout import original_state
 
 PROMPT = "a photo of a {}"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -33,9 +34,9 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's settings, for Stable Diffusion. rank: of the adapters, None: all weights. batch: photos per step.
+    """The paper's settings, for Stable Diffusion; see `models.briefs.Lesson`. rank: None learns all weights.
 
-    As many class images as photos are in each step. class_images: how many are made for a class noun.
+    As many class images as photos are in each step.
     """
 
     steps: int = 800
@@ -43,7 +44,8 @@ class Options:
     batch: int = 1
     prior_loss_weight: float = 1.0
     class_images: int = 200
-    snr_gamma: float | None = None
+    snr_gamma: float = 0.0
+    early_stopping: bool = False
     train_text_encoder: bool = False
     rank: int | None = None
 
@@ -85,15 +87,17 @@ class DreamBooth:
     def artefact(self) -> dict[str, Tensor]:
         """Return the tensors of the concept's file, on the CPU, as stock diffusers reads them.
 
-        All weights: the UNet's state under its own names in float16, plus `text_encoder.*` where that was trained.
-        Adapters: `load_lora_weights` format, float32.
+        Adapters, in float32: `pipeline.load_lora_weights(file)`.
+        All weights, in float16: the UNet's under its own names, `UNet2DConditionModel.from_single_file(file, config=)`.
+        With the text encoder trained, both in the original repository's layout, without the VAE, which did not move:
+        `StableDiffusionPipeline.from_single_file(file, config=, vae=)`. config: the base model's folder.
         """
         if self.options.rank is not None:
             adapters = get_peft_model_state_dict(self.denoiser.unet)
             return {f"unet.{name}": value.detach().cpu() for name, value in adapters.items()}
-        state = dict(self.denoiser.unet.state_dict())
+        state = self.denoiser.unet.state_dict()
         if self.text_encoder is not None:
-            state |= {f"text_encoder.{name}": value for name, value in self.text_encoder.state_dict().items()}
+            state = original_state(self.denoiser.unet, self.text_encoder)
         return {name: value.to("cpu", torch.float16) for name, value in state.items()}
 
 

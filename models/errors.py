@@ -79,6 +79,18 @@ class UnusablePhotos(Refused):
     code = "unusable_photos"
 
 
+class CannotBeTaught(Refused):
+    """The product cannot be taught so: {detail}"""
+
+    code = "cannot_be_taught"
+
+
+class TrainingDiverged(Refused):
+    """The training diverged {when}: {detail}"""
+
+    code = "training_diverged"
+
+
 class ConceptTooWeak(Refused):
     """The learned concept stays below the thresholds: {detail}"""
 

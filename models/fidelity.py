@@ -1,4 +1,4 @@
-"""How well a concept was learned, by the measures of Ruiz et al. 2022 (section 4.1 and appendix) in CLIP's space.
+"""How well a concept was learned, by the measures of Ruiz et al. 2022 (section 4.1 and appendix).
 
 `Embedder` gives unit rows, so a product of two is a cosine. Subjects are compared on crops whose background is grey:
 a white wall in every photo must not count as likeness.
@@ -22,15 +22,23 @@ LEAST, MOST = 0.03, 0.95
 ROUNDS = 4
 
 
-class Embedder(Protocol):
-    """CLIP: unit rows (N,D) of pixels (N,3,H,W) in [0,1], and of texts."""
+class ImageEmbedder(Protocol):
+    """CLIP or DINO: unit rows (N,D) of pixels (N,3,H,W) in [0,1]."""
 
     def embed_images(self, pixels: Tensor) -> Tensor: ...
+
+
+class Embedder(ImageEmbedder, Protocol):
+    """CLIP: of texts too."""
+
     def embed_texts(self, texts: Sequence[str]) -> Tensor: ...
 
 
-def subject_fidelity(embedder: Embedder, generated: Tensor, photos: Tensor) -> float:
-    """Return CLIP-I: the mean cosine between generated pictures and real photos, both (N,3,H,W), on masked crops."""
+def subject_fidelity(embedder: ImageEmbedder, generated: Tensor, photos: Tensor) -> float:
+    """Return CLIP-I, or DINO, after the embedder: the mean cosine between generated pictures and real photos.
+
+    Both are (N,3,H,W), and compared on masked crops.
+    """
     return _mean_cosine(embedder.embed_images(subjects(generated)), embedder.embed_images(subjects(photos)))
 
 
@@ -40,12 +48,12 @@ def prompt_fidelity(embedder: Embedder, generated: Tensor, prompts: Sequence[str
     return float((rows[0].float().cpu() * rows[1].float().cpu()).sum(1).mean())
 
 
-def prior_confusion(embedder: Embedder, class_pictures: Tensor, photos: Tensor) -> float:
+def prior_confusion(embedder: ImageEmbedder, class_pictures: Tensor, photos: Tensor) -> float:
     """Return PRES: how much pictures of the class noun alone look like the product. Lower is better."""
     return subject_fidelity(embedder, class_pictures, photos)
 
 
-def diversity(embedder: Embedder, class_pictures: Tensor) -> float:
+def diversity(embedder: ImageEmbedder, class_pictures: Tensor) -> float:
     """Return DIV: the mean distance (1 - cosine) between pictures of the class noun alone. Higher is better.
 
     The paper measures it by LPIPS, whose weights do not ship with this project; CLIP's distance stands in.

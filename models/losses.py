@@ -86,4 +86,5 @@ def signal_and_noise(timesteps: Tensor, alphas_cumprod: Tensor, like: Tensor) ->
     """Return sqrt(a_t) and sqrt(1 - a_t), each (N,1,...) in the type of `like` and with its number of dimensions."""
     shape = (-1,) + (1,) * (like.dim() - 1)
     signal = alphas_cumprod[timesteps].reshape(shape)
+    signal = signal.to(torch.promote_types(signal.dtype, like.dtype))
     return torch.sqrt(signal).to(like.dtype), torch.sqrt(1 - signal).to(like.dtype)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,15 +26,38 @@ MIN_PHOTOS = 3
 MIN_SIDE = 64
 MAX_PIXELS = 120_000_000
 FLAT = 2
+# What Pillow's decoders raise on damaged files: its own errors, and whatever their parsers stumble over.
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 
 class NotUsable(Exception):
-    """One photo cannot be learned from; the message says why."""
+    """One photo cannot be learned from. code: a short stable word; the message says why."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+    def __str__(self) -> str:
+        return f"{self.reason} [{self.code}]"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Photos ready for the model. pixels: (N,3,S,S) float32 RGB [0,1]; refused: position in the input -> reason."""
+    """Photos ready for the model. pixels: (N,3,S,S) float32 RGB [0,1]; refused: position in the input -> why."""
 
     pixels: Tensor
     refused: dict[int, str]
@@ -53,7 +78,7 @@ def prepare(photos: Sequence[bytes], side: int, least: int = MIN_PHOTOS) -> Prep
             continue
         first, _ = kept.setdefault(hashlib.sha256(squared.tobytes()).hexdigest(), (position, squared))
         if first != position:
-            refused[position] = f"a copy of photo {first + 1}"
+            refused[position] = str(NotUsable("copy", f"a copy of photo {first + 1}"))
     if len(kept) < least:
         reasons = "; ".join(f"photo {position + 1}: {reason}" for position, reason in refused.items())
         raise UnusablePhotos(
@@ -72,16 +97,21 @@ def decode(content: bytes, least_side: int = MIN_SIDE) -> Image.Image:
 
 
 def _decode(content: bytes, least_side: int) -> Image.Image:
-    image = _opened(content)
-    _judge_header(image, least_side)
+    if content.lstrip()[:1] == b"<":
+        raise NotUsable("not_an_image", "not an image but a text page (HTML or XML): is the address a download link?")
     try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _judge_header(image, least_side)
         image.load()
-        upright = ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow's decoders raise on damaged files
-        raise NotUsable(f"damaged: {error}") from error
-    colours = _opaque_srgb(upright)
+        colours = _opaque_srgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise NotUsable("too_large", f"more than {_megapixels()}: a decompression bomb?") from error
+    except UnidentifiedImageError as error:
+        raise NotUsable("not_an_image", "not an image of a known format (JPEG, PNG, WebP, TIFF, AVIF, BMP)") from error
+    except DAMAGED as error:
+        raise NotUsable("damaged", f"damaged: {_first_line(error)}") from error
     if np.ptp(np.asarray(colours), axis=(0, 1)).max() <= FLAT:
-        raise NotUsable("blank: one colour only")
+        raise NotUsable("blank", "blank: one colour only")
     return colours
 
 
@@ -90,30 +120,17 @@ def square(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS))
 
 
-def _opened(content: bytes) -> Image.Image:
-    """Read the header alone."""
-    if content.lstrip()[:1] == b"<":
-        raise NotUsable("not an image but a text page (HTML or XML): is the address a download link?")
-    try:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise NotUsable(f"more than {MAX_PIXELS // 1_000_000} megapixels: a decompression bomb?") from error
-    except UnidentifiedImageError as error:
-        raise NotUsable("not an image of a known format (JPEG, PNG, WebP, TIFF, AVIF, BMP)") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise NotUsable(f"damaged: {error}") from error
-
-
 def _judge_header(image: Image.Image, least_side: int) -> None:
     """Refuse by size and by number of pictures, before any pixel is decoded."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise NotUsable(f"{width}x{height} is more than {MAX_PIXELS // 1_000_000} megapixels: a decompression bomb?")
+        raise NotUsable("too_large", f"{width}x{height} is more than {_megapixels()}: a decompression bomb?")
     if min(width, height) < least_side:
-        raise NotUsable(f"too small: {width}x{height}, at least {least_side} pixels a side are needed")
+        raise NotUsable("too_small", f"too small: {width}x{height}, at least {least_side} pixels a side are needed")
     # A phone's MPO holds the photo and its depth map or second view: the first frame is the photo.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise NotUsable(f"{getattr(image, 'n_frames', 0)} frames: an animation or several pages, not a photo")
+        frames = getattr(image, "n_frames", 0)
+        raise NotUsable("animation", f"{frames} frames: an animation or several pages, not a photo")
 
 
 def _opaque_srgb(image: Image.Image) -> Image.Image:
@@ -143,3 +160,11 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
         )
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
+
+
+def _megapixels() -> str:
+    return f"{MAX_PIXELS // 1_000_000} megapixels"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

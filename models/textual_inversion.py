@@ -36,7 +36,8 @@ class Options:
     learning_rate: float = 5e-3
     batch: int = 4
     vectors: int = 1
-    snr_gamma: float | None = None
+    snr_gamma: float = 0.0
+    early_stopping: bool = False
 
 
 class PlaceholderEmbedding(nn.Module):

@@ -91,6 +91,22 @@ def sdxl_folder(folder: Path) -> Path:
     return folder
 
 
+def dino_folder(folder: Path, kind: str = "dinov2") -> Path:
+    """Write a transformers folder of a vision transformer: `dinov2`, or `vit` as DINO's first release."""
+    if folder.is_dir():
+        return folder
+    from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
+
+    torch.manual_seed(4)
+    words = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    if kind == "vit":
+        model = ViTModel(ViTConfig(intermediate_size=64, **words), add_pooling_layer=False)
+    else:
+        model = Dinov2Model(Dinov2Config(**words))
+    model.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
 def clip_folder(folder: Path) -> Path:
     """Write an open_clip folder (`local-dir:`) with its own small vocabulary."""
     if folder.is_dir():

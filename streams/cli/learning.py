@@ -6,6 +6,7 @@ The folder of a product holds lesson.json, the photos as given, the concept, its
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import uuid
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from models.briefs import Brief, Learned, Lesson, Picture, StudioPlan, StudioReady, subject
+from models.briefs import Brief, Concept, Learned, Lesson, Picture, StudioPlan, StudioReady, subject
 from streams.cli.bars import StageBars
 from streams.cli.generating import ENDINGS, follow
 from streams.cli.sheets import ACCENT, FAINT, PAPER, RULE, Frame, Strip, contact_sheet
@@ -23,16 +24,19 @@ from streams.handlers import seeds_from
 from streams.lane import Lane
 from streams.settings import LaneSettings
 
-LESSON, PHOTOS = "lesson.json", "photos"
+LESSON, PHOTOS, CONCEPT = "lesson.json", "photos", "concept.safetensors"
 PLOT = (960, 420)
 SMOOTHING = 0.96
 EXPLAINED = {
     "fidelity": "CLIP-I: likeness to the photos, background masked",
-    "fidelity_before": "the same before the lesson",
+    "fidelity_dino": "the same by DINO",
     "prompt": "CLIP-T: likeness to the prompt",
-    "prior": "PRES: likeness of other members of the class (lower is better)",
-    "diversity": "DIV: how much those differ among themselves",
+    "prior": "PRES: likeness of other members of the class to the photos (lower is better)",
+    "diversity": "DIV: CLIP distance of those among themselves",
+    "prior_preserved": "1: class images held the prior; 0: without them",
+    "photos_refused": "photos that were left out",
 }
+BEFORE = "_before"
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def loss_plot(losses: list[float]) -> Image.Image:
 
 
 def _losses(folder: Path) -> list[float]:
-    """Return the losses of the steps taken in this run; none when the lesson had been finished before."""
+    """Return the losses of all steps, whichever run took them; none of a lesson that was never finished."""
     path = folder / "losses.json"
     return [float(loss) for loss in json.loads(path.read_text())] if path.is_file() else []
 
@@ -156,11 +160,13 @@ def _losses(folder: Path) -> list[float]:
 def _sheet(taught: Taught) -> bytes:
     lesson, learned = taught.lesson, taught.learned
     word = subject(lesson.placeholder_token, lesson.class_noun, lesson.method)
-    facts = tuple(f"{name} {value:.3f}" for name, value in learned.scores.items())
+    figures = before_and_after(learned.scores)
+    untaught = tuple(f"{name} {before:.3f}" for name, (before, _) in figures.items() if before is not None)
+    facts = tuple(f"{name} {after:.3f}" for name, (_, after) in figures.items())
     photos = tuple(Frame(content, f"Photo {number}") for number, content in enumerate(lesson.photos[:4], 1))
     strips = [
         Strip(lesson.product_id, f"{len(lesson.photos)} photos of a {lesson.class_noun}", (), photos),
-        Strip("Before", f"a photo of a {lesson.class_noun}", (), _frames(taught.before)),
+        Strip("Before", f"a photo of a {lesson.class_noun}", untaught, _frames(taught.before)),
         Strip(
             "After",
             f"a photo of a {word}",
@@ -171,12 +177,23 @@ def _sheet(taught: Taught) -> bytes:
     return contact_sheet("A product learned", " · ".join(model.id for model in taught.ready.recipe.models), strips, 4)
 
 
+def before_and_after(scores: dict[str, float]) -> dict[str, tuple[float | None, float]]:
+    """Return each score beside the untaught model's, where that was measured too."""
+    after = {name: score for name, score in scores.items() if not name.endswith(BEFORE)}
+    return {name: (scores.get(name + BEFORE), score) for name, score in after.items()}
+
+
 def _frames(pictures: tuple[Picture, ...]) -> tuple[Frame, ...]:
     return tuple(Frame(picture.content, f"Seed {picture.seed % 10**6}") for picture in pictures)
 
 
 def again(lesson: Lesson) -> Lesson:
-    """Return the lesson to score once more: its last checkpoint is in its folder. Raises Wrong where it is not."""
-    if not list(Path(lesson.workdir).glob("checkpoint-*.safetensors")):
-        raise Wrong(f"{lesson.workdir} holds no checkpoint: teach the product first, with `creatives train`.")
-    return replace(lesson, request_id=str(uuid.uuid4()))
+    """Return the lesson with its concept, to be scored and not to be learned. Raises Wrong where there is none."""
+    path = Path(lesson.workdir) / CONCEPT
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise Wrong(f"{lesson.workdir} holds no concept: `creatives train` did not come to its end there.") from None
+    concept = Concept(lesson.product_id, lesson.method, str(path), digest, lesson.placeholder_token)
+    return replace(lesson, request_id=str(uuid.uuid4()), concept=concept)

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from streams.cli.learning import Taught
 
 METHODS = ("dreambooth", "dreambooth_lora", "textual_inversion")
+WITH_PRIOR = ("dreambooth", "dreambooth_lora")
+ONLY_OF = {
+    "prior_loss_weight": WITH_PRIOR,
+    "class_images": WITH_PRIOR,
+    "rank": ("dreambooth_lora",),
+    "train_text_encoder": ("dreambooth",),
+    "vectors": ("textual_inversion",),
+}
 HOME = Path("products")
 
 
@@ -34,11 +42,14 @@ Stopped and started again with the same words, it goes on from its last checkpoi
 @click.option("--method", type=click.Choice(METHODS), default="dreambooth", show_default=True)
 @click.option("--steps", type=click.IntRange(1, 100_000), help="Training steps.  [default: the family's own]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: the family's own]")
-@click.option("--prior-loss-weight", type=click.FloatRange(0), help="0: without class images.")
+@click.option("--batch", type=click.IntRange(1, 64), help="Photos per step.  [default: the family's own]")
+@click.option("--prior-loss-weight", type=click.FloatRange(0), help="0: without class images (dreambooth, _lora).")
+@click.option("--class-images", type=click.IntRange(1, 10_000), help="Made for the noun (dreambooth, _lora).")
+@click.option("--rank", type=click.IntRange(1, 1024), help="Of the adapters (dreambooth_lora).")
 @click.option("--vectors", type=click.IntRange(1, 32), help="Of one placeholder token (textual_inversion).")
-@click.option("--snr-gamma", type=click.FloatRange(0, min_open=True), help="min-SNR loss weighting; 5 is usual.")
-@click.option("--early-stopping", is_flag=True, help="Stop when the deterministic loss has settled.")
-@click.option("--train-text-encoder", is_flag=True, help="Unfreeze the text encoder too (dreambooth).")
+@click.option("--snr-gamma", type=click.FloatRange(0), help="min-SNR loss weighting; 5 is usual, 0: off.")
+@click.option("--early-stopping/--no-early-stopping", default=None, help="Stop once the deterministic loss settles.")
+@click.option("--train-text-encoder/--no-train-text-encoder", default=None, help="Unfreeze it too (dreambooth).")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: products/<ID>]")
 def train(files: tuple[Path, ...], out: Path | None, product: str, **options: Any) -> None:
@@ -50,6 +61,7 @@ def train(files: tuple[Path, ...], out: Path | None, product: str, **options: An
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", product) or ".." in product:
         raise click.BadParameter("use letters, digits, '.', '_', ':' and '-'", param_hint="--product")
+    _check_options(options)
     folder = out or HOME / product
     photos = tuple(path.read_bytes() for path in files)
     _run(lesson_of(folder, photos, _given(product, options)), folder)
@@ -66,11 +78,22 @@ Examples:
 @click.argument("product")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Its folder.  [default: products/<ID>]")
 def evaluate(product: str, out: Path | None) -> None:
-    """Score PRODUCT once more: draw it and its class, compare both with its photos and its prompt."""
+    """Score PRODUCT once more: draw it and its class, compare both with its photos and its prompt.
+
+    Nothing is learned: the concept stays as `train` wrote it, whatever has been set otherwise since.
+    """
     from streams.cli.learning import again, read_lesson
 
     folder = out or HOME / product
     _run(again(read_lesson(folder)), folder)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse an option that the method does not have: it would do nothing."""
+    method = options["method"]
+    for name, methods in ONLY_OF.items():
+        if options[name] is not None and method not in methods:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for {' and '.join(methods)}, not for {method}.")
 
 
 def _given(product: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +106,7 @@ def _given(product: str, options: dict[str, Any]) -> dict[str, Any]:
         "placeholder_token": placeholder(product, options["method"]),
         "checkpoint_every": training.checkpoint_every,
         "learning_rate": training.learning_rate,
-        "prior_loss_weight": training.prior_loss_weight,
+        "prior_loss_weight": training.prior_loss_weight if options["method"] in WITH_PRIOR else None,
     }
     return settled | {name: value for name, value in options.items() if value is not None}
 
@@ -103,12 +126,12 @@ def _run(lesson: Lesson, folder: Path) -> None:
 def _show(taught: Taught, paths: dict[str, Path]) -> None:
     from rich.table import Table
 
-    from streams.cli.learning import EXPLAINED
+    from streams.cli.learning import EXPLAINED, before_and_after
     from streams.cli.terminal import out
 
-    table = Table("score", "", "what it says", header_style="bold", border_style="dim")
-    for name, value in taught.learned.scores.items():
-        table.add_row(name, f"{value:.3f}", EXPLAINED.get(name, ""))
+    table = Table("score", "before", "after", "what it says", header_style="bold", border_style="dim")
+    for name, (before, after) in before_and_after(taught.learned.scores).items():
+        table.add_row(name, "" if before is None else f"{before:.3f}", f"{after:.3f}", EXPLAINED.get(name, ""))
     out.print(table)
     learned = taught.learned
     click.echo(f"{learned.steps} steps, {learned.device_seconds:.1f} s on {taught.ready.device}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from models import dreambooth, lessons, textual_inversion
 from models.briefs import Lesson
 from models.denoiser import latents_of, token_ids
 from models.dreambooth import DreamBooth
+from models.errors import CannotBeTaught
 from models.studio import Studio
 from models.training import Schedule, generator_for, train
 
@@ -47,6 +50,15 @@ def in_double(learner: DreamBooth) -> DreamBooth:
     return DreamBooth(learner.denoiser, None, learner.instances.double(), classes, lambda: states, learner.options)
 
 
+def plain_error(pipeline: Any, unet: Any, place: tuple[Tensor, Tensor, Tensor], state: Tensor, kind: str) -> Tensor:
+    """One sample's mean squared error (Ho et al. 2020, eq. 14; Salimans and Ho 2022), number by number in float64."""
+    x0, eps, t = place[0].double(), place[1].double(), place[2]
+    a = float(pipeline.scheduler.alphas_cumprod[t])
+    alpha, sigma = math.sqrt(a), math.sqrt(1 - a)
+    said = unet((alpha * x0 + sigma * eps)[None], t[None], state)[0]
+    return (said[0] - (eps if kind == "epsilon" else alpha * eps - sigma * x0)).square().mean()
+
+
 @pytest.mark.parametrize("prior_weight", [0.0, 1.0, 0.3])
 def test_a_dreambooth_steps_gradient_is_the_papers(predicting, prior_weight):
     pipeline, kind = predicting
@@ -66,19 +78,54 @@ def test_a_dreambooth_steps_gradient_is_the_papers(predicting, prior_weight):
     states = [
         pipeline.text_encoder(token_ids(pipeline.tokenizer, [f"a photo of a {w}"]))[0] for w in ("sks jar", "jar")
     ]
-    errors = []
-    for place, (x0, eps, t) in enumerate(zip(chosen, noise, timesteps, strict=True)):
-        a = float(pipeline.scheduler.alphas_cumprod[t])
-        alpha, sigma = math.sqrt(a), math.sqrt(1 - a)
-        state = states[place >= 2].detach().double()
-        said = learner.denoiser.unet((alpha * x0.double() + sigma * eps.double())[None], t[None], state)[0]
-        wanted = eps if kind == "epsilon" else alpha * eps - sigma * x0
-        errors.append((said[0] - wanted.double()).square().mean())
+    errors = [
+        plain_error(pipeline, learner.denoiser.unet, place, states[number >= 2].detach().double(), kind)
+        for number, place in enumerate(zip(chosen, noise, timesteps, strict=True))
+    ]
     plain = sum(errors[:2]) / 2 + (prior_weight * sum(errors[2:]) / 2 if prior_weight else 0)
     reference = torch.autograd.grad(plain, list(learner.parameters.values()))
-    assert ours.item() == pytest.approx(plain.item(), rel=1e-6)
+    assert ours.dtype == torch.float64
+    assert ours.item() == pytest.approx(plain.item(), rel=1e-12)
     for ours_, plain_ in zip(gradients, reference, strict=True):
-        assert torch.allclose(ours_, plain_, rtol=1e-4, atol=1e-7)
+        assert torch.allclose(ours_, plain_, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_a_textual_inversion_steps_gradient_is_the_papers(predicting, vectors):
+    pipeline, kind = predicting
+    options = textual_inversion.Options(batch=4, vectors=vectors)
+    learner = textual_inversion.prepare(pipeline, latents(3, 1), ("<jam>", "jar of jam"), options)
+    with torch.no_grad():
+        learner.embedding.vectors.add_(torch.randn(vectors, 32, generator=torch.Generator().manual_seed(5)))
+    learner.denoiser.unet.double()
+    learner.text_encoder.double()
+    double = dataclasses.replace(learner, latents=learner.latents.double())
+    ours = double.loss(generator_for(9, 0))
+    (gradient,) = torch.autograd.grad(ours, list(double.parameters.values()))
+
+    # The same step by hand: Gal et al. 2022, eq. 2, with the words in the tokenizer and their rows in the table.
+    words, encoder = copy.deepcopy(pipeline.tokenizer), copy.deepcopy(pipeline.text_encoder).double()
+    names = ["<jam>", *(f"<jam>_{number}" for number in range(1, vectors))]
+    words.add_tokens(names)
+    rows = learner.embedding.vectors.detach().clone().requires_grad_(True)
+    known = encoder.get_input_embeddings().weight.detach()
+    generator = generator_for(9, 0)
+    chosen = latents(3, 1)[torch.randint(0, 3, (4,), generator=generator)]
+    contexts = torch.randint(0, len(textual_inversion.CONTEXTS), (4,), generator=generator)
+    noise = torch.randn(4, 4, 8, 8, generator=generator)
+    timesteps = torch.randint(0, 1000, (4,), generator=generator)
+    plain = torch.zeros((), dtype=torch.float64)
+    for place in zip(chosen, noise, timesteps, contexts, strict=True):
+        prompt = textual_inversion.CONTEXTS[place[3]].format(" ".join(names))
+        table = {"weight": torch.cat([known, rows])}
+        encoder.get_input_embeddings().forward = lambda ids, table=table: table["weight"][ids]
+        state = encoder(token_ids(words, [prompt]))[0]
+        plain = plain + plain_error(pipeline, learner.denoiser.unet, place[:3], state, kind) / 4
+    (reference,) = torch.autograd.grad(plain, [rows])
+    assert ours.dtype == gradient.dtype == torch.float64
+    assert ours.item() == pytest.approx(plain.item(), rel=1e-12)
+    assert gradient.abs().max() > 1e-6
+    assert torch.allclose(gradient, reference, rtol=1e-9, atol=1e-13)
 
 
 def test_textual_inversion_moves_its_vectors_alone(pipeline, tmp_path):
@@ -149,3 +196,67 @@ def test_the_lesson_comes_before_the_family_and_the_family_before_the_paper():
     assert lessons.options_of(lesson(method="textual_inversion"), {}).steps == 3000
     adapters = lessons.options_of(lesson(method="dreambooth_lora"), {})
     assert (adapters.rank, adapters.learning_rate) == (4, 1e-4)
+
+
+STATED = {
+    "steps": 7,
+    "learning_rate": 0.5,
+    "batch": 3,
+    "snr_gamma": 0.0,
+    "early_stopping": False,
+    "vectors": 2,
+    "rank": 8,
+    "class_images": 12,
+    "prior_loss_weight": 0.0,
+    "train_text_encoder": False,
+}
+OWN = {
+    "textual_inversion": {"steps", "learning_rate", "batch", "snr_gamma", "early_stopping", "vectors"},
+    "dreambooth": STATED.keys() - {"vectors", "rank"},
+    "dreambooth_lora": STATED.keys() - {"vectors", "train_text_encoder"},
+}
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_every_option_of_a_method_may_be_the_familys_and_be_overridden_by_the_lesson(method):
+    others = {"snr_gamma": 5.0, "early_stopping": True, "prior_loss_weight": 0.7, "train_text_encoder": True}
+    familys = {name: others.get(name, 99) for name in OWN[method]}
+    for name in OWN[method]:
+        assert getattr(lesson(method=method), name) is None
+        assert getattr(lessons.options_of(lesson(method=method), {method: familys}), name) == familys[name]
+        stated = lessons.options_of(lesson(method=method, **{name: STATED[name]}), {method: familys})
+        assert getattr(stated, name) == STATED[name]
+
+
+def test_weighting_and_early_stopping_are_off_and_the_prior_is_kept_by_default():
+    for method in OWN:
+        options = lessons.options_of(lesson(method=method), {})
+        assert options.snr_gamma == 0
+        assert options.early_stopping is False
+        assert getattr(options, "prior_loss_weight", 1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "value"),
+    [
+        ("dreambooth_lora", "train_text_encoder", True),
+        ("textual_inversion", "train_text_encoder", True),
+        ("dreambooth", "rank", 4),
+        ("textual_inversion", "rank", 4),
+        ("dreambooth", "vectors", 2),
+    ],
+)
+def test_an_option_of_another_method_is_refused_by_name(method, option, value):
+    with pytest.raises(CannotBeTaught, match=f"{method} has no {option}") as caught:
+        lessons.options_of(lesson(method=method, **{option: value}), {})
+    assert caught.value.code == "cannot_be_taught"
+
+
+def test_snr_weighting_changes_the_loss_and_nought_does_not(pipeline):
+    def loss(gamma: float) -> float:
+        options = dreambooth.Options(batch=2, prior_loss_weight=0.0, snr_gamma=gamma)
+        learner = dreambooth.prepare(pipeline, (latents(3, 1), None), ("sks jar", "jar"), options, 0)
+        return learner.loss(generator_for(9, 0)).item()
+
+    assert loss(0.0) == loss(1e9)  # a bound that no timestep reaches
+    assert loss(1e-3) < 0.5 * loss(0.0)

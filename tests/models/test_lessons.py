@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import io
+import json
+import os
+import random
+import signal
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +23,10 @@ from safetensors.torch import load_file
 
 from models import lessons
 from models.briefs import Brief, Concept, Learned, Lesson, StudioPlan, placeholder
-from models.errors import Cancelled, UnusablePhotos
+from models.dreambooth import DreamBooth
+from models.errors import Cancelled, Refused, TrainingDiverged, UnusablePhotos, WeightsNotFound
 from models.studio import Studio
+from tests import tiny
 
 METHODS = ("textual_inversion", "dreambooth", "dreambooth_lora")
 FAST = {
@@ -70,6 +80,7 @@ def lesson(folder: Path, method: str = "dreambooth", **changes: object) -> Lesso
             "seed": 5,
             "workdir": str(folder),
             "checkpoint_every": 2,
+            "checkpoint_seconds": 0.0,
         }
         | changes
     )
@@ -107,7 +118,13 @@ def test_a_lesson_ends_with_a_file_scores_and_pictures(taught):
     method, _, learned, listener, _ = taught
     assert hashlib.sha256(Path(learned.path).read_bytes()).hexdigest() == learned.sha256
     assert learned.steps == FAST[method]["steps"]
-    assert set(learned.scores) == {"fidelity", "fidelity_before", "prompt", "prior", "diversity"}
+    measured = {"fidelity", "prompt", "prior", "diversity"}
+    more = {"photos_refused"} if method == "textual_inversion" else {"photos_refused", "prior_preserved"}
+    assert set(learned.scores) == measured | {f"{name}_before" for name in measured} | more
+    moved = {name for name in measured if learned.scores[name] != learned.scores[f"{name}_before"]}
+    assert moved == ({"fidelity", "prompt"} if method == "textual_inversion" else measured)
+    assert learned.scores["photos_refused"] == 0
+    assert learned.scores.get("prior_preserved", 1.0) == 1.0
     assert all(np.isfinite(score) for score in learned.scores.values())
     assert [picture.rank for picture in learned.pictures] == [1, 2]
     assert all(Image.open(io.BytesIO(picture.content)).size == (128, 128) for picture in learned.pictures)
@@ -158,8 +175,12 @@ def test_stock_diffusers_reads_the_file_and_draws_the_same_pictures(taught, stud
         config = tmp_path / "unet"
         pipeline.unet.save_config(config)
         pipeline.unet = type(pipeline.unet).from_single_file(learned.path, config=str(config))
-    prompt = f"a photo of a {given.placeholder_token} milk carton"
-    ours = drawn(studio, prompt, concept_of(learned, method))
+    same_pictures(studio, pipeline, f"a photo of a {given.placeholder_token} milk carton", concept_of(learned, method))
+
+
+def same_pictures(studio: Studio, pipeline: Any, prompt: str, concept: Concept) -> None:
+    """A stock pipeline draws what we draw with the concept, and that is not what we draw without it."""
+    ours = drawn(studio, prompt, concept)
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     theirs = pipeline(
         [prompt] * 2,
@@ -214,6 +235,58 @@ def test_a_lesson_killed_again_and_again_ends_with_the_same_bytes(studio, tmp_pa
     assert resumed.scores == whole.scores
 
 
+KILLED = {
+    "textual_inversion": {"steps": 60},
+    "dreambooth": {"steps": 16, "class_images": 12},
+}
+
+
+def killed_lesson(studio: Studio, given: Lesson, seconds: float) -> bool:
+    """Learn in a forked process that the kernel kills after so many seconds; True if that was before its end."""
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            lessons.learn(studio, given, Listener())
+            os._exit(0)
+        os._exit(1)
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return False
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("method", KILLED)
+def test_a_trainer_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterrupted_one(studio, tmp_path, method):
+    def given(folder: str) -> Lesson:
+        return lesson(tmp_path / folder, method, checkpoint_every=1, **KILLED[method])
+
+    start = time.perf_counter()
+    whole = lessons.learn(studio, given("whole"), Listener())
+    usual = time.perf_counter() - start
+    chance, kills, runs, seen = random.Random(7), 0, 0, set()
+    while kills < 10:  # a run that was done before its kill makes room for the next one
+        if killed_lesson(studio, given(f"run-{runs}"), chance.uniform(0.02, 0.4) * usual):
+            kills += 1
+            seen.add(tuple(sorted(path.name for path in (tmp_path / f"run-{runs}").rglob("*.safetensors"))))
+        else:
+            runs += 1
+        assert runs < 12, f"only {kills} runs were killed before their end"
+    assert len(seen) > 3  # they were killed in different states
+    for number in range(runs + 1):
+        resumed = lessons.learn(studio, given(f"run-{number}"), Listener())
+        assert Path(resumed.path).read_bytes() == Path(whole.path).read_bytes()
+        assert resumed.scores == whole.scores
+        assert (tmp_path / f"run-{number}" / "losses.json").read_text() == (
+            tmp_path / "whole" / "losses.json"
+        ).read_text()
+
+
 def test_class_images_are_made_once_per_noun(studio, tmp_path):
     cache = str(tmp_path / "cache")
     first, second = Listener(), Listener()
@@ -224,24 +297,141 @@ def test_class_images_are_made_once_per_noun(studio, tmp_path):
     assert one.sha256 == two.sha256
 
 
+def class_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("class-*/*.safetensors")}
+
+
+def test_class_images_that_were_made_before_an_interruption_are_kept(studio, tmp_path):
+    whole, parts = Listener(), Listener(give_up_at=8)
+    one = lessons.learn(studio, lesson(tmp_path / "whole", class_images=10), whole)
+    with pytest.raises(Cancelled):
+        lessons.learn(studio, lesson(tmp_path / "parts", class_images=10), parts)
+    kept = class_files(tmp_path / "parts")
+    assert sorted(kept) == ["00000.safetensors", "00004.safetensors"]  # two buckets of four were done
+    rest = Listener()
+    two = lessons.learn(studio, lesson(tmp_path / "parts", class_images=10), rest)
+    assert [done for stage, done, total in rest.signs if (stage, total) == ("prior", 10)] == [8]
+    assert class_files(tmp_path / "parts") == class_files(tmp_path / "whole")
+    assert one.sha256 == two.sha256
+
+
+def test_a_torn_class_image_is_made_anew(studio, tmp_path):
+    one = lessons.learn(studio, lesson(tmp_path / "one"), Listener())
+    (torn,) = (tmp_path / "one").glob("class-*/00000.safetensors")
+    two = tmp_path / "two" / torn.parent.name
+    two.mkdir(parents=True)
+    (two / torn.name).write_bytes(torn.read_bytes()[:99])
+    assert lessons.learn(studio, lesson(tmp_path / "two"), Listener()).sha256 == one.sha256
+    assert (two / torn.name).read_bytes() == torn.read_bytes()
+
+
 def test_without_prior_no_class_image_is_made(studio, tmp_path):
     listener = Listener()
-    lessons.learn(studio, lesson(tmp_path, prior_loss_weight=0.0), listener)
+    learned = lessons.learn(studio, lesson(tmp_path, prior_loss_weight=0.0), listener)
     assert "prior" not in {stage for stage, _, _ in listener.signs}
+    assert learned.scores["prior_preserved"] == 0.0
 
 
-def test_the_text_encoder_is_trained_and_written_when_asked_for(studio, tmp_path):
+def test_a_concept_learned_before_is_scored_and_nothing_else(taught, studio, tmp_path):
+    method, given, learned, _, before = taught
+    standing = {path: path.read_bytes() for path in Path(given.workdir).rglob("*") if path.is_file()}
+    listener = Listener()
+    asked = replace(given, request_id="r2", workdir=str(tmp_path / "none"), concept=concept_of(learned, method))
+    scored = lessons.learn(studio, asked, listener)
+    assert {stage for stage, _, _ in listener.signs}.isdisjoint({"learn", "prior"})
+    assert listener.checkpoints == []
+    assert (scored.scores, scored.steps, scored.sha256) == (learned.scores, learned.steps, learned.sha256)
+    assert [picture.content for picture in scored.pictures] != []
+    assert not (tmp_path / "none").exists()
+    assert {path: path.read_bytes() for path in Path(given.workdir).rglob("*") if path.is_file()} == standing
+    assert fingerprint(studio) == before
+
+
+def test_scoring_a_file_that_is_not_the_concept_says_so(studio, tmp_path):
+    missing = Concept("milk", "dreambooth", str(tmp_path / "concept.safetensors"), "0" * 64, "sks")
+    with pytest.raises(WeightsNotFound):
+        lessons.learn(studio, lesson(tmp_path, concept=missing), Listener())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_lesson_that_diverges_is_refused_again_and_again_and_writes_no_concept(studio, tmp_path, method):
+    for _ in range(2):
+        with pytest.raises(TrainingDiverged):
+            lessons.learn(studio, lesson(tmp_path, method, learning_rate=1e30), Listener())
+    assert not (tmp_path / "concept.safetensors").exists()
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_weights_too_large_for_the_concepts_file_are_refused(studio, tmp_path, monkeypatch):
+    artefact = DreamBooth.artefact
+
+    def too_large(learner: DreamBooth) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            learner.parameters["conv_in.bias"][0] = 70_000.0
+        return artefact(learner)
+
+    monkeypatch.setattr(DreamBooth, "artefact", too_large)
+    with pytest.raises(TrainingDiverged, match="too large for the concept's file"):
+        lessons.learn(studio, lesson(tmp_path), Listener())
+    assert not (tmp_path / "concept.safetensors").exists()
+
+
+def test_a_model_with_two_text_encoders_is_refused_with_a_code(tmp_path):
+    plan = tiny.family(tmp_path / "family")
+    xl = Studio.open(replace(plan, diffusion=str(tiny.sdxl_folder(tmp_path / "family" / "xl"))))
+    with pytest.raises(Refused, match="two text encoders") as caught:
+        lessons.learn(xl, lesson(tmp_path / "lesson"), Listener())
+    assert caught.value.code == "cannot_be_taught"
+
+
+def test_photos_left_out_are_counted_and_losses_written_down(studio, tmp_path):
+    photos = (b"<html>", *(photo(seed) for seed in range(3)), photo(1))
+    learned = lessons.learn(studio, lesson(tmp_path, "textual_inversion", photos=photos), Listener())
+    assert learned.scores["photos_refused"] == 2
+    assert len(json.loads((tmp_path / "losses.json").read_text())) == 6
+
+
+def test_dino_gives_a_second_fidelity_and_leaves_pictures_and_request_ids_alone(studio, tiny_plan, tmp_path):
+    both = Studio.open(replace(tiny_plan, dino=str(tiny.dino_folder(tmp_path / "dino"))))
+    both.training = FAST
+    assert both.recipe == studio.recipe
+    plain = lessons.learn(studio, lesson(tmp_path / "plain", "textual_inversion"), Listener())
+    learned = lessons.learn(both, lesson(tmp_path / "both", "textual_inversion"), Listener())
+    assert learned.sha256 == plain.sha256
+    assert learned.scores.keys() - plain.scores.keys() == {"fidelity_dino", "fidelity_dino_before"}
+    assert all(-1 <= learned.scores[name] <= 1 for name in ("fidelity_dino", "fidelity_dino_before"))
+    assert learned.scores["fidelity_dino"] not in (learned.scores["fidelity"], learned.scores["fidelity_dino_before"])
+
+
+def test_a_dino_that_is_not_there_is_found_out_before_anything_is_learned(tiny_plan, tmp_path):
+    listener = Listener()
+    missing = Studio.open(replace(tiny_plan, dino=str(tmp_path / "nowhere")))
+    with pytest.raises(WeightsNotFound, match="dino"):
+        lessons.learn(missing, lesson(tmp_path), listener)
+    assert listener.signs == []
+
+
+def test_stock_diffusers_reads_unet_and_text_encoder_from_one_file_and_draws_the_same_pictures(
+    studio, family_folder, tmp_path
+):
     before = fingerprint(studio)
     learned = lessons.learn(studio, lesson(tmp_path, train_text_encoder=True), Listener())
-    tensors = load_file(learned.path)
-    name = "text_encoder.text_model.final_layer_norm.bias"
-    candidates = [key for key in tensors if key.startswith("text_encoder.")]
-    assert candidates
     assert fingerprint(studio) == before
-    pictures = drawn(studio, "a photo of a sks carton", concept_of(learned, "dreambooth"))
+    base = stock(studio)
+    kept = {"vae": base.vae, "scheduler": base.scheduler}
+    pipeline = type(base).from_single_file(learned.path, config=str(family_folder / "diffusion"), **kept)
+    pipeline.set_progress_bar_config(disable=True)
+    untaught = base.text_encoder.state_dict()
+    trained = dict(pipeline.text_encoder.named_parameters())
+    moved = [name for name, value in trained.items() if (value - untaught[name]).abs().max() > 2e-3]
+    assert len(moved) > len(trained) / 2
+    same_pictures(studio, pipeline, "a photo of a sks milk carton", concept_of(learned, "dreambooth"))
     assert fingerprint(studio) == before
-    assert pictures.shape[0] == 2
-    assert name in tensors or any("final_layer_norm" in key for key in candidates)
+
+    config = tmp_path / "unet"
+    base.unet.save_config(config)
+    alone = type(base.unet).from_single_file(learned.path, config=str(config)).state_dict()
+    assert all(torch.equal(value, alone[name]) for name, value in pipeline.unet.state_dict().items())
 
 
 def test_unusable_photos_are_refused_before_anything_is_made(studio, tmp_path):
@@ -254,5 +444,10 @@ def test_unusable_photos_are_refused_before_anything_is_made(studio, tmp_path):
 def test_early_stopping_and_snr_weighting_are_settings(studio, tmp_path, monkeypatch):
     monkeypatch.setattr("models.training.MEASURE_EVERY", 1)
     monkeypatch.setattr("models.training.settled", lambda losses: losses.numel() >= 3)
-    learned = lessons.learn(studio, lesson(tmp_path, early_stopping=True, snr_gamma=5.0), Listener())
+    stopped, taken = lesson(tmp_path, early_stopping=True, snr_gamma=5.0), Listener()
+    learned = lessons.learn(studio, stopped, taken)
     assert learned.steps == 3
+    assert taken.checkpoints[-1][0] == 3
+    again = Listener()
+    assert lessons.learn(studio, stopped, again).sha256 == learned.sha256
+    assert {(done, total) for stage, done, total in again.signs if stage == "learn"} == {(3, 6)}

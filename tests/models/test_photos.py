@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from models.errors import UnusablePhotos
 from models.photos import MIN_PHOTOS, NotUsable, decode, prepare
@@ -57,7 +59,8 @@ def test_noise_and_nothing_are_refused():
 
 
 def test_one_pixel_is_refused():
-    assert reason(encoded(Image.new("RGB", (1, 1)))) == "too small: 1x1, at least 64 pixels a side are needed"
+    refusal = "too small: 1x1, at least 64 pixels a side are needed [too_small]"
+    assert reason(encoded(Image.new("RGB", (1, 1)))) == refusal
 
 
 def test_a_bomb_is_refused_before_its_pixels_are_decoded(monkeypatch):
@@ -119,6 +122,99 @@ def test_a_phones_orientation_is_applied(orientation):
     assert np.array_equal(np.asarray(upright), np.asarray(scene()))
 
 
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_phones_jpeg_is_turned_upright(orientation):
+    turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
+    smooth = scene().resize((12, 9)).resize((120, 90), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "Phone"
+    stored = encoded(smooth.transpose(turn), "JPEG", quality=95, exif=exif)
+    upright = np.asarray(decode(stored), int)
+    assert upright.shape == (90, 120, 3)
+    assert np.abs(upright - np.asarray(smooth, int)).mean() < 4
+
+
+def originals() -> dict[str, bytes]:
+    """Small photos of every kind of container, with the metadata that phones and cameras write."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Phone"
+    exif.get_ifd(0x8769)[0x9003] = "2026:11:02 10:00:00"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = scene()
+    return {
+        "jpeg": encoded(image, "JPEG", quality=85, exif=exif, icc_profile=profile),
+        "progressive": encoded(image, "JPEG", progressive=True, exif=exif),
+        "cmyk": encoded(image.convert("CMYK"), "JPEG"),
+        "png": encoded(image, "PNG", exif=exif, icc_profile=profile),
+        "palette": encoded(image.convert("P"), "PNG", transparency=3),
+        "tiff": encoded(image, "TIFF", exif=exif),
+        "packed tiff": encoded(image, "TIFF", compression="tiff_lzw", icc_profile=profile),
+        "webp": encoded(image, "WEBP", exif=exif),
+        "gif": encoded(image, "GIF"),
+        "bmp": encoded(image, "BMP"),
+        **({"avif": encoded(image, "AVIF", exif=exif)} if features.check("avif") else {}),
+    }
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """The file with some bytes changed, most of them near its head, or cut off, or with a piece missing or doubled."""
+    spoiled = bytearray(content)
+    match chance.randrange(5):
+        case 0:
+            return bytes(spoiled[: chance.randrange(len(spoiled))])
+        case 1:
+            start = chance.randrange(len(spoiled))
+            del spoiled[start : start + chance.randrange(1, 64)]
+        case 2:
+            start = chance.randrange(len(spoiled))
+            spoiled[start:start] = spoiled[start : start + chance.randrange(1, 64)]
+        case _:
+            reach = chance.choice([40, 200, len(spoiled)])
+            for _ in range(chance.choice([1, 1, 2, 8])):
+                spoiled[chance.randrange(min(reach, len(spoiled)))] = chance.choice(
+                    [0, 1, 127, 255, chance.randrange(256)]
+                )
+    return bytes(spoiled)
+
+
+@pytest.mark.parametrize("kind", originals())
+def test_a_damaged_file_is_a_photo_or_a_refusal_but_never_another_error(kind):
+    chance, ends = random.Random(kind), Counter[str]()
+    content = originals()[kind]
+    assert decode(content).mode == "RGB"
+    for _ in range(60):
+        try:
+            ends[decode(damaged(content, chance)).mode] += 1
+        except NotUsable as refusal:
+            ends[refusal.code] += 1
+    assert ends.keys() <= {"RGB", "damaged", "not_an_image", "too_small", "too_large", "animation", "blank"}
+    assert ends["damaged"] + ends["not_an_image"] > 0
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError, RuntimeError, struct.error, IndexError, KeyError, OverflowError, MemoryError, zlib.error]
+)
+@pytest.mark.parametrize("where", ["PIL.Image.open", "PIL.ImageFile.ImageFile.load", "PIL.ImageOps.exif_transpose"])
+def test_whatever_a_decoder_stumbles_over_refuses_one_photo_alone(where, error, monkeypatch):
+    photos = [encoded(scene(seed), "JPEG") for seed in range(4)]
+
+    def stumbles(*_: object, **__: object) -> None:
+        raise error("a bad count")
+
+    def judged(content: bytes) -> Image.Image:
+        with monkeypatch.context() as patch:
+            if content is photos[2]:
+                patch.setattr(where, stumbles)
+            return decode(content)
+
+    monkeypatch.setattr("models.photos.decode", lambda content, _: judged(content))
+    prepared = prepare(photos, 64)
+    assert prepared.pixels.shape[0] == 3
+    assert list(prepared.refused) == [2]
+    assert prepared.refused[2].startswith("damaged: ")
+    assert "a bad count" in prepared.refused[2]
+
+
 def test_transparency_is_flattened_onto_white():
     image = scene().convert("RGBA")
     image.paste((10, 200, 30, 0), (0, 0, 60, 90))
@@ -162,7 +258,7 @@ def test_copies_are_dropped_in_whatever_container():
     photos = [encoded(scene(seed)) for seed in range(3)]
     prepared = prepare([*photos, photos[1], encoded(scene(2), "TIFF")], 64)
     assert prepared.pixels.shape[0] == 3
-    assert prepared.refused == {3: "a copy of photo 2", 4: "a copy of photo 3"}
+    assert prepared.refused == {3: "a copy of photo 2 [copy]", 4: "a copy of photo 3 [copy]"}
 
 
 def test_bad_photos_among_good_ones_are_named_and_left_out():
@@ -178,6 +274,7 @@ def test_too_few_left_names_every_reason():
     assert f"1 usable, at least {MIN_PHOTOS} needed" in message
     for part in ("photo 2: a copy of photo 1", "photo 3: not an image but a text page", "photo 4: too small: 1x1"):
         assert part in message
+    assert all(f"[{code}]" in message for code in ("copy", "not_an_image", "too_small"))
 
 
 def test_a_larger_model_asks_for_larger_photos():

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.errors import Cancelled
+from models import training
+from models.errors import Cancelled, TrainingDiverged
 from models.training import CHECKPOINTS, Schedule, generator_for, train, write_tensors
 
 
@@ -50,7 +51,15 @@ class GiveUpAt(Silent):
 
 def schedule(**changes: object) -> Schedule:
     return Schedule(
-        **{"steps": 60, "learning_rate": 1e-2, "seed": 3, "identity": "test", "checkpoint_every": 7} | changes
+        **{
+            "steps": 60,
+            "learning_rate": 1e-2,
+            "seed": 3,
+            "identity": "test",
+            "checkpoint_every": 7,
+            "checkpoint_seconds": 0.0,
+        }
+        | changes
     )
 
 
@@ -140,7 +149,96 @@ def test_another_schedules_checkpoint_is_passed_over_but_its_pace_may_differ(tmp
         train(Regression(), schedule(), tmp_path, GiveUpAt(20))
     other = schedule(seed=4)
     assert same(trained(tmp_path, other), trained(tmp_path / "alone", other))
-    assert schedule(checkpoint_every=5).fingerprint() == schedule().fingerprint()
+    assert schedule(checkpoint_every=5, checkpoint_seconds=9.0).fingerprint() == schedule().fingerprint()
+
+
+class Steps(Silent):
+    """Hears of checkpoints; each must be a whole file by then."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def checkpointed(self, step: int, path: str) -> None:
+        assert Path(path).name == f"checkpoint-{step:06d}.safetensors"
+        load_file(path)
+        self.steps.append(step)
+
+
+class Clock:
+    """Seconds that pass with the steps of a learner: half a second each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(training.time, "monotonic", lambda: self.now)
+        step = training._step
+
+        def timed(*words: object) -> Tensor:
+            self.now += 0.5
+            return step(*words)
+
+        monkeypatch.setattr(training, "_step", timed)
+
+
+def test_a_checkpoint_waits_for_its_step_and_for_its_time_and_the_end_always_has_one(tmp_path, monkeypatch):
+    Clock(monkeypatch)
+    heard = Steps()
+    train(Regression(), schedule(checkpoint_seconds=5.0, steps=50), tmp_path, heard)
+    assert heard.steps == [14, 28, 42, 50]  # every 7 steps are 3.5 seconds: the second one is late enough
+    rare = Steps()
+    train(Regression(), schedule(checkpoint_seconds=60.0, steps=50), tmp_path / "rare", rare)
+    assert rare.steps == [50]
+
+
+def test_stopping_early_leaves_a_checkpoint_that_is_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "MEASURE_EVERY", 1)
+    monkeypatch.setattr(training, "settled", lambda losses: losses.numel() >= 10)
+    plan, heard = schedule(early_stopping=True), Steps()
+    first, learner = train(Regression(), plan, tmp_path, heard), Regression()
+    assert heard.steps == [7, 10]
+    monkeypatch.setattr(training, "_step", lambda *_: pytest.fail("it was done"))
+    again = train(learner, plan, tmp_path, Silent())
+    assert again == first
+    assert again.steps == 10
+
+
+def test_losses_are_whole_after_interruptions(tmp_path):
+    whole = train(Regression(), schedule(), tmp_path / "whole", Silent())
+    for step in (20, 45):
+        with pytest.raises(Cancelled):
+            train(Regression(), schedule(), tmp_path / "parts", GiveUpAt(step))
+    assert train(Regression(), schedule(), tmp_path / "parts", Silent()) == whole
+    assert len(whole.losses) == 60
+    assert train(Regression(), schedule(), tmp_path / "parts", Silent()).losses == whole.losses
+
+
+class Diverging(Regression):
+    """Its eleventh loss is `value` times too large."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._value, self._steps = value, 0
+
+    def loss(self, generator: torch.Generator) -> Tensor:
+        self._steps += 1
+        return super().loss(generator) * (self._value if self._steps == 11 else 1.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])
+def test_a_training_that_diverges_ends_at_the_next_checkpoint_and_keeps_the_last_sound_one(tmp_path, value):
+    heard = Steps()
+    with pytest.raises(TrainingDiverged, match="within 14 steps: a weight is no number") as caught:
+        train(Diverging(value), schedule(), tmp_path, heard)
+    assert caught.value.code == "training_diverged"
+    assert heard.steps == [7]
+    assert all(value.isfinite().all() for value in load_file(tmp_path / "checkpoint-000007.safetensors").values())
+
+
+def test_a_diverged_training_does_not_succeed_when_tried_again(tmp_path):
+    plan = schedule(steps=60, checkpoint_every=60, learning_rate=1e30)
+    for _ in range(2):
+        with pytest.raises(TrainingDiverged):
+            train(Regression(), plan, tmp_path, Silent())
+    assert not list(tmp_path.glob(CHECKPOINTS))
 
 
 def test_equal_tensors_make_equal_files(tmp_path):
