@@ -5,6 +5,7 @@ This module imports no torch, so the worker stays light.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,13 +17,14 @@ Encoding = Literal["png", "jpeg", "webp"]
 
 @dataclass(frozen=True)
 class StudioPlan:
-    """How a studio is made: which weights, on which device, with which settings. Everything here is in the recipe.
+    """How a studio is made: which weights, on which device, with which settings. All but `concepts` is in the recipe.
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
     bucket: candidates denoised in one call; every call is padded to it, so a result never depends on its neighbours.
     tile: side in pixels above which the upscaler works in overlapping tiles (0: never).
     guidance_scale, steps: None takes the family's own default.
+    concepts: learned products kept on the device, at least 1; one of DreamBooth weighs as much as the UNet.
     """
 
     diffusion: str = "demo"
@@ -40,6 +42,7 @@ class StudioPlan:
     quality: int = 95
     threads: int | None = None
     compile: bool = False
+    concepts: int = 4
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,18 @@ class Concept:
     path: str
     sha256: str
     placeholder_token: str
+    class_noun: str
+
+    def in_plain_words(self, prompt: str) -> str:
+        """Return the prompt as a model reads it that never learned the product, such as CLIP.
+
+        A word of Textual Inversion becomes the class noun; DreamBooth's rare word goes, where it qualifies the noun.
+        """
+        token, noun = re.escape(self.placeholder_token), self.class_noun
+        if self.method == "textual_inversion":
+            return re.sub(rf"(?<![\w-]){token}(?![\w-])", lambda _: noun, prompt)
+        first = re.escape(noun.split()[0])
+        return re.sub(rf"(?<![\w-]){token}\s+(?={first}(?![\w-]))", "", prompt)
 
 
 @dataclass(frozen=True)
