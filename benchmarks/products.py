@@ -151,7 +151,9 @@ def _draw(studio: Studio, product: str, way: Way | None, row: dict[str, Any] | N
     """Four pictures of the product (of the class noun, without a row), and two of the class noun alone."""
     chosen = way or WAYS[1]
     lesson = _lesson(studio, product, chosen, 0, None)
-    concept = row and Concept(product, lesson.method, row["path"], row["sha256"], lesson.placeholder_token)
+    concept = row and Concept(
+        product, lesson.method, row["path"], row["sha256"], lesson.placeholder_token, lesson.class_noun
+    )
     word = subject(lesson.placeholder_token, lesson.class_noun, lesson.method) if concept else lesson.class_noun
     teaching = _teaching(studio, lesson)
     shown = teaching.draw(SHOWN.format(word), lessons.seeds_for("sheet", "", 3), concept or None)

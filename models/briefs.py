@@ -5,6 +5,7 @@ This module imports no torch, so the worker stays light.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +17,7 @@ Encoding = Literal["png", "jpeg", "webp"]
 
 @dataclass(frozen=True)
 class StudioPlan:
-    """How a studio is made: which weights, on which device, with which settings. All but `dino` is in the recipe.
+    """How a studio is made: which weights, on which device, with which settings. All but `dino` and `concepts` is in the recipe.
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
@@ -25,6 +26,7 @@ class StudioPlan:
     guidance_scale, steps: None takes the family's own default.
     dino: a transformers ViT or DINOv2 for a second opinion on learned products, a path or a hub id with `@revision`;
     it decides no picture.
+    concepts: learned products kept on the device, at least 1; one of DreamBooth weighs as much as the UNet.
     """
 
     diffusion: str = "demo"
@@ -43,6 +45,7 @@ class StudioPlan:
     threads: int | None = None
     compile: bool = False
     dino: str | None = None
+    concepts: int = 4
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,18 @@ class Concept:
     path: str
     sha256: str
     placeholder_token: str
+    class_noun: str
+
+    def in_plain_words(self, prompt: str) -> str:
+        """Return the prompt as a model reads it that never learned the product, such as CLIP.
+
+        A word of Textual Inversion becomes the class noun; DreamBooth's rare word goes, where it qualifies the noun.
+        """
+        token, noun = re.escape(self.placeholder_token), self.class_noun
+        if self.method == "textual_inversion":
+            return re.sub(rf"(?<![\w-]){token}(?![\w-])", lambda _: noun, prompt)
+        first = re.escape(noun.split()[0])
+        return re.sub(rf"(?<![\w-]){token}\s+(?={first}(?![\w-]))", "", prompt)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from models import checkpoints, original_layout
-from models.briefs import Concept, Lesson
+from models.briefs import Brief, Concept, Lesson
 from models.denoiser import device_of
 from models.errors import WeightsDamaged, WrongArchitecture
 from models.training import write_tensors
 
 FILE = "concept.safetensors"
+
+
+Key = tuple[tuple[str, str], ...]
+"""Product id and sha256 of each concept."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,17 @@ class Loaded:
 class ConceptShelf:
     """The concepts used last, on the device. limit: how many are kept; each DreamBooth weighs as much as the UNet."""
 
-    def __init__(self, limit: int = 4) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._shelf: OrderedDict[tuple[str, ...], Loaded] = OrderedDict()
+        self._shelf: OrderedDict[Key, Loaded] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._shelf)
+
+    def forget(self, product_id: str) -> None:
+        """Let go of whatever holds a concept of this product, and of its memory."""
+        for key in [key for key in self._shelf if any(product == product_id for product, _ in key)]:
+            del self._shelf[key]
 
     @contextmanager
     def applied(self, pipeline: Any, concepts: Sequence[Concept]) -> Iterator[None]:
@@ -62,7 +74,7 @@ class ConceptShelf:
             yield
 
     def _taken(self, pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
-        key = tuple(concept.sha256 for concept in concepts)
+        key = tuple((concept.product_id, concept.sha256) for concept in concepts)
         if key not in self._shelf:
             while len(self._shelf) >= self._limit:
                 self._shelf.popitem(last=False)
@@ -72,8 +84,19 @@ class ConceptShelf:
 
 
 def group(concept: Concept | None) -> str:
-    """Return a key: briefs of equal keys may be denoised in one bucket, since they share the networks' weights."""
+    """Return a key: briefs of equal keys share the networks' weights; a word of Textual Inversion changes none."""
     return "base" if concept is None or concept.method == "textual_inversion" else concept.sha256
+
+
+def grouped(briefs: Sequence[Brief]) -> list[Brief]:
+    """Return the briefs so that each concept is wanted once: group by group, within one concept by concept.
+
+    Of groups, concepts and briefs the one that came first stays first.
+    """
+    groups: dict[str, dict[Concept | None, list[Brief]]] = {}
+    for brief in briefs:
+        groups.setdefault(group(brief.concept), {}).setdefault(brief.concept, []).append(brief)
+    return [brief for concepts in groups.values() for wanted in concepts.values() for brief in wanted]
 
 
 def write(tensors: Mapping[str, Tensor], lesson: Lesson, steps: int, folder: Path) -> Concept:
@@ -87,7 +110,8 @@ def write(tensors: Mapping[str, Tensor], lesson: Lesson, steps: int, folder: Pat
         "steps": str(steps),
     }
     write_tensors(dict(tensors), path, meta)
-    return Concept(lesson.product_id, lesson.method, str(path), checkpoints.sha256_of(path), lesson.placeholder_token)
+    told = (lesson.placeholder_token, lesson.class_noun)
+    return Concept(lesson.product_id, lesson.method, str(path), checkpoints.sha256_of(path), *told)
 
 
 def _load(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:

@@ -5,7 +5,6 @@ The cosine of picture and prompt is the CLIP score of Hessel et al. 2021 before 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,11 +97,6 @@ def blank(name: str) -> torch.nn.Module:
     """Return the architecture (`ViT-H-14`, `local-dir:...`) without memory for its weights (on the meta device)."""
     with init_empty_weights(include_buffers=False):
         return open_clip.create_model(name, load_weights=False, pretrained_text=False, device=None)  # type: ignore[no-any-return]
-
-
-def subject_of(prompt: str, placeholder: str) -> str:
-    """Return the prompt without the placeholder token, which CLIP has never seen."""
-    return re.sub(r"\s+", " ", prompt.replace(placeholder, " ")).strip()
 
 
 def _name_and_file(weights: Weights) -> tuple[str, Path]:

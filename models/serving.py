@@ -29,6 +29,7 @@ from models.briefs import (
     StudioPlan,
     StudioReady,
 )
+from models.concepts import grouped
 from models.errors import Cancelled, CreativesError, StageFailed
 from models.studio import Drawn, Studio, stage
 
@@ -116,11 +117,11 @@ class Worker:
         self.waiting: Future[None] | None = None
 
     def work(self, job: Job) -> None:
-        """Answer every request of the job."""
+        """Answer every request of the job; briefs of one concept one after the other, so that it is loaded once."""
         if isinstance(job, LearnJob):
             self._learn(job)
         else:
-            for brief in job.briefs:
+            for brief in grouped(job.briefs):
                 self._render(job.ticket, brief)
 
     def _render(self, ticket: int, brief: Brief) -> None:
@@ -156,6 +157,8 @@ class Worker:
             self._answer_error(job.ticket, job.lesson.request_id, error)
         else:
             self.pipe.send(Answer(job.ticket, job.lesson.request_id, learned))
+        finally:
+            self.studio.shelf.forget(job.lesson.product_id)
 
     def _answer_error(self, ticket: int, request_id: str, error: CreativesError) -> None:
         _log(error)

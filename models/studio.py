@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 
 from models import images, provenance
 from models.briefs import Brief, Candidate, Format, Picture, Recipe, Rendering, Stage, StudioPlan
+from models.concepts import ConceptShelf
 from models.errors import CreativesError, OutOfDeviceMemory, StageFailed
 from models.images import Encoded
-
-if TYPE_CHECKING:
-    from models.concepts import ConceptShelf
 
 Steps = Callable[[int, int], None]
 Progress = Callable[[Stage, int, int], None]
@@ -101,7 +99,7 @@ class Studio:
         self.generator, self.reranker = networks.generator, networks.reranker
         self.upscaler, self.encoder = networks.upscaler, networks.encoder
         self.negative_prompt, self.training = networks.negative_prompt, networks.training
-        self._shelf: ConceptShelf | None = None
+        self.shelf = ConceptShelf(plan.concepts)
 
     @classmethod
     def open(cls, plan: StudioPlan) -> Studio:
@@ -161,8 +159,9 @@ class Studio:
             pixels = self.generator.generate(
                 prompt, brief.negative_prompt, brief.seeds, form, lambda done, total: progress("generate", done, total)
             )
+        read_by_clip = brief.prompt if brief.concept is None else brief.concept.in_plain_words(brief.prompt)
         with stage("rerank"):
-            scores = self.reranker.score(pixels, _without_placeholder(brief))
+            scores = self.reranker.score(pixels, read_by_clip)
         progress("rerank", len(scores), len(scores))
         seeds = enumerate(zip(brief.seeds, scores, strict=True))
         return pixels, [Candidate(form, index, seed, score, None) for index, (seed, score) in seeds]
@@ -200,14 +199,7 @@ class Studio:
     @contextlib.contextmanager
     def applied(self, brief: Brief) -> Iterator[str]:
         """Put the brief's concept into the model for the time of the block; yields the prompt as the model reads it."""
-        if brief.concept is None:
-            yield brief.prompt
-            return
-        from models import concepts
-
-        if self._shelf is None:
-            self._shelf = concepts.ConceptShelf(limit=4)
-        with self._shelf.applied(self.generator.pipeline, (brief.concept,)):
+        with self.shelf.applied(self.generator.pipeline, () if brief.concept is None else (brief.concept,)):
             # The pipeline itself writes a placeholder of several vectors as all its tokens.
             yield brief.prompt
 
@@ -246,13 +238,6 @@ def _best(candidates: list[Candidate], keep: int) -> list[int]:
     """Return the indices of the best by `clip`, best first; of equals the earlier one."""
     order = sorted(candidates, key=lambda candidate: (-candidate.scores["clip"], candidate.index))
     return [candidate.index for candidate in order[:keep]]
-
-
-def _without_placeholder(brief: Brief) -> str:
-    """CLIP never saw the placeholder token: it judges the rest of the prompt."""
-    if brief.concept is None:
-        return brief.prompt
-    return " ".join(brief.prompt.replace(brief.concept.placeholder_token, " ").split())
 
 
 def _sticky(error: Exception) -> bool:

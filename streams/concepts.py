@@ -68,7 +68,8 @@ async def brought(store: ObjectStore, concept: CurrentConcept, settings: Trainin
         arriving.replace(path)
     path.touch()
     _forget_oldest(folder)
-    return Concept(concept.product_id, concept.method, str(path), concept.sha256, concept.placeholder_token)
+    told = (concept.placeholder_token, concept.class_noun)
+    return Concept(concept.product_id, concept.method, str(path), concept.sha256, *told)
 
 
 def workdir(settings: TrainingSettings) -> Path:

@@ -97,6 +97,7 @@ class StudioSettings(Group):
     quality: int = Field(default=95, ge=1, le=100, description="of jpeg and webp")
     threads: int | None = Field(default=None, ge=1, description="of the device process on a CPU; None: torch's choice")
     compile: bool = Field(default=False, description="torch.compile")
+    concepts: int = Field(default=4, ge=1, description="learned products kept on the device; each may weigh a UNet")
     candidates: int = Field(default=8, ge=1, le=64, description="made per format when the event does not say")
     images: int = Field(default=2, ge=1, le=16, description="kept per format when the event does not say")
     negative_prompt: str | None = Field(default=None, description="None: the family's own")

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from schemas.events import Image, ProductReady
+from schemas.events import Image, ProductReady, ProductRegistered
 from streams.cli.demonstration import Kept, Outcome, Taught, jsonl
 from streams.cli.generating import ENDINGS, figure
 from streams.cli.sheets import Frame, Strip, contact_sheet
 
-METHODS = {
+METHODS = {  # in the order in which they stand side by side
+    "textual_inversion": "Textual Inversion",
     "dreambooth": "DreamBooth",
     "dreambooth_lora": "DreamBooth with LoRA",
-    "textual_inversion": "Textual Inversion",
 }
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -29,6 +29,45 @@ class Hung:
     image: Image
     file: str
     figure: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """One way to a product: the creative, and how the product was learned for it, if it was."""
+
+    heading: str
+    outcome: Outcome
+    taught: Taught | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One product: the same segment before it was learned and by each method."""
+
+    product: ProductRegistered
+    columns: tuple[Column, ...]
+
+
+def comparisons(found: Sequence[Outcome | Taught]) -> list[Comparison]:
+    """Return what belongs side by side: creatives of one segment and one product, the untaught first."""
+    methods = list(METHODS)
+    lessons = sorted((one for one in found if isinstance(one, Taught)), key=lambda one: methods.index(one.ready.method))
+    creatives = [one for one in found if isinstance(one, Outcome)]
+    products: dict[str, list[Column]] = {}
+    for taught in lessons:
+        for creative in creatives:
+            if creative.segment.product_id == taught.ready.product_id:
+                column = Column(METHODS[taught.ready.method], creative, taught)
+                products.setdefault(taught.product.name, []).append(column)
+    return [_compared(columns, creatives) for columns in products.values()]
+
+
+def _compared(columns: list[Column], creatives: list[Outcome]) -> Comparison:
+    names = {column.outcome.segment.name for column in columns}
+    before = [one for one in creatives if one.segment.product_id is None and one.segment.name in names]
+    taught = columns[0].taught
+    assert taught is not None
+    return Comparison(taught.product, (*(Column("Before", one) for one in before), *columns))
 
 
 def clear(folder: Path) -> None:
@@ -57,21 +96,42 @@ def file_of(outcome: Outcome | Taught, kept: Kept) -> str:
 
 
 def _sheet(found: Sequence[Outcome | Taught]) -> bytes:
-    strips = [_strip(outcome) for outcome in found]
+    compared = comparisons(found)
+    strips = [*map(_strip, _others(found, compared)), *map(_side_by_side, compared)]
     models = " · ".join(dict.fromkeys(f"{model.role}: {model.id}" for model in found[0].ready.recipe.models))
     return contact_sheet("Fluence creatives", models, strips)
 
 
-def _strip(outcome: Outcome | Taught) -> Strip:
+def _others(found: Sequence[Outcome | Taught], compared: Sequence[Comparison]) -> list[Outcome]:
+    """Return the creatives that stand for themselves."""
+    shown = [column.outcome for comparison in compared for column in comparison.columns]
+    return [one for one in found if isinstance(one, Outcome) and one not in shown]
+
+
+def _strip(outcome: Outcome) -> Strip:
     frames = tuple(
         Frame(kept.content, f"Rank {kept.image.rank}", figure(kept.image.scores)) for kept in outcome.pictures
     )
     cost = outcome.ready.cost
-    if isinstance(outcome, Outcome):
-        words = f"{cost.candidates} candidates, {cost.device_seconds:.1f} s"
-        return Strip(outcome.segment.name, outcome.ready.prompt, (words,), frames)
-    facts = (f"{outcome.ready.steps} steps, {cost.device_seconds:.0f} s", *likeness(outcome.ready))
-    return Strip(outcome.product.name, METHODS[outcome.ready.method], facts, frames)
+    words = f"{cost.candidates} candidates, {cost.device_seconds:.1f} s"
+    return Strip(outcome.segment.name, outcome.ready.prompt, (words,), frames)
+
+
+def _side_by_side(comparison: Comparison) -> Strip:
+    """Return a strip with one column of pictures per way; a row ends where one way has no more pictures."""
+    rows = zip(*(column.outcome.pictures for column in comparison.columns), strict=False)
+    frames = tuple(
+        Frame(kept.content, column.heading, figure(kept.image.scores))
+        for row in rows
+        for column, kept in zip(comparison.columns, row, strict=True)
+    )
+    facts = [line for column in comparison.columns if column.taught for line in (column.heading, *told(column.taught))]
+    return Strip(comparison.product.name, f"a {comparison.product.class_noun}", tuple(facts), frames)
+
+
+def told(taught: Taught) -> tuple[str, ...]:
+    """Return what learning took and what it brought."""
+    return (f"{taught.ready.steps} steps, {taught.ready.cost.device_seconds:.0f} s", *likeness(taught.ready))
 
 
 def likeness(ready: ProductReady) -> tuple[str, ...]:
@@ -89,11 +149,13 @@ def _hung(outcome: Outcome | Taught) -> tuple[Hung, ...]:
 def _page(found: Sequence[Outcome | Taught]) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     segments = [one for one in found if isinstance(one, Outcome)]
-    products = [one for one in found if isinstance(one, Taught)]
+    compared = comparisons(found)
     return environment.get_template("demo.html").render(
-        outcomes=[(one, _hung(one)) for one in segments],
-        products=[(one, _hung(one), likeness(one.ready)) for one in products],
-        methods=METHODS,
+        segments=len(segments),
+        outcomes=[(one, _hung(one)) for one in _others(found, compared)],
+        comparisons=compared,
+        hung=_hung,
+        told=told,
         candidates=sum(outcome.ready.cost.candidates for outcome in segments),
         seconds=sum(outcome.ready.cost.device_seconds for outcome in segments),
         device=found[0].ready.cost.device,

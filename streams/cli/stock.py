@@ -1,4 +1,8 @@
-"""The demo's two products, each taught both ways: photos for the store, registrations, and a segment for each."""
+"""The demo's two products, each taught both ways: photos for the store, registrations, and a segment for each.
+
+The same segment comes once more without the product, with the class noun in its place: what is drawn untaught. All
+three have one seed, so that their candidates start from the same noise.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from streams.storage import MinioStore
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 METHODS = ("dreambooth", "textual_inversion")
+SEED = 20261123
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,17 @@ PRODUCTS = (
 
 
 def product_events(settings: Settings) -> list[Letter]:
-    """Return a registration and a segment per product and method, with ids of their own."""
+    """Return a registration and a segment per product and method, with ids of their own, and the untaught segment."""
     found = []
     for product in PRODUCTS:
+        found.append(_letter(_untaught(product), settings))
         for method in METHODS:
             ending = method.replace("_", "-")
             registration, segment = _example(product.registration), _example(product.segment)
             name = f"{registration['product_id']}-{ending}"
             images = [_uri(settings, product, photo) for photo in photos(product)]
             registration |= {"product_id": name, "method": method, "images": images}
-            segment |= {"product_id": name, "segment_id": f"{segment['segment_id']}-{ending}"}
+            segment |= {"product_id": name, "segment_id": f"{segment['segment_id']}-{ending}", "seed": SEED}
             for fields in (registration, segment):
                 fields["event_id"] = f"{fields['event_id']}-{ending}"
                 found.append(_letter(fields, settings))
@@ -62,6 +68,19 @@ async def put_photos(settings: Settings) -> None:
 def photos(product: Product) -> list[Path]:
     """Return the product's photos, in order."""
     return sorted((EXAMPLES / "products" / product.photos).glob("*.png"))
+
+
+def _untaught(product: Product) -> dict[str, Any]:
+    """Return the segment with the class noun as its heaviest keyword and no product."""
+    segment, noun = _example(product.segment), _example(product.registration)["class_noun"]
+    heaviest = max(float(keyword["weight"]) for keyword in segment["keywords"])
+    return {
+        **{name: value for name, value in segment.items() if name != "product_id"},
+        "event_id": f"{segment['event_id']}-before",
+        "segment_id": f"{segment['segment_id']}-before",
+        "keywords": [{"term": noun, "weight": heaviest + 1}, *segment["keywords"]],
+        "seed": SEED,
+    }
 
 
 def _example(name: str) -> dict[str, Any]:

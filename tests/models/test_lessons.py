@@ -87,7 +87,7 @@ def lesson(folder: Path, method: str = "dreambooth", **changes: object) -> Lesso
 
 
 def concept_of(learned: Learned, method: str) -> Concept:
-    return Concept("milk", method, learned.path, learned.sha256, placeholder("milk", method))
+    return Concept("milk", method, learned.path, learned.sha256, placeholder("milk", method), "milk carton")
 
 
 def fingerprint(studio: Studio) -> str:
@@ -212,10 +212,11 @@ def test_two_words_may_be_applied_together(studio, tmp_path):
     for product in ("milk", "jam"):
         given = lesson(tmp_path / product, "textual_inversion", placeholder_token=f"<{product}>", steps=2)
         learned = lessons.learn(studio, given, Listener())
-        shelf_concepts.append(Concept(product, "textual_inversion", learned.path, learned.sha256, f"<{product}>"))
+        word = (f"<{product}>", "milk carton")
+        shelf_concepts.append(Concept(product, "textual_inversion", learned.path, learned.sha256, *word))
     from models.concepts import ConceptShelf
 
-    before, shelf = fingerprint(studio), ConceptShelf()
+    before, shelf = fingerprint(studio), ConceptShelf(1)
     with shelf.applied(studio.generator.pipeline, shelf_concepts):
         pipeline = studio.generator.pipeline
         worded = pipeline.maybe_convert_prompt("<milk> with <jam>", pipeline.tokenizer)

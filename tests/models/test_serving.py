@@ -1,5 +1,6 @@
 """The device process: as a loop over fakes, and once as a real process with tiny networks."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from models.briefs import (
     Answer,
     Brief,
     Cancel,
+    Concept,
     LearnJob,
     Lesson,
     Progress,
@@ -145,6 +147,34 @@ class TellingSet(set):
     def add(self, value):
         super().add(value)
         self.event.set()
+
+
+def test_briefs_of_one_concept_follow_each_other(pipe, generator, monkeypatch):
+    jam, tea = (Concept(name, "dreambooth", "/nowhere", name, "sks", f"jar of {name}") for name in ("jam", "tea"))
+    monkeypatch.setattr(Studio, "applied", lambda self, brief: contextlib.nullcontext(brief.prompt))
+    wanted = [jam, tea, None, jam, None, tea]
+    briefs = tuple(dataclasses.replace(brief(n), concept=concept) for n, concept in enumerate(wanted))
+    found = answers(served(pipe, RenderJob(1, briefs)))
+    assert [answer.request_id for answer in found] == [f"request-{n}" for n in (0, 3, 1, 5, 2, 4)]
+
+
+def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator, monkeypatch):
+    from models import lessons
+
+    held = []
+
+    def learn(studio, given, report):
+        studio.shelf._shelf[(given.product_id, "f" * 64),] = object()
+        held.append((studio.shelf, len(studio.shelf)))
+        if given.seed:
+            raise Cancelled
+        return "learned"
+
+    monkeypatch.setattr(lessons, "learn", learn)
+    lesson = Lesson("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
+    served(pipe, LearnJob(1, lesson), LearnJob(2, dataclasses.replace(lesson, seed=0)))
+    assert [count for _, count in held] == [1, 1]
+    assert len(held[0][0]) == 0
 
 
 def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):

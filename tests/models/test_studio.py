@@ -154,12 +154,19 @@ def test_a_device_that_cannot_load_says_why():
         raise torch.AcceleratorError("CUDA error: no kernel image is available")
 
 
-def test_the_reranker_never_reads_the_placeholder(monkeypatch):
+@pytest.mark.parametrize(
+    ("method", "token", "prompt"),
+    [
+        ("dreambooth", "sks", "a photo of sks jar of jam, desks"),
+        ("textual_inversion", "<jam>", "a photo of <jam>, desks"),
+    ],
+)
+def test_the_reranker_reads_of_the_product_without_the_placeholder(monkeypatch, method, token, prompt):
     studio = fake_studio()
-    concept = Concept("jam", "dreambooth", "/nowhere", "0" * 64, "sks")
+    concept = Concept("jam", method, "/nowhere", "0" * 64, token, "jar of jam")
     monkeypatch.setattr(Studio, "applied", lambda self, brief: studio_module.contextlib.nullcontext(brief.prompt))
-    studio.render([dataclasses.replace(BRIEF, prompt="a photo of sks jar of jam", concept=concept)])
-    assert studio.reranker.prompts == ["a photo of jar of jam"]
+    studio.render([dataclasses.replace(BRIEF, prompt=prompt, concept=concept)])
+    assert studio.reranker.prompts == ["a photo of jar of jam, desks"]
 
 
 def test_a_real_picture_names_its_origin(tiny_studio):

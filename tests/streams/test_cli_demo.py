@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import cli, demonstration
+from streams.cli import cli, demonstration, exhibits
+from streams.cli.sheets import contact_sheet
 
 ROOT = Path(__file__).parents[2]
 FAKE = (sys.executable, "-m", "tests.faults.worker")
@@ -65,12 +66,19 @@ def test_three_segments_in_pictures_out(demo, tmp_path):
     assert not re.findall(r'(?:src|href)="https?:', page), "the page must work from file:// with no network"
 
 
-def test_products_are_learned_by_both_methods_and_shown(demo, tmp_path):
+def test_products_are_learned_by_both_methods_and_shown_side_by_side(demo, tmp_path, monkeypatch):
     out = tmp_path / "out"
+    strips = []
+
+    def sheet(title, subtitle, shown):
+        strips.extend(shown)
+        return contact_sheet(title, subtitle, shown)
+
+    monkeypatch.setattr(exhibits, "contact_sheet", sheet)
     workdir = tmp_path / "lessons"
     done = demo("--products", CREATIVES_TRAINING__WORKDIR=str(workdir))
     assert done.exit_code == 0, done.output
-    assert "14 pictures of 7 segments in " in done.stdout
+    assert "18 pictures of 9 segments in " in done.stdout
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     products = {event["product_id"]: event for event in events if "concept_uri" in event}
     creatives = {event["product_id"]: event for event in events if "segment_id" in event and event.get("product_id")}
@@ -79,9 +87,23 @@ def test_products_are_learned_by_both_methods_and_shown(demo, tmp_path):
     for name, ready in products.items():
         assert ready["placeholder_token"] in creatives[name]["prompt"]
     page = (out / "index.html").read_text()
-    assert "learned from 5 photos by Textual Inversion: 2 steps" in page
+    assert "Learned by Textual Inversion: 2 steps" in page
     shown = re.findall(r'<img src="([^"]+)"', page)
-    assert len(shown) == 14 + 4
+    assert len(shown) == 18 + 4
+    compared = page.split('<section class="compared">')[1:]
+    ways = ["Before", "Textual Inversion", "DreamBooth"]
+    for section, untaught in zip(compared, ("carton of milk", "jar of jam"), strict=True):
+        before, inversion, dreambooth = section.split('<div class="column">')[1:]
+        assert re.findall("<h3>(.+)</h3>", section) == ways
+        assert f"an advertising photo of {untaught}" in before
+        assert [len(re.findall("<img", column)) for column in (before, inversion, dreambooth)] == [2, 3, 3]
+        assert all("-before-" in name for name in re.findall(r'<img src="([^"]+)"', before))
+    assert [len(strip.frames) for strip in strips] == [2, 2, 2, 6, 6]
+    assert all([frame.label for frame in strip.frames] == ways * 2 for strip in strips[3:])
+    seeds = {event["segment_id"]: [i["seed"] for i in event["images"]] for event in events if "segment_id" in event}
+    of_milk = [seeds[name] for name in seeds if name.startswith("breakfast-lovers")]
+    assert len(of_milk) == 3
+    assert of_milk[0] == of_milk[1] == of_milk[2]
     assert all((out / name).is_file() for name in shown)
     assert "0.250" in done.stdout
     assert "CLIP-I 0.500, before 0.250" in page
