@@ -16,13 +16,14 @@ Encoding = Literal["png", "jpeg", "webp"]
 
 @dataclass(frozen=True)
 class StudioPlan:
-    """How a studio is made: which weights, on which device, with which settings. Everything here is in the recipe.
+    """How a studio is made: which weights, on which device, with which settings. All but `dino` is in the recipe.
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
     bucket: candidates denoised in one call; every call is padded to it, so a result never depends on its neighbours.
     tile: side in pixels above which the upscaler works in overlapping tiles (0: never).
     guidance_scale, steps: None takes the family's own default.
+    dino: a transformers ViT or DINOv2 for a second opinion on learned products; it decides no picture.
     """
 
     diffusion: str = "demo"
@@ -40,6 +41,7 @@ class StudioPlan:
     quality: int = 95
     threads: int | None = None
     compile: bool = False
+    dino: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,15 @@ class Lesson:
     """One product to learn. photos: the encoded files as fetched.
 
     workdir: a local folder of this job's own; checkpoints in it are resumed from, and the concept is written to it.
-    steps, learning_rate, vectors: None takes the method's default for the family.
-    prior_loss_weight: 0 learns without class images (DreamBooth only).
-    snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); None weighs every timestep alike.
+    checkpoint_every, checkpoint_seconds: a checkpoint is written at a multiple of so many steps, once so many seconds
+    have passed since the last, and at the end. class_cache: where class images are kept; None: the workdir.
+
+    Of the rest, None takes the method's default for the family:
+    batch: photos per step. class_images: how many are made for a class noun.
+    prior_loss_weight: 0 learns without class images. rank: of the adapters (`dreambooth_lora`).
+    snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); 0 weighs every timestep alike.
     early_stopping: stop when the deterministic loss has settled (DVAR, Voronov et al. 2023).
-    train_text_encoder: DreamBooth unfreezes the text encoder too. vectors: of one Textual Inversion token.
-    class_cache: folder where class images are kept per class noun and recipe; None: the workdir.
+    train_text_encoder: `dreambooth` unfreezes the text encoder too. vectors: of one Textual Inversion token.
     """
 
     request_id: str
@@ -157,15 +162,19 @@ class Lesson:
     photos: tuple[bytes, ...] = field(repr=False)
     seed: int
     workdir: str
+    checkpoint_every: int = 100
+    checkpoint_seconds: float = 60.0
+    class_cache: str | None = None
     steps: int | None = None
     learning_rate: float | None = None
-    prior_loss_weight: float = 1.0
-    checkpoint_every: int = 100
+    batch: int | None = None
+    class_images: int | None = None
+    prior_loss_weight: float | None = None
+    rank: int | None = None
     snr_gamma: float | None = None
-    early_stopping: bool = False
-    train_text_encoder: bool = False
+    early_stopping: bool | None = None
+    train_text_encoder: bool | None = None
     vectors: int | None = None
-    class_cache: str | None = None
 
 
 @dataclass(frozen=True)

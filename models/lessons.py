@@ -97,7 +97,7 @@ class Teaching:
             self.lesson.seed,
             self._identity(pixels),
             checkpoint_every=self.lesson.checkpoint_every,
-            early_stopping=self.lesson.early_stopping,
+            early_stopping=bool(self.lesson.early_stopping),
         )
         folder = Path(self.lesson.workdir)
         course = train(learner, schedule, folder, self.report)
