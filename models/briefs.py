@@ -17,7 +17,8 @@ Encoding = Literal["png", "jpeg", "webp"]
 
 @dataclass(frozen=True)
 class StudioPlan:
-    """How a studio is made: which weights, on which device, with which settings. All but `dino` and `concepts` is in the recipe.
+    """How a studio is made: which weights, on which device, with which settings. All but `dino`
+    and `concepts` is in the recipe.
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.

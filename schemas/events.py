@@ -195,13 +195,18 @@ class Source(Contract):
 
 
 class CreativeReady(Contract):
-    """Pictures of one segment are in the store. Topic `creative-ready`, key `segment_id`."""
+    """Pictures of one segment are in the store. Topic `creative-ready`, key `segment_id`.
+
+    concept_uri, concept_sha256: of the learned product that they show.
+    """
 
     schema_version: Literal[1] = 1
     request_id: str
     event_id: Identifier
     segment_id: Identifier
     product_id: Identifier | None = None
+    concept_uri: str | None = None
+    concept_sha256: Sha256 | None = None
     prompt: str
     negative_prompt: str
     rationale: tuple[str, ...] = ()
@@ -236,13 +241,17 @@ class ProductReady(Contract):
 
 
 class CreativeRejected(Contract):
-    """A valid request that we refuse, with a code for programs and a reason for people. Topic `creative-rejected`."""
+    """A valid request that we refuse, with a code for programs and a reason for people. Topic `creative-rejected`.
+
+    waiting: segments that wait for a first concept of the refused product; they go on waiting.
+    """
 
     schema_version: Literal[1] = 1
     request_id: str
     event_id: Identifier
     segment_id: Identifier | None = None
     product_id: Identifier | None = None
+    waiting: int | None = Field(default=None, ge=0)
     code: str
     reason: str
     scores: dict[str, float] = Field(default_factory=dict)

@@ -59,8 +59,8 @@ class Crew:
         self._lag = LagProbe(settings.kafka, group_id(settings))
         self._following: asyncio.Task[None] | None = None
         self._delivery = Delivery(self._tally, settings.delivery, die)
-        self._segments = self._desk()
-        self._products = self._desk()
+        self._segments = self._desk(settings.delivery.concurrency)
+        self._products = self._desk(settings.training.concurrency)
         self._tools: Tools | None = None
         self._store: MinioStore | None = None
         self._assigned: frozenset[Partition] | None = None
@@ -131,6 +131,7 @@ class Crew:
             silence=self._watchdog.silence,
             stall=self.settings.delivery.stall,
             lane=self._lane.status(),
+            school=None if self._school is self._lane else self._school.status(),
             joined=self._assigned is not None,
             draining=self._draining,
             assigned=tuple(sorted(f"{topic}[{number}]" for topic, number in self._assigned or ())),
@@ -153,9 +154,8 @@ class Crew:
         if self._store is not None:
             await self._store.check()
 
-    def _desk(self) -> Desk:
-        delivery = self.settings.delivery
-        return Desk(Ledger(delivery.window), self._delivery, delivery.concurrency, self._die)
+    def _desk(self, concurrency: int) -> Desk:
+        return Desk(Ledger(self.settings.delivery.window), self._delivery, concurrency, self._die)
 
     async def _render(self, raw: RawEvent) -> Outcome | None:
         event = decode(raw, SegmentUpdated, self.settings.delivery.max_event_bytes)

@@ -67,6 +67,14 @@ class ObjectTooLarge(StreamError):
     """The object {uri} is larger than {limit} bytes."""
 
 
+class ConceptUnusable(StreamError):
+    """The concept of {product_id} cannot be used: {detail}"""
+
+
+class CannotLearn(StreamError):
+    """{product_id} cannot be learned with these weights: {detail}"""
+
+
 class PhotosUnavailable(StreamError):
     """{uri} cannot be fetched: {detail}"""
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import random
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
+import structlog
 
-from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable
+from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable, StreamError
 from streams.objects import ObjectStore
 from streams.settings import TrainingSettings
+
+log = structlog.get_logger(__name__)
 
 PHOTOS = "photos/"
 _REDIRECTS = 3
@@ -25,23 +30,54 @@ _AT_ONCE = 4
 _SECONDS = 60.0
 # Addresses behind which any IPv4 address may hide, a private one too: NAT64, 6to4, and IPv4-compatible ones.
 _TUNNELS = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
+_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries at a host that is away
 
 
-async def fetch_photos(uris: Sequence[str], store: ObjectStore, settings: TrainingSettings) -> tuple[bytes, ...]:
-    """Return the photos' bytes, in order.
+@dataclass(frozen=True)
+class Fetched:
+    """The photos that could be had, in order, and why each of the others could not."""
 
-    Raises AddressForbidden, ObjectMissing and ObjectTooLarge, which trying again does not mend, PhotosUnavailable,
-    which it may, and what the store raises.
+    photos: tuple[bytes, ...] = field(repr=False)
+    refused: tuple[StreamError, ...]
+
+
+async def fetch_photos(uris: Sequence[str], store: ObjectStore, settings: TrainingSettings) -> Fetched:
+    """Fetch what can be had of the photos; a host that is away is waited for, `settings.photo_patience` seconds.
+
+    A photo is refused with AddressForbidden, ObjectMissing, ObjectTooLarge, or PhotosUnavailable once the patience is
+    over. Raises what the store raises.
     """
     turn = asyncio.Semaphore(_AT_ONCE)
+    tasks = [asyncio.create_task(_one(uri, turn, store, settings)) for uri in uris]
+    try:
+        found = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    photos = tuple(photo for photo in found if isinstance(photo, bytes))
+    return Fetched(photos, tuple(refusal for refusal in found if isinstance(refusal, StreamError)))
 
-    async def one(uri: str) -> bytes:
-        async with turn:
-            if uri.startswith("s3://"):
-                return await _from_store(uri, store, settings.max_photo_bytes)
-            return await _from_host(uri, settings)
 
-    return tuple(await asyncio.gather(*(one(uri) for uri in uris)))
+async def _one(
+    uri: str, turn: asyncio.Semaphore, store: ObjectStore, settings: TrainingSettings
+) -> bytes | StreamError:
+    loop, pauses = asyncio.get_running_loop(), 0
+    until = loop.time() + settings.photo_patience
+    while True:
+        try:
+            async with turn:
+                if uri.startswith("s3://"):
+                    return await _from_store(uri, store, settings.max_photo_bytes)
+                return await _from_host(uri, settings)
+        except (AddressForbidden, ObjectMissing, ObjectTooLarge) as refusal:
+            return refusal
+        except PhotosUnavailable as away:
+            pause = min(_LONGEST_PAUSE, _PAUSE * 2.0**pauses) * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
+            if loop.time() + pause > until:
+                return away
+            log.warning("photo cannot be fetched yet", reason=str(away))
+            pauses += 1
+            await asyncio.sleep(pause)
 
 
 async def _from_store(uri: str, store: ObjectStore, limit: int) -> bytes:

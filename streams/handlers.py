@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
+
+import structlog
 
 from models.briefs import Brief, Concept, Learned, Lesson, Rendering, StudioReady
 from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
-from streams.concepts import CurrentConcept, brought, current_concept, park, unpark
+from streams.concepts import (
+    ConceptFiles,
+    CurrentConcept,
+    current_concept,
+    park,
+    pin,
+    pinned_concept,
+    unpark,
+    weights_of,
+)
 from streams.jobs import OnCheckpoint
 from streams.keys import creative_prefix, manifest_key
 from streams.messages import Headers, Outcome
@@ -22,6 +35,8 @@ from streams.objects import ObjectStore, StoredObject, put_set
 from streams.outcomes import CandidateMade, Manifest, manifest_of, now, recipe_of, stored
 from streams.prompting import Prompt, Prompter
 from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 NAMESPACE = uuid.UUID("6b0a1f52-0c3e-5a57-9a5c-0d6f1f0c7a11")  # of request ids; another one would redo everything
 
@@ -60,6 +75,7 @@ class Tools:
     prompter: Prompter
     settings: Settings
     publisher: Publishes | None = None
+    files: ConceptFiles = field(default_factory=ConceptFiles)
 
 
 def request_id(event_id: str, fingerprint: str, regeneration: int) -> str:
@@ -84,7 +100,7 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
     if standing is None:
         concept = None
         if event.product_id is not None:
-            concept = await _concept_or_parked(event, event.product_id, request, tools.store)
+            concept = await _pinned_or_parked(event, request, prefix, tools)
             if concept is None:
                 return None
         objects, manifest = await _rendered(_Request(event, source, headers, request, prefix, concept), tools)
@@ -104,30 +120,50 @@ class _Request:
     concept: CurrentConcept | None
 
 
+async def _pinned_or_parked(event: SegmentUpdated, request: str, prefix: str, tools: Tools) -> CurrentConcept | None:
+    """Return the concept that every delivery of the request shows; None where the segment is parked."""
+    concept = await pinned_concept(tools.store, prefix)
+    if concept is None:
+        assert event.product_id is not None
+        concept = await _concept_or_parked(event, event.product_id, request, tools)
+        if concept is not None:
+            concept = await pin(tools.store, prefix, concept)
+    return concept
+
+
 async def _concept_or_parked(
-    event: SegmentUpdated, product_id: str, request: str, store: ObjectStore
+    event: SegmentUpdated, product_id: str, request: str, tools: Tools
 ) -> CurrentConcept | None:
     """Return the product's concept; park the segment where there is none.
 
     The marker is written before the second look, and the trainer points to a concept before it looks for markers:
     at least one of the two sees the other.
     """
-    concept = await current_concept(store, product_id)
+    concept = await usable_concept(product_id, tools)
     if concept is None:
-        await park(store, event, product_id, request)
-        concept = await current_concept(store, product_id)
+        await park(tools.store, event, product_id, request)
+        concept = await usable_concept(product_id, tools)
         if concept is not None:
-            await unpark(store, product_id, request)
+            await unpark(tools.store, product_id, request)
     return concept
+
+
+async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None:
+    """Return the product's concept; one that other weights learned shows nothing with ours, and counts as none."""
+    concept = await current_concept(tools.store, product_id)
+    if concept is None or concept.weights == weights_of(tools.lane.ready.recipe):
+        return concept
+    log.warning("concept of other weights: register the product again", product_id=product_id, weights=concept.weights)
+    return None
 
 
 async def _rendered(request: _Request, tools: Tools) -> tuple[list[StoredObject], Manifest]:
     """Return what is to be stored: pictures and manifest, or the manifest of a refusal."""
     key, current = request.event.segment_id, request.concept
     prompt = tools.prompter.compose(request.event, current.subject if current else None)
-    concept = await brought(tools.store, current, tools.settings.training) if current else None
     try:
-        rendering = await tools.lane.render(_brief(request, prompt, concept, tools.settings))
+        async with _on_disk(current, tools) as concept:
+            rendering = await tools.lane.render(_brief(request, prompt, concept, tools.settings))
     except Refused as refusal:
         return [], manifest_of("creative_rejected", key, _rejected(request, refusal), request.headers)
     if not rendering.pictures:
@@ -139,6 +175,8 @@ async def _rendered(request: _Request, tools: Tools) -> tuple[list[StoredObject]
         event_id=request.event.event_id,
         segment_id=key,
         product_id=request.event.product_id,
+        concept_uri=tools.store.uri(current.key) if current else None,
+        concept_sha256=current.sha256 if current else None,
         prompt=prompt.text,
         negative_prompt=prompt.negative,
         rationale=prompt.rationale,
@@ -151,6 +189,15 @@ async def _rendered(request: _Request, tools: Tools) -> tuple[list[StoredObject]
     )
     made = [CandidateMade(**vars(candidate)) for candidate in rendering.candidates]
     return objects, manifest_of("creative_ready", key, message, request.headers, made)
+
+
+@asynccontextmanager
+async def _on_disk(current: CurrentConcept | None, tools: Tools) -> AsyncIterator[Concept | None]:
+    if current is None:
+        yield None
+        return
+    async with tools.files.brought(tools.store, current, tools.settings.training) as concept:
+        yield concept
 
 
 def _brief(request: _Request, prompt: Prompt, concept: Concept | None, settings: Settings) -> Brief:

@@ -1,7 +1,8 @@
 """Object keys. Everything about one request lies below one prefix; nothing an event says can reach outside its own.
 
-`creatives/<segment_id>/<request_id>/<rank>.<ext>` and `manifest.json`; `concepts/<product_id>/<request_id>/...`,
-`concepts/<product_id>/current.json`; `checkpoints/...`; `parked/<product_id>/<request_id>.json`.
+`creatives/<segment_id>/<request_id>/<rank>.<ext>`, `manifest.json` and, where it shows a product, `concept.json`;
+`concepts/<product_id>/<request_id>/...`, `concepts/<product_id>/current.json`; `checkpoints/...`;
+`parked/<product_id>/<request_id>.json`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ def parked_prefix(product_id: str) -> str:
 def parked_key(product_id: str, request_id: str) -> str:
     """Return the key of one waiting segment."""
     return f"{parked_prefix(product_id)}{_part(request_id)}.json"
+
+
+def pinned_concept_key(prefix: str) -> str:
+    """Return the key of the concept that a set's pictures show."""
+    return f"{prefix}concept.json"
 
 
 def manifest_key(prefix: str) -> str:

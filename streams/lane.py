@@ -89,10 +89,17 @@ class Lane:
         )
 
     async def start(self) -> StudioReady:
-        """Load the models; return once they are warm. Raises the child's own named error."""
-        process = await self._open()
-        self._runner = asyncio.create_task(self._run(process), name="lane")
-        self._runner.add_done_callback(self._ended)
+        """Load the models; return once they are warm. Raises the child's own named error, and may be tried again."""
+        try:
+            process = await self._open()
+            self._runner = asyncio.create_task(self._run(process), name="lane")
+            self._runner.add_done_callback(self._ended)
+        except CreativesError as error:
+            self._trouble = str(error)
+            raise
+        finally:
+            if self._runner is None:
+                await self.stop(grace=0.0)
         return self.ready
 
     async def stop(self, grace: float = 5.0) -> None:

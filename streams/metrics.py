@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.jobs import LaneStatus
+
 if TYPE_CHECKING:
     from streams.web import WorkerState
 
@@ -21,13 +23,21 @@ _GAUGES: dict[str, tuple[str, Callable[[WorkerState], float]]] = {
         lambda state: nan if state.broker_away else sum(state.lag.values()),
     ),
     "broker_away_seconds": ("since the broker last answered, 0 while it does", lambda state: state.broker_away),
-    "device_up": ("1 while the device process is loaded", lambda state: state.lane.state in {"idle", "busy"}),
-    "device_queue": ("jobs waiting for the device", lambda state: state.lane.queued),
-    "device_running": ("jobs on the device", lambda state: len(state.lane.running)),
-    "oldest_job_seconds": (
-        "age of the oldest unfinished event or job, one that waits for its next attempt too",
-        lambda state: max(state.oldest_event, state.lane.oldest_seconds),
+    "oldest_event_seconds": (
+        "age of the oldest unfinished event, one that waits for its next attempt too",
+        lambda state: state.oldest_event,
     ),
+}
+_LANE_GAUGES: dict[str, tuple[str, Callable[[LaneStatus], float]]] = {
+    "device_up": ("1 while the device process is loaded", lambda lane: lane.state in {"idle", "busy"}),
+    "device_queue": ("jobs waiting for the device", lambda lane: lane.queued),
+    "device_running": ("jobs on the device", lambda lane: len(lane.running)),
+    "device_done": ("share of the running job's stage that is done", lambda lane: lane.done / max(1, lane.total)),
+    "oldest_job_seconds": ("age of the oldest unfinished job of the device", lambda lane: lane.oldest_seconds),
+}
+_LANE_COUNTERS: dict[str, tuple[str, Callable[[LaneStatus], float]]] = {
+    "device_restarts": ("device processes lost", lambda lane: lane.restarts),
+    "device_jobs": ("jobs the device has answered", lambda lane: lane.finished),
 }
 
 
@@ -42,11 +52,8 @@ class StateCollector(Collector):
         state = self._state()
         for name, (meaning, value) in _GAUGES.items():
             yield GaugeMetricFamily(f"creatives_{name}", meaning, value=float(value(state)))
-        for name, meaning, count in (
-            ("device_restarts", "device processes lost", state.lane.restarts),
-            ("device_jobs", "jobs the device has answered", state.lane.finished),
-        ):
-            yield CounterMetricFamily(f"creatives_{name}", meaning, value=count)
+        yield from _of_lanes(GaugeMetricFamily, _LANE_GAUGES, state.lanes)
+        yield from _of_lanes(CounterMetricFamily, _LANE_COUNTERS, state.lanes)
         outcomes = CounterMetricFamily("creatives_outcomes", "published and confirmed", labels=["topic"])
         for topic, count in state.outcomes.items():
             outcomes.add_metric([topic.replace("_", "-")], count)
@@ -55,3 +62,15 @@ class StateCollector(Collector):
         for code, count in state.dead_letters.items():
             letters.add_metric([code], count)
         yield letters
+
+
+def _of_lanes(
+    family: type[GaugeMetricFamily | CounterMetricFamily],
+    meanings: dict[str, tuple[str, Callable[[LaneStatus], float]]],
+    lanes: dict[str, LaneStatus],
+) -> Iterator[Metric]:
+    for name, (meaning, value) in meanings.items():
+        metric = family(f"creatives_{name}", meaning, labels=["lane"])
+        for lane, status in lanes.items():
+            metric.add_metric([lane], float(value(status)))
+        yield metric

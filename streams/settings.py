@@ -5,12 +5,13 @@ Secrets are `SecretStr`: they print as stars in logs, errors and `doctor`.
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.briefs import Encoding, StudioPlan
+from models.briefs import Encoding, Method, StudioPlan
 
 Role = Literal["render", "train", "all"]
 DEFAULT_WEB_PORT = 6066
@@ -97,6 +98,9 @@ class StudioSettings(Group):
     quality: int = Field(default=95, ge=1, le=100, description="of jpeg and webp")
     threads: int | None = Field(default=None, ge=1, description="of the device process on a CPU; None: torch's choice")
     compile: bool = Field(default=False, description="torch.compile")
+    dino: str | None = Field(
+        default=None, description="a DINO folder, for a second figure of subject fidelity; None: CLIP's alone"
+    )
     concepts: int = Field(default=4, ge=1, description="learned products kept on the device; each may weigh a UNet")
     candidates: int = Field(default=8, ge=1, le=64, description="made per format when the event does not say")
     images: int = Field(default=2, ge=1, le=16, description="kept per format when the event does not say")
@@ -135,16 +139,70 @@ class DeliverySettings(Group):
     regeneration: int = Field(default=0, ge=0, description="another number makes new request ids: fresh pictures")
 
 
+class LessonSettings(Group):
+    """What all methods have; None everywhere: the family's own, else the method's paper's."""
+
+    steps: int | None = Field(default=None, ge=1, le=100_000, description="an event that says its own wins")
+    learning_rate: float | None = Field(default=None, gt=0)
+    batch: int | None = Field(default=None, ge=1, le=64, description="photos per step")
+    snr_gamma: float | None = Field(default=None, ge=0, description="min-SNR loss weighting; 0: off")
+    early_stopping: bool | None = Field(default=None, description="stop when the deterministic loss has settled")
+
+
+class DreamBoothSettings(LessonSettings):
+    """DreamBooth, all weights of the UNet."""
+
+    prior_loss_weight: float | None = Field(default=None, ge=0, description="0: without class images")
+    class_images: int | None = Field(default=None, ge=1, le=10_000, description="made for a class noun")
+    train_text_encoder: bool | None = None
+
+
+class DreamBoothLoraSettings(LessonSettings):
+    """DreamBooth on low-rank adapters."""
+
+    rank: int | None = Field(default=None, ge=1, le=1024)
+    prior_loss_weight: float | None = Field(default=None, ge=0, description="0: without class images")
+    class_images: int | None = Field(default=None, ge=1, le=10_000, description="made for a class noun")
+
+
+class TextualInversionSettings(LessonSettings):
+    """Textual Inversion."""
+
+    vectors: int | None = Field(default=None, ge=1, le=32, description="of one placeholder token")
+
+
 class TrainingSettings(Group):
-    """Learning products."""
+    """Learning products. A concept beyond a threshold (None: never) is refused with its figures."""
 
     allowed_hosts: tuple[str, ...] = Field(default=(), description="JSON list of hosts for `https://` photos")
     max_photo_bytes: int = Field(default=20 * 2**20, ge=1)
-    checkpoint_every: int = Field(default=100, ge=1)
-    prior_loss_weight: float = Field(default=1.0, ge=0)
-    learning_rate: float | None = Field(default=None, gt=0)
-    min_fidelity: float | None = Field(default=None, description="refuse concepts below this; None: never")
+    photo_patience: float = Field(default=600.0, ge=0, description="seconds to wait for a host of photos that is away")
+    concurrency: int = Field(default=2, ge=1, description="products at once: one is learned, one is being fetched")
+    checkpoint_every: int = Field(default=100, ge=1, description="checkpoints at multiples of so many steps")
+    checkpoint_seconds: float = Field(default=60.0, ge=0, description="and no more often than this")
+    min_fidelity: float | None = Field(default=None, description="CLIP-I")
+    min_fidelity_dino: float | None = Field(default=None, description="needs CREATIVES_STUDIO__DINO")
+    min_prompt: float | None = Field(default=None, description="CLIP-T")
+    max_prior: float | None = Field(default=None, description="PRES")
+    min_diversity: float | None = Field(default=None, description="DIV")
     workdir: str | None = Field(default=None, description="local scratch folder; None: a temporary one")
+    dreambooth: DreamBoothSettings = DreamBoothSettings()
+    dreambooth_lora: DreamBoothLoraSettings = DreamBoothLoraSettings()
+    textual_inversion: TextualInversionSettings = TextualInversionSettings()
+
+    def lesson(self, method: Method) -> LessonSettings:
+        """Return the method's own group."""
+        group: LessonSettings = getattr(self, method)
+        return group
+
+    def decisive(self, method: Method) -> str:
+        """Return, as text, everything of this that decides a product's result or verdict: other text, other request."""
+        fields = self.model_dump(include=_DECISIVE, exclude_none=True)
+        return json.dumps(fields | {method: self.lesson(method).model_dump(exclude_none=True)}, sort_keys=True)
+
+
+_THRESHOLDS = {"min_fidelity", "min_fidelity_dino", "min_prompt", "max_prior", "min_diversity"}
+_DECISIVE = {"allowed_hosts", "max_photo_bytes"} | _THRESHOLDS
 
 
 class WebSettings(Group):
@@ -184,3 +242,9 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _dino_is_there(self) -> Settings:
+        if self.training.min_fidelity_dino is not None and self.studio.dino is None:
+            raise ValueError("CREATIVES_TRAINING__MIN_FIDELITY_DINO needs CREATIVES_STUDIO__DINO")
+        return self

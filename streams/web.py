@@ -40,6 +40,7 @@ class WorkerState:
     """A worker at one moment.
 
     silence: seconds since the main loop moved; stall: seconds after which it counts as blocked.
+    lane: the device process; school: the second one, for products, of a worker of both roles; it starts with the first.
     joined: whether the group has given us partitions yet, be it none. lag: messages behind, per partition, as far as
     known. broker_away: seconds since the broker last answered, 0 while it does. oldest_event: age in seconds of the
     oldest unfinished event. counts: outcomes by topic, dead letters by code.
@@ -50,6 +51,7 @@ class WorkerState:
     silence: float
     stall: float
     lane: LaneStatus
+    school: LaneStatus | None = None
     joined: bool = False
     draining: bool = False
     assigned: tuple[str, ...] = ()
@@ -61,6 +63,14 @@ class WorkerState:
     recipe: str | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
     dead_letters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> dict[str, LaneStatus]:
+        """The device processes by what they do, `render` or `train`; a second one that was never asked for is none."""
+        lanes = {"train" if self.role == "train" else "render": self.lane}
+        if self.school is not None and (self.school.state != "stopped" or self.school.trouble):
+            lanes["train"] = self.school
+        return lanes
 
 
 class View(Protocol):
@@ -171,6 +181,8 @@ def unready(state: WorkerState) -> list[str]:
         reasons.append(f"The device process is {state.lane.state}{trouble}")
     if state.broker_away:
         reasons.append(f"The broker has not answered for {state.broker_away:.0f} s.")
+    if state.school is not None and state.school.trouble:
+        reasons.append(f"The device process for products is {state.school.state}: {state.school.trouble}")
     if not state.joined:
         reasons.append("The consumer group has not assigned partitions yet.")
     return reasons

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -114,9 +115,17 @@ RECIPE = Recipe(
 )
 
 
-def ready(tokenizer: str = "") -> StudioReady:
+def recipe(revision: str) -> Recipe:
+    """The fake studio's recipe with other weights of the diffusion model; `1` are its own."""
+    if revision == "1":
+        return RECIPE
+    model = replace(RECIPE.models[0], revision=revision)
+    return replace(RECIPE, models=(model,), fingerprint=hashlib.sha256(revision.encode()).hexdigest())
+
+
+def ready(tokenizer: str = "", recipe: Recipe = RECIPE) -> StudioReady:
     """What the fake studio says when it is loaded."""
-    return StudioReady(RECIPE, "cpu", tokenizer, 77, "blurry")
+    return StudioReady(recipe, "cpu", tokenizer, 77, "blurry")
 
 
 def rendering(brief: Brief) -> Rendering:
@@ -140,14 +149,17 @@ def rendering(brief: Brief) -> Rendering:
 def serve(connection: Connection, plan: StudioPlan) -> None:
     """A studio for `Lane`: no torch; `plan.diffusion` scripts its life, a brief's prompt scripts its end.
 
-    plan.diffusion: `fake`, or words apart by commas: `missing` (named error), `dies`, `silent`, `lies` (never ready),
+    plan.diffusion: `fake`, or words apart by commas: `missing` (named error), `shy=PATH` (the same while PATH does not
+    exist; it makes it), `dies`, `silent`, `lies` (never ready),
     `slow=0.2` (seconds a brief takes), `once=PATH` (a prompt's word acts only while PATH does not exist; it makes it),
     `log=PATH` (appends a line for each batch: the prompts, apart by `|`).
     prompt words: `crash` (SIGKILL itself, as the kernel does for memory), `exit`, `hang`, `ticks` (slow, with signs of life), `reject`,
     `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (answers nothing).
     """
     words = dict((word + "=").split("=")[:2] for word in plan.diffusion.split(","))
-    if "missing" in words:
+    shy = Path(words.get("shy", "."))
+    if "missing" in words or not shy.exists():
+        shy.touch()
         connection.send(WeightsNotFound(role="diffusion", reference=plan.diffusion, hint="put it there"))
         return
     if "dies" in words:
@@ -250,11 +262,12 @@ def _learn(connection: Connection, ticket: int, lesson: Lesson, words: dict[str,
 class FakeLane:
     """A Device in this process: answers at once. `briefs`, `lessons`: what it was given. `end`: an error to raise."""
 
-    def __init__(self, tokenizer: str = "") -> None:
+    def __init__(self, tokenizer: str = "", recipe: Recipe = RECIPE) -> None:
         self.briefs: list[Brief] = []
         self.lessons: list[Lesson] = []
         self.end: Exception | None = None
-        self._ready = ready(tokenizer)
+        self.scores = {"fidelity": 0.9}
+        self._ready = ready(tokenizer, recipe)
 
     @property
     def ready(self) -> StudioReady:
@@ -280,7 +293,7 @@ class FakeLane:
         concept.write_bytes(f"{lesson.product_id} {lesson.request_id}".encode())
         digest = hashlib.sha256(concept.read_bytes()).hexdigest()
         sample = Picture(1, "square", lesson.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
-        return Learned(lesson.request_id, str(concept), digest, 2, {"fidelity": 0.9}, (sample,), 0.1)
+        return Learned(lesson.request_id, str(concept), digest, 2, self.scores, (sample,), 0.1)
 
 
 class WordCount:

@@ -36,7 +36,7 @@ class StageBars:
         self._console = console
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
-        self._stage: str | None = None
+        self._stages: dict[str, str | None] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -51,29 +51,34 @@ class StageBars:
         """Show a bar that is no stage of the studio, such as finished segments."""
         self._progress.update(self._bar(name, total), completed=done, total=total)
 
-    def show(self, stage: str | None, done: int, total: int) -> None:
-        """Show where the running job is. A stage that is left has been finished; None: nothing runs."""
-        if stage != self._stage:
-            self._fill(self._stage)
-            self._stage = stage
-            if stage is not None and not self._console.is_terminal and stage not in self._tasks:
-                self._console.print(WORDS.get(stage, stage))
-        if stage is None:
+    def show(self, stage: str | None, done: int, total: int, lane: str = "") -> None:
+        """Show where a lane's running job is. A stage that is left has been finished; None: nothing runs.
+
+        lane: words before the stage's, for a second device process; its stages have bars of their own.
+        """
+        name = None if stage is None else f"{lane}{WORDS.get(stage, stage)}"
+        before = self._stages.get(lane)
+        if name != before:
+            self._fill(before)
+            self._stages[lane] = name
+            if name is not None and not self._console.is_terminal and name not in self._tasks:
+                self._console.print(name)
+        if name is None:
             return
-        bar = self._bar(stage, total)
+        bar = self._bar(name, total)
         self._progress.start_task(bar)
         self._progress.update(bar, completed=done, total=total or None)
 
-    def _bar(self, stage: str, total: int) -> TaskID:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(WORDS.get(stage, stage), total=total or None)
-        return self._tasks[stage]
+    def _bar(self, name: str, total: int) -> TaskID:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total or None)
+        return self._tasks[name]
 
-    def _fill(self, stage: str | None) -> None:
+    def _fill(self, name: str | None) -> None:
         """A stage may end between two looks; its bar must not stay at nine tenths, nor its clock run on."""
-        if stage is None:
+        if name is None:
             return
-        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[stage])]
+        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[name])]
         total = task.total or 1
         self._progress.update(task.id, completed=total, total=total)
         self._progress.stop_task(task.id)

@@ -30,6 +30,7 @@ from streams.topics import dead
 LOOK = 0.2  # seconds between two looks at the worker
 PATIENCE = 30.0  # seconds for the worker to finish after SIGTERM, before it is killed
 LAST_LINES = 15
+SCHOOL = "products: "  # before the stages of the worker's second device process
 WORKER = (sys.executable, "-m", "streams.cli", "worker")
 
 
@@ -142,7 +143,8 @@ async def outcomes(
         finally:
             for task in (collecting, following, dying):
                 task.cancel()
-    bars.show(None, 0, 0)
+    for lane in ("", SCHOOL):
+        bars.show(None, 0, 0, lane)
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
         return [await _outcome(letter, values[letter.event.event_id], client) for letter in letters]
 
@@ -172,23 +174,27 @@ def _why(seen: Seen, fields: dict[str, Any]) -> str:
 
 
 async def _follow(page: str, bars: StageBars) -> None:
-    """Show the running job's stage, as the worker's own status page has it."""
+    """Show the running jobs' stages, as the worker's own status page has it."""
     async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
         while True:
             try:
-                lane = (await client.get(f"{page}/status")).json()["lane"]
+                status = (await client.get(f"{page}/status")).json()
+                lane, school = status["lane"], status["school"]
             except (httpx.HTTPError, ValueError, KeyError):
                 bars.show("load", 0, 0)
             else:
                 _move(lane, bars)
+                _move(school or {}, bars, SCHOOL)
             await asyncio.sleep(LOOK)
 
 
-def _move(lane: dict[str, Any], bars: StageBars) -> None:
+def _move(lane: dict[str, Any], bars: StageBars, name: str = "") -> None:
     if lane.get("stage"):
-        bars.show(str(lane["stage"]), int(lane["done"]), int(lane["total"]))
+        bars.show(str(lane["stage"]), int(lane["done"]), int(lane["total"]), name)
     elif lane.get("state") == "loading":
-        bars.show("load", 0, 0)
+        bars.show("load", 0, 0, name)
+    elif lane.get("state") == "idle":
+        bars.show(None, 0, 0, name)
 
 
 async def _outcome(letter: Letter, value: bytes, client: httpx.AsyncClient) -> Outcome | Taught:

@@ -195,5 +195,5 @@ def again(lesson: Lesson) -> Lesson:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise Wrong(f"{lesson.workdir} holds no concept: `creatives train` did not come to its end there.") from None
-    concept = Concept(lesson.product_id, lesson.method, str(path), digest, lesson.placeholder_token)
+    concept = Concept(lesson.product_id, lesson.method, str(path), digest, lesson.placeholder_token, lesson.class_noun)
     return replace(lesson, request_id=str(uuid.uuid4()), concept=concept)

@@ -105,10 +105,11 @@ def _given(product: str, options: dict[str, Any]) -> dict[str, Any]:
         "product_id": product,
         "placeholder_token": placeholder(product, options["method"]),
         "checkpoint_every": training.checkpoint_every,
-        "learning_rate": training.learning_rate,
-        "prior_loss_weight": training.prior_loss_weight if options["method"] in WITH_PRIOR else None,
+        "checkpoint_seconds": training.checkpoint_seconds,
+        **training.lesson(options["method"]).model_dump(exclude_none=True),
     }
-    return settled | {name: value for name, value in options.items() if value is not None}
+    # A flag that was not given is no wish: the setting stands.
+    return settled | {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _run(lesson: Lesson, folder: Path) -> None:

@@ -52,7 +52,8 @@ def _fault(fault: Any) -> str:
     name = PREFIX + "__".join(str(part).upper() for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{name}: there is no such setting; docs/settings.md lists them"
-    return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
+    words = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {words}" if fault["loc"] else words
 
 
 def reachable(settings: Settings) -> Settings:

@@ -21,8 +21,9 @@ from cryptography.x509.oid import NameOID
 
 from models.errors import CreativesError
 from streams import fetching
-from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable
+from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable, StoreUnavailable
 from streams.settings import TrainingSettings
+from tests import fakes
 from tests.fakes import MemoryStore
 
 HOST = "photos.example"
@@ -81,6 +82,8 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 raise web.HTTPFound("/round")
             case "/busy":
                 return web.Response(status=503)
+            case "/twice-busy":
+                return web.Response(status=503) if len(found.asked) < 3 else web.Response(body=b"at last")
             case "/slow":
                 await asyncio.sleep(5)
         return web.Response(status=404)
@@ -105,9 +108,12 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await runner.cleanup()
 
 
-async def fetched(uri: str, allowed: tuple[str, ...], limit: int = 1000) -> bytes:
-    settings = TrainingSettings(allowed_hosts=allowed, max_photo_bytes=limit)
-    [content] = await fetching.fetch_photos([uri], MemoryStore(), settings)
+async def fetched(uri: str, allowed: tuple[str, ...], limit: int = 1000, patience: float = 0) -> bytes:
+    settings = TrainingSettings(allowed_hosts=allowed, max_photo_bytes=limit, photo_patience=patience)
+    found = await fetching.fetch_photos([uri], MemoryStore(), settings)
+    for refusal in found.refused:
+        raise refusal
+    [content] = found.photos
     return content
 
 
@@ -214,3 +220,37 @@ async def test_a_certificate_of_another_name(host: Host) -> None:
     host.names["other.example"] = "127.0.0.1"
     with pytest.raises(PhotosUnavailable, match="ConnectError"):
         await fetched(host.url("/photo.png", "other.example"), (f"other.example:{host.port}", "127.0.0.1"))
+
+
+async def test_a_host_that_comes_back_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_PAUSE", 0.01)
+    assert await fetched(host.url("/twice-busy"), host.allowed, patience=10) == b"at last"
+    assert len(host.asked) == 3
+
+
+async def test_one_that_does_not_is_waited_for_no_longer_than_that(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_PAUSE", 0.02)
+    with pytest.raises(PhotosUnavailable, match="HTTP status 503"):
+        await fetched(host.url("/busy"), host.allowed, patience=0.2)
+    assert 2 < len(host.asked) < 20
+
+
+async def test_what_can_be_had_is_kept_in_order_beside_the_reasons(host: Host) -> None:
+    settings = TrainingSettings(allowed_hosts=host.allowed, photo_patience=0)
+    store = MemoryStore()
+    store.objects |= {"photos/1": b"one", "photos/3": b"three"}
+    uris = ["s3://creatives/photos/1", "s3://creatives/photos/2", "s3://creatives/photos/3", host.url("/busy")]
+    found = await fetching.fetch_photos(uris, store, settings)
+    assert found.photos == (b"one", b"three")
+    assert [type(refusal) for refusal in found.refused] == [ObjectMissing, PhotosUnavailable]
+
+
+async def test_an_outage_of_the_store_ends_the_waiting_for_hosts(host: Host) -> None:
+    store = MemoryStore()
+    store.fail = fakes.unavailable
+    settings = TrainingSettings(allowed_hosts=host.allowed, photo_patience=600)
+    before = asyncio.all_tasks()
+    with pytest.raises(StoreUnavailable):
+        await fetching.fetch_photos([host.url("/busy"), "s3://creatives/photos/1"], store, settings)
+    await asyncio.sleep(0.05)
+    assert not [task for task in asyncio.all_tasks() - before if "_one" in repr(task)]

@@ -314,6 +314,33 @@ async def test_start_raises_the_childs_error(opened: Open, script: str, error: t
         await opened(script)
 
 
+async def test_a_start_that_failed_may_be_tried_again(opened: Open, tmp_path: Path) -> None:
+    lane = Lane(StudioPlan(diffusion=f"shy={tmp_path / 'seen'}"), SETTINGS, "tests.fakes:serve")
+    with pytest.raises(WeightsNotFound):
+        await lane.start()
+    status = lane.status()
+    assert (status.state, status.pid) == ("stopped", None)
+    assert status.trouble is not None
+    assert "No weights for diffusion" in status.trouble
+    await lane.start()
+    assert await lane.render(brief("a")) == fakes.rendering(brief("a"))
+    assert lane.status().trouble is None
+    await lane.stop(grace=0.2)
+
+
+async def test_a_start_that_is_given_up_leaves_no_child(tmp_path: Path) -> None:
+    lane = Lane(StudioPlan(diffusion="silent"), SETTINGS, "tests.fakes:serve")
+    starting = asyncio.create_task(lane.start())
+    await until(lambda: lane.status().pid)
+    pid = lane.status().pid
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert lane.status().state == "stopped"
+    assert pid is not None
+    assert not exists(pid)
+
+
 async def test_start_has_a_deadline(opened: Open) -> None:
     with pytest.raises(DeviceUnavailable, match=r"not ready within 0\.3 s"):
         await opened("silent", start_deadline=0.3)

@@ -102,6 +102,14 @@ def test_reasons(state: WorkerState, reason: str) -> None:
     assert unready(state) == [reason]
 
 
+def test_a_second_device_process_that_was_not_asked_for_yet_is_no_trouble() -> None:
+    stopped = replace(IDLE, state="stopped")
+    assert unready(replace(STATE, school=stopped)) == []
+    assert unready(replace(STATE, school=replace(stopped, trouble="no memory"))) == [
+        "The device process for products is stopped: no memory"
+    ]
+
+
 def test_an_idle_spare_is_ready() -> None:
     assert unready(replace(STATE, assigned=())) == []
 
@@ -132,13 +140,27 @@ async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
     assert samples[("creatives_outcomes_total", "creative-ready")] == 5
     assert samples[("creatives_dead_letters_total", "invalid_event")] == 2
     assert samples[("creatives_lag",)] == 7
-    assert samples[("creatives_device_up",)] == 1
-    assert samples[("creatives_device_jobs_total",)] == 3
-    assert samples[("creatives_oldest_job_seconds",)] == 90, "an event that waits for its next attempt counts"
+    assert samples[("creatives_device_up", "render")] == 1
+    assert samples[("creatives_device_jobs_total", "render")] == 3
+    assert not any("train" in key for key in samples)
+    assert samples[("creatives_oldest_event_seconds",)] == 90, "an event that waits for its next attempt counts"
     view.now = replace(view.now, broker_away=41.0)
     text = (await client.get("/metrics")).text
     assert "creatives_lag NaN" in text, "a lag nobody knows is not 0"
     assert "creatives_broker_away_seconds 41.0" in text
+
+
+async def test_the_second_device_process_is_seen_too(client: httpx.AsyncClient, view: FakeView) -> None:
+    learning = replace(IDLE, state="busy", stage="learn", done=30, total=120, running=("p1",))
+    view.now = replace(STATE, school=learning)
+    status = (await client.get("/status")).json()
+    assert (status["school"]["stage"], status["school"]["done"], status["school"]["running"]) == ("learn", 30, ["p1"])
+    text = (await client.get("/metrics")).text
+    assert 'creatives_device_running{lane="train"} 1.0' in text
+    assert 'creatives_device_running{lane="render"} 0.0' in text
+    assert 'creatives_device_done{lane="train"} 0.25' in text
+    view.now = replace(STATE, role="train", lane=learning)
+    assert 'creatives_device_running{lane="train"} 1.0' in (await client.get("/metrics")).text
 
 
 async def test_the_gallery_shows_creatives(client: httpx.AsyncClient, view: FakeView, tmp_path: Path) -> None:

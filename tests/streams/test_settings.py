@@ -1,0 +1,58 @@
+"""Settings of the environment, as far as they are more than a value."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+from pydantic import ValidationError
+
+from streams.cli import cli
+from streams.settings import Settings, TrainingSettings
+
+
+def test_each_method_has_a_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREATIVES_TRAINING__DREAMBOOTH__LEARNING_RATE", "0.00001")
+    monkeypatch.setenv("CREATIVES_TRAINING__DREAMBOOTH__TRAIN_TEXT_ENCODER", "true")
+    monkeypatch.setenv("CREATIVES_TRAINING__DREAMBOOTH_LORA__RANK", "8")
+    monkeypatch.setenv("CREATIVES_TRAINING__TEXTUAL_INVERSION__SNR_GAMMA", "0")
+    training = Settings().training
+    given = training.lesson("dreambooth").model_dump(exclude_none=True)
+    assert given == {"learning_rate": 0.00001, "train_text_encoder": True}
+    assert training.lesson("dreambooth_lora").model_dump(exclude_none=True) == {"rank": 8}
+    assert training.lesson("textual_inversion").model_dump(exclude_none=True) == {"snr_gamma": 0.0}
+
+
+def test_a_setting_of_another_method_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREATIVES_TRAINING__TEXTUAL_INVERSION__RANK", "8")
+    with pytest.raises(ValidationError, match="rank"):
+        Settings()
+
+
+def test_what_decides_a_product_and_what_does_not() -> None:
+    plain = TrainingSettings()
+    decisive = [
+        {"min_fidelity": 0.5},
+        {"max_prior": 0.5},
+        {"max_photo_bytes": 1000},
+        {"allowed_hosts": ("photos.example",)},
+        {"dreambooth": {"steps": 10}},
+    ]
+    texts = [TrainingSettings.model_validate(change).decisive("dreambooth") for change in decisive]
+    assert len({plain.decisive("dreambooth"), *texts}) == 1 + len(decisive)
+    for change in (
+        {"checkpoint_every": 7},
+        {"concurrency": 9},
+        {"photo_patience": 1},
+        {"workdir": "/x"},
+        {"textual_inversion": {"vectors": 2}},
+    ):
+        assert TrainingSettings.model_validate(change).decisive("dreambooth") == plain.decisive("dreambooth")
+
+
+def test_a_threshold_of_dino_needs_a_dino() -> None:
+    result = CliRunner().invoke(cli, ["topics"], env={"CREATIVES_TRAINING__MIN_FIDELITY_DINO": "0.5"})
+    assert result.exit_code == 2
+    assert "CREATIVES_TRAINING__MIN_FIDELITY_DINO needs CREATIVES_STUDIO__DINO" in result.output
+    assert "CREATIVES_:" not in result.output
+    Settings.model_validate({"training": {"min_fidelity_dino": 0.5}, "studio": {"dino": "/models/dino"}})
+    assert Settings.model_validate({"studio": {"dino": "/models/dino"}}).studio.plan().dino == "/models/dino"
