@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+PARKED = "parked/"
 _MANIFEST = "manifest.json"
 _ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
@@ -33,7 +34,7 @@ def current_concept_key(product_id: str) -> str:
 
 def parked_prefix(product_id: str) -> str:
     """Return `parked/<product_id>/`, below which segments wait for the product."""
-    return f"parked/{_part(product_id)}/"
+    return f"{PARKED}{_part(product_id)}/"
 
 
 def parked_key(product_id: str, request_id: str) -> str:

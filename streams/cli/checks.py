@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -13,10 +14,12 @@ from models.errors import CreativesError
 from streams import topics
 from streams.embedded import Embedded
 from streams.failures import StoreRefused, TopicsMissing
+from streams.keys import PARKED
 from streams.lane import Lane
 from streams.settings import Settings
 from streams.storage import MinioStore
 
+_NAMED = 5
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "faust-streaming", "aiokafka", "minio", "pydantic")
 
 
@@ -93,9 +96,19 @@ async def _store(settings: Settings) -> tuple[str, ...]:
         if await store.get(key) != content:
             raise StoreRefused(endpoint=storage.endpoint, detail="it gives back something else than was put in.")
         await store.delete(key)
+        waiting = await store.list(PARKED)
     finally:
         store.close()
-    return (f"{storage.endpoint}, bucket {storage.bucket}: can write, read and delete",)
+    return (f"{storage.endpoint}, bucket {storage.bucket}: can write, read and delete", *_waiting(waiting))
+
+
+def _waiting(keys: list[str]) -> Iterator[str]:
+    """Say how many segments wait for which products: of one that is never registered nothing else tells."""
+    products = Counter(key.removeprefix(PARKED).split("/")[0] for key in keys)
+    if products:
+        most = ", ".join(f"{product} {count}" for product, count in products.most_common(_NAMED))
+        more = f", and {len(products) - _NAMED} products more" if len(products) > _NAMED else ""
+        yield f"{len(keys)} segments wait for a product to be learned: {most}{more}"
 
 
 async def _embedded(settings: Settings) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""A device process without a device: pictures that depend on the brief alone, delays and faults by words in the prompt.
+"""A device process without a device: pictures that depend on the brief and its concept alone, delays and faults by words in the prompt.
 
-FAKE_DELAY: seconds per batch (0.02). FAKE_SLOW: seconds for a prompt that says `slowly` (10).
+FAKE_DELAY: seconds per batch (0.02). FAKE_SLOW: seconds for a prompt, or a lesson's class noun, that
+says `slowly` (10).
 FAULT_FOLDER: where the words that act once leave their mark. Words: `fatally` (segfault), `hanging` (never answers),
 `raising` (a stage fails), `shapeless` (a rendering without pictures), `unsendable` (a result that does not pickle);
 each with `once` acts the first time only.
@@ -51,7 +52,7 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
             if isinstance(job, RenderJob):
                 work(connection, job)
             elif isinstance(job, LearnJob):
-                connection.send(Answer(job.ticket, job.lesson.request_id, learned(job.lesson)))
+                teach(connection, job)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(0)
 
@@ -64,6 +65,15 @@ def work(connection: Connection, job: RenderJob) -> None:
         time.sleep(min(left, 0.5))
     for brief in job.briefs:
         connection.send(answer(job.ticket, brief))
+
+
+def teach(connection: Connection, job: LearnJob) -> None:
+    """Learn at once; a class noun that says `slowly` takes its time, with signs of life."""
+    until = time.monotonic() + (SLOW if "slowly" in job.lesson.class_noun.split() else 0)
+    while (left := until - time.monotonic()) > 0:
+        connection.send(Progress(job.ticket, "learn", 0, 1))
+        time.sleep(min(left, 0.1))
+    connection.send(Answer(job.ticket, job.lesson.request_id, learned(job.lesson)))
 
 
 def answer(ticket: int, brief: Brief) -> Answer:
@@ -95,14 +105,17 @@ def said(brief: Brief, word: str) -> bool:
 
 
 def rendering(brief: Brief, *, empty: bool = False) -> Rendering:
-    """Return small real PNGs made of the prompt and the seeds."""
+    """Return small real PNGs made of the prompt, the seeds and, where there is one, the concept's file."""
+    words = brief.prompt
+    if brief.concept is not None:
+        words += hashlib.sha256(Path(brief.concept.path).read_bytes()).hexdigest()
     kept = {seed: rank for rank, seed in enumerate(brief.seeds[: brief.keep], 1)}
     candidates = tuple(
         Candidate("square", index, seed, {"clip": score(seed)}, kept.get(seed))
         for index, seed in enumerate(brief.seeds)
     )
     pictures = tuple(
-        Picture(rank, "square", seed, 8, 8, "image/png", png(brief.prompt, seed), {"clip": score(seed)})
+        Picture(rank, "square", seed, 8, 8, "image/png", png(words, seed), {"clip": score(seed)})
         for seed, rank in kept.items()
     )
     return Rendering(brief.request_id, () if empty else pictures, candidates, device_seconds=0.001)
@@ -112,7 +125,7 @@ def learned(lesson: Lesson) -> Learned:
     """Return a concept that holds nothing but what it was asked for, with one sample."""
     path = Path(lesson.workdir) / "concept.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(f"{lesson.product_id} {lesson.method} {len(lesson.photos)}".encode())
+    path.write_bytes(f"{lesson.product_id} {lesson.request_id} {lesson.method} {len(lesson.photos)}".encode())
     sample = Picture(1, "square", lesson.seed, 8, 8, "image/png", png(lesson.class_noun, lesson.seed), {"clip": 0.5})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     scores = {"fidelity": 0.5, "fidelity_before": 0.25}

@@ -50,6 +50,11 @@ class Sent:
     event_id: str | None
     value: bytes | None
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is a segment that may be parked for its product."""
+        return b'"segment_id"' in (self.value or b"") and b'"product_id"' in (self.value or b"")
+
 
 class Services(Protocol):
     """What a ground needs of a cluster."""
@@ -174,6 +179,12 @@ class Ground:
         """Produce events, confirmed."""
         key = "product_id" if self.teaches else "segment_id"
         await self.produce(*((str(event[key]).encode(), json.dumps(event).encode()) for event in events))
+
+    async def register(self, event: dict[str, object]) -> None:
+        """Produce a product-registered event where the ground's own input is segments; it is not audited."""
+        assert self._producer
+        topic = self.settings.topics.product_registered
+        await self._producer.send_and_wait(topic, json.dumps(event).encode(), str(event["product_id"]).encode())
 
     async def produce(self, *messages: tuple[bytes | None, bytes | None]) -> None:
         """Produce keys and values of any kind, confirmed and noted."""

@@ -84,6 +84,8 @@ class Auditor:
             committed = await self.ground.committed()
             await self._read()
             for sent in self.ground.sent:
+                if sent.waits:  # committed once it is parked; that it comes to its end is for the report to say
+                    continue
                 if sent.offset < committed.get(sent.partition, 0) and not self.outcomes(sent):
                     text = f"{sent.event_id} [{sent.partition}]@{sent.offset} was committed without an outcome"
                     if text not in self.violations:

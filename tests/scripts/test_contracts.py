@@ -114,9 +114,14 @@ def test_every_reference_leads_somewhere(asyncapi):
 
 def test_every_setting_is_documented():
     text = (ROOT / "docs" / "settings.md").read_text()
-    for group, field in Settings.model_fields.items():
-        names = getattr(field.annotation, "model_fields", None)
-        variables = [f"{group}__{name}" for name in names] if names else [group]
-        for variable in variables:
-            assert f"`CREATIVES_{variable.upper()}`" in text
+
+    def variables(fields, prefix=""):
+        for name, field in fields.items():
+            inner = getattr(field.annotation, "model_fields", None)
+            yield from variables(inner, f"{prefix}{name}__") if inner else [f"{prefix}{name}"]
+
+    found = list(variables(Settings.model_fields))
+    assert "training__dreambooth_lora__rank" in found
+    for variable in found:
+        assert f"`CREATIVES_{variable.upper()}`" in text
     assert "creatives-secret" not in text

@@ -14,6 +14,7 @@ from models.briefs import Brief, StudioPlan
 from models.errors import WeightsNotFound
 from streams.cli import cli, generating
 from streams.cli.bars import StageBars
+from streams.cli.demonstration import SCHOOL, _move
 from streams.cli.generating import folder_for, make, write
 from streams.cli.sheets import FONTS, PAPER, TILE, Frame, Strip, _font, contact_sheet, wrapped
 from streams.settings import LaneSettings
@@ -88,6 +89,22 @@ def test_bars_fill_as_stages_go_by():
         "reranking with CLIP": (8, 8),
         "segments": (1, 3),
     }
+
+
+def test_two_device_processes_have_bars_of_their_own():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    busy = {"state": "busy", "stage": "learn", "done": 30, "total": 120}
+    with StageBars(console) as bars:
+        _move({"state": "busy", "stage": "generate", "done": 3, "total": 20}, bars)
+        _move(busy, bars, SCHOOL)
+        _move({"state": "busy", "stage": "generate", "done": 9, "total": 20}, bars)
+        states = {task.description: (task.completed, task.total) for task in bars._progress.tasks}
+        assert states == {"generating candidates": (9, 20), "products: learning the product": (30, 120)}
+        _move({"state": "idle", "stage": None}, bars, SCHOOL)
+        assert {task.description: task.finished for task in bars._progress.tasks} == {
+            "generating candidates": False,
+            "products: learning the product": True,
+        }
 
 
 def test_without_a_terminal_every_stage_is_one_line():

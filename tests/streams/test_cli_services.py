@@ -16,6 +16,7 @@ from streams.cli import cli
 from streams.cli.checks import BROKER, EMBEDDED, MACHINE, MODELS, STORE, VERSIONS, examine
 from streams.cli.services import write_env_file
 from streams.settings import Settings
+from streams.storage import MinioStore
 
 ROOT = Path(__file__).parents[2]
 CREATIVES = [sys.executable, "-m", "streams.cli"]
@@ -102,6 +103,20 @@ def test_doctor_and_topics_find_both_in_order(services):
         assert result.exit_code == 0, result.output
         assert services[0]["CREATIVES_STORAGE__ENDPOINT"] in result.output
         assert services[0]["CREATIVES_STORAGE__SECRET_KEY"] not in result.output
+
+
+async def test_doctor_says_who_waits_for_a_product(services):
+    names = ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY", "BUCKET")
+    storage = {name.lower(): services[0][f"CREATIVES_STORAGE__{name}"] for name in names}
+    settings = Settings(storage=storage)
+    assert len((await examine(STORE, settings)).lines) == 1
+    store = MinioStore(settings.storage)
+    for product, count in (("milk", 1), ("jam", 3)):
+        for number in range(count):
+            await store.put(f"parked/{product}/{number}.json", b"{}", "application/json")
+    finding = await examine(STORE, settings)
+    store.close()
+    assert finding.lines[1] == "4 segments wait for a product to be learned: jam 3, milk 1"
 
 
 def test_a_missing_bucket_is_named_and_made(services):
