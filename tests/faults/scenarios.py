@@ -60,7 +60,12 @@ ALL = (
     Scenario("14", "main loop blocked", kills.blocked_loop),
     Scenario("15", "replayed twice, beside live traffic, with a SIGKILL", groups.replays),
     Scenario(
-        "16", "trainer killed at 50 %", lessons.trainer_killed, lessons.OVERRIDES, timeout=300, device=lessons.DEVICE
+        "16",
+        "trainers killed at random steps",
+        lessons.trainer_killed,
+        lessons.OVERRIDES,
+        timeout=300,
+        device=lessons.DEVICE,
     ),
     Scenario("17", "topic missing, partition count changed", groups.wrong_topics),
     Scenario("18", "soak with random faults", outages.soak, short=False, timeout=300),
