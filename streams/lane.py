@@ -50,6 +50,7 @@ class Lane:
         self._jobs = JobQueue()
         self._running: dict[str, Job] = {}
         self._progress: Progress | None = None
+        self._stages: dict[str, tuple[int, int]] = {}
         self._trouble: str | None = None
         self._ticket = self._restarts = self._failures = self._finished = 0
 
@@ -74,6 +75,7 @@ class Lane:
             stage=progress.stage if progress else None,
             done=progress.done if progress else 0,
             total=progress.total if progress else 0,
+            stages=dict(self._stages),
             trouble=self._trouble,
         )
 
@@ -201,7 +203,7 @@ class Lane:
     async def _work(self, process: DeviceProcess, batch: list[Job]) -> None:
         """Bring the jobs of one batch to their answers, or to the child's end."""
         self._ticket += 1
-        self._state, self._progress = "busy", None
+        self._state, self._progress, self._stages = "busy", None, {}
         self._running = {job.request_id: job for job in batch}
         lessons = [job.work for job in batch if isinstance(job.work, Lesson)]
         briefs = tuple(job.work for job in batch if isinstance(job.work, Brief))
@@ -210,6 +212,7 @@ class Lane:
             match await self._next_message(process):
                 case Progress(ticket=self._ticket) as progress:
                     self._progress = progress
+                    self._stages[progress.stage] = progress.done, progress.total
                 case Checkpointed(ticket=self._ticket) as checkpoint:
                     batch[0].checkpoints.put_nowait(checkpoint)
                 case Answer(ticket=self._ticket) as answer:

@@ -1,7 +1,8 @@
-"""One progress bar per stage of the studio, fed from anything that says stage, done and total."""
+"""One progress bar per stage of the studio, fed from anything that says how far each stage is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -36,7 +37,7 @@ class StageBars:
         self._console = console
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
-        self._stage: str | None = None
+        self._running: set[str] = set()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -51,28 +52,27 @@ class StageBars:
         """Show a bar that is no stage of the studio, such as finished segments."""
         self._progress.update(self._bar(name, total), completed=done, total=total)
 
-    def show(self, stage: str | None, done: int, total: int) -> None:
-        """Show where the running job is. A stage that is left has been finished; None: nothing runs."""
-        if stage != self._stage:
-            self._fill(self._stage)
-            self._stage = stage
-            if stage is not None and not self._console.is_terminal and stage not in self._tasks:
+    def show(self, stages: Mapping[str, Sequence[int]]) -> None:
+        """Show how far each stage is: done and total, which is 0 where nobody knows. One that is gone is finished."""
+        for stage in self._running - set(stages):
+            self._fill(stage)
+        self._running = set(stages)
+        for stage, (done, total) in stages.items():
+            if stage not in self._tasks and not self._console.is_terminal:
                 self._console.print(WORDS.get(stage, stage))
-        if stage is None:
-            return
-        bar = self._bar(stage, total)
-        self._progress.start_task(bar)
-        self._progress.update(bar, completed=done, total=total or None)
+            self._progress.update(self._bar(stage, total), completed=done, total=total or None)
+
+    def finish(self) -> None:
+        """Show every stage as done."""
+        self.show({})
 
     def _bar(self, stage: str, total: int) -> TaskID:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(WORDS.get(stage, stage), total=total or None)
         return self._tasks[stage]
 
-    def _fill(self, stage: str | None) -> None:
+    def _fill(self, stage: str) -> None:
         """A stage may end between two looks; its bar must not stay at nine tenths, nor its clock run on."""
-        if stage is None:
-            return
         task = self._progress.tasks[self._progress.task_ids.index(self._tasks[stage])]
         total = task.total or 1
         self._progress.update(task.id, completed=total, total=total)

@@ -142,7 +142,8 @@ async def outcomes(
         finally:
             for task in (collecting, following, dying):
                 task.cancel()
-    bars.show(None, 0, 0)
+        await _look(running.page, bars)  # the last stages may have come and gone since the last look
+        bars.finish()
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
         return [await _outcome(letter, values[letter.event.event_id], client) for letter in letters]
 
@@ -172,23 +173,23 @@ def _why(seen: Seen, fields: dict[str, Any]) -> str:
 
 
 async def _follow(page: str, bars: StageBars) -> None:
-    """Show the running job's stage, as the worker's own status page has it."""
+    """Show how far each stage is, for ever."""
+    while True:
+        await _look(page, bars)
+        await asyncio.sleep(LOOK)
+
+
+async def _look(page: str, bars: StageBars) -> None:
+    """Show the stages of the running batch, or of the last one, as the worker's own status page has them."""
     async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
-        while True:
-            try:
-                lane = (await client.get(f"{page}/status")).json()["lane"]
-            except (httpx.HTTPError, ValueError, KeyError):
-                bars.show("load", 0, 0)
-            else:
-                _move(lane, bars)
-            await asyncio.sleep(LOOK)
-
-
-def _move(lane: dict[str, Any], bars: StageBars) -> None:
-    if lane.get("stage"):
-        bars.show(str(lane["stage"]), int(lane["done"]), int(lane["total"]))
+        try:
+            lane = (await client.get(f"{page}/status")).json()["lane"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            lane = {"state": "loading"}  # the pages are not up yet
+    if lane.get("stages"):
+        bars.show(lane["stages"])
     elif lane.get("state") == "loading":
-        bars.show("load", 0, 0)
+        bars.show({"load": (0, 0)})
 
 
 async def _outcome(letter: Letter, value: bytes, client: httpx.AsyncClient) -> Outcome | Taught:
