@@ -149,6 +149,9 @@ class MinioStore:
             raise
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise named(error, self.endpoint) from None  # the cause's text holds signed URLs
+        except ValueError as error:  # the client's own check of a name, before any request
+            detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."
+            raise StoreRefused(endpoint=self.endpoint, detail=detail) from None
 
     def _get(self, key: str, limit: int | None) -> bytes | None:
         try:

@@ -37,7 +37,7 @@ class StageBars:
         self._console = console
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
-        self._running: set[str] = set()
+        self._shown: dict[str, set[str]] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -52,28 +52,33 @@ class StageBars:
         """Show a bar that is no stage of the studio, such as finished segments."""
         self._progress.update(self._bar(name, total), completed=done, total=total)
 
-    def show(self, stages: Mapping[str, Sequence[int]]) -> None:
-        """Show how far each stage is: done and total, which is 0 where nobody knows. One that is gone is finished."""
-        for stage in self._running - set(stages):
-            self._fill(stage)
-        self._running = set(stages)
-        for stage, (done, total) in stages.items():
-            if stage not in self._tasks and not self._console.is_terminal:
-                self._console.print(WORDS.get(stage, stage))
-            self._progress.update(self._bar(stage, total), completed=done, total=total or None)
+    def show(self, stages: Mapping[str, Sequence[int]], lane: str = "") -> None:
+        """Show how far each stage is: done and total, which is 0 where nobody knows. One that is gone is finished.
+
+        lane: words before the stages', for a second device process; its stages have bars of their own.
+        """
+        named = {f"{lane}{WORDS.get(stage, stage)}": progress for stage, progress in stages.items()}
+        for name in self._shown.get(lane, set()) - set(named):
+            self._fill(name)
+        self._shown[lane] = set(named)
+        for name, (done, total) in named.items():
+            if name not in self._tasks and not self._console.is_terminal:
+                self._console.print(name)
+            self._progress.update(self._bar(name, total), completed=done, total=total or None)
 
     def finish(self) -> None:
         """Show every stage as done."""
-        self.show({})
+        for lane in list(self._shown):
+            self.show({}, lane)
 
-    def _bar(self, stage: str, total: int) -> TaskID:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(WORDS.get(stage, stage), total=total or None)
-        return self._tasks[stage]
+    def _bar(self, name: str, total: int) -> TaskID:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total or None)
+        return self._tasks[name]
 
-    def _fill(self, stage: str) -> None:
+    def _fill(self, name: str) -> None:
         """A stage may end between two looks; its bar must not stay at nine tenths, nor its clock run on."""
-        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[stage])]
+        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[name])]
         total = task.total or 1
         self._progress.update(task.id, completed=total, total=total)
         self._progress.stop_task(task.id)

@@ -186,10 +186,14 @@ async def _look(page: str, bars: StageBars) -> None:
             lane = (await client.get(f"{page}/status")).json()["lane"]
         except (httpx.HTTPError, ValueError, KeyError):
             lane = {"state": "loading"}  # the pages are not up yet
+    _move(lane, bars)
+
+
+def _move(lane: dict[str, Any], bars: StageBars, name: str = "") -> None:
     if lane.get("stages"):
-        bars.show(lane["stages"])
+        bars.show(lane["stages"], name)
     elif lane.get("state") == "loading":
-        bars.show({"load": (0, 0)})
+        bars.show({"load": (0, 0)}, name)
 
 
 async def _outcome(letter: Letter, value: bytes, client: httpx.AsyncClient) -> Outcome | Taught:

@@ -22,7 +22,8 @@ def read(text, topic=None):
 
 
 def lines_and_faults(text):
-    return [(entry.line, str(entry.fault)) for entry in read(text) if isinstance(entry, Unfit)]
+    unfit = [entry for entry in read(text) if isinstance(entry, Unfit)]
+    return [(entry.line, str(fault)) for entry in unfit for fault in entry.faults]
 
 
 def test_one_object_over_several_lines():
@@ -97,3 +98,23 @@ def test_fields_we_do_not_know_are_sent_and_named():
 
 def test_deep_nesting_is_a_fault_not_a_crash():
     assert len(list(entries("[" * 100_000))) == 1
+
+
+def test_every_fault_of_an_event_is_told():
+    event = {**SEGMENT, "segment_id": "a/b", "occurred_at": "yesterday", "keywords": [{"term": "x", "weight": -1}]}
+    faults = dict(fault.split(": ", 1) for _, fault in lines_and_faults(json.dumps(event)))
+    assert sorted(faults) == ["keywords.0.weight", "occurred_at", "segment_id"]
+    assert faults["occurred_at"].startswith("must be an ISO 8601 date and time")
+
+
+def test_unknown_fields_are_found_at_any_depth():
+    event = {
+        **SEGMENT,
+        "keyword": 1,
+        "keywords": [{"term": "a"}, {"term": "b", "wieght": 3}],
+        "interests": ["plain", {"term": "kawa", "english": "coffee"}],
+        "brand": {"name": "B", "feature": ["x"]},
+        "copy": {"headline": "H", "cta": "C"},
+    }
+    [letter] = read(json.dumps(event))
+    assert letter.unknown == ("brand.feature", "copy.cta", "interests.1.english", "keyword", "keywords.1.wieght")
