@@ -141,13 +141,15 @@ def _checked(line: int, fields: dict[str, Any], topic: str, settings: Settings) 
     try:
         event = decode(raw, model, settings.delivery.max_event_bytes)
     except InvalidEvent as error:
-        return Unfit(line, tuple(_all_faults(value, model)) or (error,))
+        found = _all_faults(value, model)
+        of_bytes = not any(str(error).startswith(str(fault)) for fault in found)
+        return Unfit(line, (error, *found) if of_bytes else tuple(found))
     key = event.segment_id if isinstance(event, SegmentUpdated) else event.product_id
     return Letter(line, topic, key.encode(), value, event, tuple(_unknown(fields, event)))
 
 
 def _all_faults(value: bytes, model: type[Event]) -> list[InvalidEvent]:
-    """Return every fault of the fields; none where the bytes themselves are at fault."""
+    """Return every fault of the fields; faults of the bytes as such are no fields'."""
     try:
         model.model_validate_json(value.decode())
     except ValidationError as error:

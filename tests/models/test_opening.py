@@ -2,13 +2,11 @@
 
 import dataclasses
 
-import pytest
 import torch
 
 from models import opening
 from models.briefs import StudioPlan
 from models.catalog import Family
-from models.errors import DeviceUnavailable
 from models.studio import Studio
 from tests import tiny
 

@@ -44,7 +44,7 @@ def test_jsonl_with_empty_lines_and_a_byte_order_mark():
 def test_a_broken_line_is_named_and_the_next_one_is_read():
     found = read(f'{{"a": }}\n{json.dumps(SEGMENT)}\n')
     assert [type(entry) for entry in found] == [Unfit, Letter]
-    assert "column 7" in str(found[0].fault)
+    assert "column 7" in str(found[0].faults[0])
 
 
 def test_a_broken_array_ends_the_reading():
@@ -72,7 +72,7 @@ def test_numbers_that_json_does_not_have():
 
 
 def test_bytes_that_are_not_utf_8_are_placed():
-    assert [(entry.line, str(entry.fault)) for entry in read(b'{"a": 1}\n{"b": "\xff"}')] == [
+    assert [(entry.line, str(entry.faults[0])) for entry in read(b'{"a": 1}\n{"b": "\xff"}')] == [
         (2, "line 2: is not UTF-8 at byte 16 of the file")
     ]
 
@@ -82,7 +82,7 @@ def test_the_kind_is_told_by_the_ids_and_by_the_topic():
     assert read(json.dumps(both))[0].topic == "segment-updated"
     assert "--topic" in lines_and_faults('{"event_id": "e"}')[0][1]
     (unfit,) = read(json.dumps(SEGMENT), topic="product-registered")
-    assert "Field required" in str(unfit.fault)
+    assert "Field required" in str(unfit.faults)
 
 
 def test_the_workers_own_decoder_judges():
