@@ -85,6 +85,18 @@ class StudioReady:
 
 
 @dataclass(frozen=True)
+class DeviceSeen:
+    """A device that computes. dtype: the plan's precision on it. memory, free: bytes of its own, 0 without any."""
+
+    device: str
+    name: str
+    dtype: str
+    torch: str
+    memory: int = 0
+    free: int = 0
+
+
+@dataclass(frozen=True)
 class Concept:
     """A learned product on local disk, ready to be put into the model. sha256 covers the file."""
 

@@ -34,7 +34,9 @@ class WeightsNotFound(WeightsError):
 
 
 class WrongArchitecture(WeightsError):
-    """The checkpoint {path} does not fit {architecture}: {detail}"""
+    """The checkpoint {path} does not fit {architecture}: {detail}. Name weights that do, with
+    CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING or CREATIVES_STUDIO__UPSCALING.
+    """
 
 
 class WeightsDamaged(WeightsError):
@@ -50,7 +52,7 @@ class DeviceUnavailable(CreativesError):
 
 
 class OutOfDeviceMemory(CreativesError):
-    """The device ran out of memory in {stage}: {detail}"""
+    """The device ran out of memory in {stage}: {detail}. Lower CREATIVES_STUDIO__BUCKET or CREATIVES_STUDIO__SIZE."""
 
 
 class StageFailed(CreativesError):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from models import catalog, images, pipelines, provenance
 from models.briefs import Recipe, StudioPlan
+from models.devices import device_of, dtype_of
 from models.diffusion import DiffusionGenerator, Sampling
-from models.errors import DeviceUnavailable
 from models.images import Encoded
 from models.pipelines import Pipeline
 from models.reranking import ClipReranker
@@ -27,7 +27,6 @@ from models.upscaling import SwinirUpscaler
 GUIDANCE = 7.5
 GUIDANCE_XL = 5.0
 STEPS = 20
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def open_studio(plan: StudioPlan) -> Studio:
@@ -67,28 +66,6 @@ class FileEncoder:
     def __call__(self, bytes_hwc: NDArray[Any], origin: provenance.Origin) -> Encoded:
         """Return the file of uint8 (H,W,3)."""
         return images.encode(bytes_hwc, self.encoding, self.quality, provenance.xmp(origin))
-
-
-def device_of(name: str) -> torch.device:
-    """Return the device of a name (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`). Raises DeviceUnavailable."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        detail = f"{str(error).strip().splitlines()[0][:200]} Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
-        raise DeviceUnavailable(device=name, detail=detail) from error
-    return device
-
-
-def dtype_of(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of a name; `auto` is bfloat16 on CUDA and float32 elsewhere. Raises DeviceUnavailable."""
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise DeviceUnavailable(device=device.type, detail=f"dtype {name} is none of auto, {', '.join(DTYPES)}.")
-    return DTYPES[name]
 
 
 def quiet() -> None:

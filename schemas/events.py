@@ -16,10 +16,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     field_validator,
+    model_serializer,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
 Format = Literal["square", "portrait", "landscape", "story"]
@@ -77,11 +82,39 @@ class Keyword(Contract):
     en: Words | None = None
 
 
+class Phrase(Contract):
+    """A few words: a plain string, or an object with `en`, their English form, where `term` is in another language."""
+
+    term: Words
+    en: Words | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"term": value}
+        if not isinstance(value, dict | cls):
+            raise ValueError("must be a string, or an object with term and en")  # noqa: TRY004 - pydantic's way
+        return value
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return self.term if self.en is None else fields
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of both forms."""
+        whole = handler(core)
+        plain = {name: value for name, value in whole["properties"]["term"].items() if name != "title"}
+        return {"anyOf": [plain, whole], "description": whole.pop("description"), "title": whole.pop("title")}
+
+
 class Brand(Contract):
     """The advertiser's brand and the features its advertising shows ("organic", "glass bottle")."""
 
     name: Words
-    features: tuple[Words, ...] = Field(default=(), max_length=50)
+    features: tuple[Phrase, ...] = Field(default=(), max_length=50)
 
 
 class Copy(Contract):
@@ -103,9 +136,11 @@ class SegmentUpdated(Contract):
     name_en: Wording | None = None
     description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] = ""
     description_en: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = None
-    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = "en"
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = Field(
+        default="en", description="of every text here; what has no English form is translated from Polish by a glossary"
+    )
     keywords: tuple[Keyword, ...] = Field(default=(), max_length=200)
-    interests: tuple[Words, ...] = Field(default=(), max_length=100)
+    interests: tuple[Phrase, ...] = Field(default=(), max_length=100)
     brand: Brand | None = None
     product_id: Identifier | None = None
     ad_copy: Copy | None = Field(default=None, alias="copy")

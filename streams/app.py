@@ -59,11 +59,15 @@ class CreativesApp(faust.App):
         """Make no folder: Faust would, for tables, and we keep none."""
 
     async def on_start(self) -> None:
-        """Start the crew; a deployment that cannot work ends here with one line and exit code 1."""
+        """Start the crew; a deployment that cannot work ends here with one line and exit code 1.
+
+        At log level debug the line's traceback follows.
+        """
         try:
             await self.crew.start()
         except CreativesError as error:
-            log.error("cannot start", reason=str(error), code=type(error).__name__)  # noqa: TRY400 - one line
+            told = self.crew.settings.log.level == "debug"
+            log.error("cannot start", reason=str(error), code=type(error).__name__, exc_info=told)  # noqa: TRY400
             raise SystemExit(1) from None
         await super().on_start()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import NotCoordinatorForGroupError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
+from streams.failures import BrokerUnavailable, CertificateUnusable
 from streams.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -17,12 +22,15 @@ if TYPE_CHECKING:
 
 
 def tls(kafka: KafkaSettings) -> ssl.SSLContext | None:
-    """Return the TLS context of SSL and SASL_SSL, None for the plain protocols. Raises OSError for unreadable files."""
+    """Return the TLS context of SSL and SASL_SSL, None for the plain protocols. Raises CertificateUnusable."""
     if not kafka.security_protocol.endswith("SSL"):
         return None
-    context = ssl.create_default_context(cafile=kafka.ca_file)
-    if kafka.certificate_file:
-        context.load_cert_chain(kafka.certificate_file, kafka.key_file)
+    try:
+        context = ssl.create_default_context(cafile=kafka.ca_file)
+        if kafka.certificate_file:
+            context.load_cert_chain(kafka.certificate_file, kafka.key_file)
+    except OSError as error:
+        raise CertificateUnusable(detail=reason_of(error)) from error
     return context
 
 
@@ -40,6 +48,43 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": kafka.password.get_secret_value(),
         }
     return options
+
+
+@contextmanager
+def reaching(servers: str) -> Iterator[None]:
+    """Turn what goes wrong with the broker in here into BrokerUnavailable with the cause.
+
+    aiokafka raises that it cannot connect, and tells why to its log alone: that is kept from the log and put in.
+    """
+    library = logging.getLogger("aiokafka")
+    kept: list[BaseException] = []
+    level = library.level
+    if not library.isEnabledFor(logging.DEBUG):
+        library.setLevel(logging.ERROR)
+
+    def keep(record: logging.LogRecord) -> bool:
+        told = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+        if isinstance(told, BaseException):
+            kept.append(told)
+        return level == logging.DEBUG
+
+    library.addFilter(keep)
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        cause = kept[-1] if kept and isinstance(error, KafkaConnectionError) else error
+        raise BrokerUnavailable(servers=servers, detail=reason_of(cause)) from error
+    finally:
+        library.removeFilter(keep)
+        library.setLevel(level)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what went wrong in a few words of one line, without a full stop."""
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    text = " ".join(str(error).split()).removeprefix(f"{type(error).__name__}:")
+    return text.strip().rstrip(".") or type(error).__name__
 
 
 def faust_credentials(kafka: KafkaSettings) -> CredentialsT | None:

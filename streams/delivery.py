@@ -85,10 +85,19 @@ def _no_such_number(name: str) -> float:
 
 def _invalid(error: ValidationError) -> InvalidEvent:
     """Name the first broken field and its rule; say how many more there are."""
+    first, *others = faults(error)
+    more = f" (and {len(others)} more)" if others else ""
+    return InvalidEvent(field=first.fields["field"], rule=f"{first.fields['rule']}{more}")
+
+
+def faults(error: ValidationError) -> list[InvalidEvent]:
+    """Return every broken field with its rule, at least one."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    place = ".".join(str(part) for part in problems[0]["loc"]) or "value"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return InvalidEvent(field=place[:200], rule=f"{problems[0]['msg']}{more}")
+    places = [".".join(str(part) for part in problem["loc"]) or "value" for problem in problems]
+    return [
+        InvalidEvent(field=place[:200], rule=problem["msg"].removeprefix("Value error, "))
+        for place, problem in zip(places, problems, strict=True)
+    ]
 
 
 @dataclass

@@ -18,7 +18,7 @@ class InvalidEvent(StreamError):
 
 
 class StoreUnavailable(StreamError):
-    """The object store at {endpoint} does not answer: {detail}"""
+    """The object store at {endpoint} does not answer: {detail}. Start it, or correct CREATIVES_STORAGE__ENDPOINT."""
 
 
 class StoreRefused(StreamError):
@@ -26,7 +26,9 @@ class StoreRefused(StreamError):
 
 
 class BrokerUnavailable(StreamError):
-    """The broker at {servers} does not answer: {detail}"""
+    """The broker at {servers} does not answer: {detail}. Start it, or correct CREATIVES_KAFKA__BOOTSTRAP_SERVERS and
+    the security settings beside it.
+    """
 
 
 class PortTaken(StreamError):
@@ -35,6 +37,18 @@ class PortTaken(StreamError):
 
 class TopicsMissing(StreamError):
     """{detail} Run `creatives topics --create`, or name other topics with CREATIVES_TOPICS__*."""
+
+
+class WrongPartitions(StreamError):
+    """{detail} Set CREATIVES_TOPICS__PARTITIONS to the number they have, or name new topics with CREATIVES_TOPICS__*:
+    `creatives topics --create` leaves topics that exist as they are, since keys would move.
+    """
+
+
+class CertificateUnusable(StreamError):
+    """The PEM files of CREATIVES_KAFKA__CA_FILE, __CERTIFICATE_FILE and __KEY_FILE cannot be used: {detail}. Name files
+    that hold a certificate authority, a certificate and its key.
+    """
 
 
 class NoServices(StreamError):

@@ -26,7 +26,9 @@ _REMEMBERED_DEATHS = 10_000
 class LaneStatus:
     """The lane at one moment. restarts: children lost so far. stage, done, total: of the running batch.
 
-    oldest_seconds: age of the oldest unfinished job. trouble: why the child is not there, if it is not.
+    stages: done and total of every stage that the running batch, or else the last one, has come to, in order: a short
+    stage is over between two looks. oldest_seconds: age of the oldest unfinished job. trouble: why the child is not
+    there, if it is not.
     """
 
     state: State
@@ -39,6 +41,7 @@ class LaneStatus:
     stage: str | None = None
     done: int = 0
     total: int = 0
+    stages: dict[str, tuple[int, int]] = field(default_factory=dict)
     trouble: str | None = None
 
 

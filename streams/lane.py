@@ -61,6 +61,7 @@ class Lane:
         self._jobs = JobQueue()
         self._running: dict[str, Job] = {}
         self._progress: Progress | None = None
+        self._stages: dict[str, tuple[int, int]] = {}
         self._trouble: str | None = None
         self._ticket = self._restarts = self._failures = self._finished = 0
 
@@ -85,6 +86,7 @@ class Lane:
             stage=progress.stage if progress else None,
             done=progress.done if progress else 0,
             total=progress.total if progress else 0,
+            stages=dict(self._stages),
             trouble=self._trouble,
         )
 
@@ -230,7 +232,7 @@ class Lane:
     async def _work(self, process: DeviceProcess, batch: list[Job]) -> None:
         """Bring the jobs of one batch to their answers, or to the child's end."""
         self._ticket += 1
-        self._state, self._progress = "busy", None
+        self._state, self._progress, self._stages = "busy", None, {}
         self._running = {job.request_id: job for job in batch}
         lessons = [job.work for job in batch if isinstance(job.work, Lesson)]
         briefs = tuple(job.work for job in batch if isinstance(job.work, Brief))
@@ -249,6 +251,7 @@ class Lane:
 
     def _progressed(self, progress: Progress) -> None:
         self._progress = progress
+        self._stages[progress.stage] = progress.done, progress.total
 
     def _answered(self, answer: Answer) -> None:
         job = self._running.pop(answer.request_id, None)

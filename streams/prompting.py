@@ -1,6 +1,6 @@
 """A segment's description to the prompt of its pictures: the most important first, within the text encoder's length.
 
-Template 1: `an advertising photo of {the product,} {two heaviest things}, {further terms}, {brand features},
+Template 2: `an advertising photo of {the product,} {two heaviest things}, {further terms}, {brand features},
 {segment name}, soft light`. The same event gives the same prompt. The rationale says, field by field, what was used,
 what was left out and why, and how Polish became English (`streams.terms`).
 """
@@ -8,18 +8,18 @@ what was left out and why, and how Polish became English (`streams.terms`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from schemas.events import SegmentUpdated
+from schemas.events import Phrase, SegmentUpdated
 from streams.failures import InvalidEvent
-from streams.terms import Term, abstract_words, clean, put_in_english, visible_words
+from streams.rationale import FieldTerms, unspoken
+from streams.terms import Term, abstract_words, clean, is_polish, things_in
 from streams.vocabulary import Vocabulary
 
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 _OPENING = "an advertising photo of"
 _CLOSING = "soft light"
 _FURTHER = {"keywords": 6, "brand.features": 4, "interests": 3, "description": 3}  # more would only dilute a picture
-_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -31,41 +31,6 @@ class Prompt:
     rationale: tuple[str, ...]
     tokens: int
     template_version: int = TEMPLATE_VERSION
-
-
-@dataclass
-class _Terms:
-    """The usable terms of one field in order of importance, and notes on the others."""
-
-    name: str
-    terms: list[Term] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def take(self, given: Iterable[tuple[str, str | None, float]], language: str, seen: set[str]) -> _Terms:
-        """Clean, translate and order `given` (text, English form, weight); drop what was seen before."""
-        signs: list[str] = []
-        repeated: list[str] = []
-        for text, english, weight in sorted(given, key=lambda one: -one[2]):  # stable: equal weights keep their order
-            term = put_in_english(text, english, language, weight)
-            if term is None:
-                signs.append(text)
-            elif term.key in seen:
-                repeated.append(text)
-            else:
-                seen.add(term.key)
-                self.terms.append(term)
-        self._note("dropped, no words in them (emoji or signs only)", [ascii(text) for text in signs])
-        self._note("dropped, said before", repeated)
-        return self
-
-    def keep(self, most: int) -> None:
-        """Drop all but the first `most` terms, noting the rest as left out."""
-        self._note(f"left out, beyond the {most} most important", [term.original for term in self.terms[most:]])
-        self.terms = self.terms[:most]
-
-    def _note(self, reason: str, texts: list[str]) -> None:
-        if texts:
-            self.notes.append(f"{self.name}: {reason}: {_listed(texts)}")
 
 
 class Prompter:
@@ -85,8 +50,9 @@ class Prompter:
         if not parts.heads:
             raise InvalidEvent(field="name", rule="holds no word that a prompt could be made of")
         text, short = self._fitting(parts)
-        rationale = (f"template {TEMPLATE_VERSION}", *parts.rationale(short))
+        rationale = (f"template {TEMPLATE_VERSION}", *_of_product(event, subject), *parts.rationale(short))
         tokens = self._vocabulary.count(text)
+        rationale = (*rationale, *unspoken(event))
         return Prompt(text, self._negative, (*rationale, f"{tokens} of {self._max_tokens} tokens"), tokens)
 
     def _fitting(self, parts: _Parts) -> tuple[str, list[Term]]:
@@ -128,20 +94,20 @@ class _Parts:
     further: list[Term]
     features: list[Term]
     name: list[Term]
-    fields: list[_Terms]
+    fields: list[FieldTerms]
 
     @classmethod
     def of(cls, event: SegmentUpdated, subject: str | None) -> _Parts:
         """Sort an event's fields into places."""
         language, seen = event.language, set[str]()
-        keywords = _Terms("keywords").take(
-            ((one.term, one.en, one.weight) for one in event.keywords if one.weight > 0), language, seen
+        keywords = FieldTerms("keywords").take(
+            ((one.term, one.en, one.weight) for one in event.keywords), language, seen
         )
-        features = _Terms("brand.features").take(_even(event.brand.features if event.brand else ()), language, seen)
-        name = _Terms("name").take([(event.name, event.name_en, 1.0)], language, seen)
-        interests = _Terms("interests").take(_even(event.interests), language, seen)
+        features = FieldTerms("brand.features").take(_even(event.brand.features if event.brand else ()), language, seen)
+        name = FieldTerms("name").take([(event.name, event.name_en, 1.0)], language, seen)
+        interests = FieldTerms("interests").take(_even(event.interests), language, seen)
         description = _description(event, seen)
-        heads = _heads(keywords.terms, interests.terms, description.terms, name.terms)
+        heads = _heads(keywords.terms, interests.terms, description.terms, name.terms or features.terms)
         product = [Term(subject, subject)] if subject else []
         for group in (keywords, interests, description, features):
             ahead = [term for term in group.terms if term in heads]
@@ -149,10 +115,8 @@ class _Parts:
             group.terms = ahead + rest
             group.keep(len(ahead) + _FURTHER[group.name])
         further = [term for group in (keywords, interests, description) for term in group.terms if term not in heads]
-        names = [term for term in name.terms if term not in heads]
-        return cls(
-            [*product, *heads], further, features.terms, names, [keywords, features, name, interests, description]
-        )
+        looks, names = ([term for term in group.terms if term not in heads] for group in (features, name))
+        return cls([*product, *heads], further, looks, names, [keywords, features, name, interests, description])
 
     def by_importance(self) -> list[Term]:
         """Return every term, the most important first: things, then who it is for, the brand's looks, the rest."""
@@ -170,30 +134,9 @@ class _Parts:
         for group in self.fields:
             group.terms = [new if term is old else term for term in group.terms]
 
-    def rationale(self, short: list[Term]) -> list[str]:
-        """Return a line for each field: used, translated, untranslated, left out."""
-        lines: list[str] = []
-        for group in self.fields:
-            used = [term for term in group.terms if term not in short]
-            if used:
-                lines.append(f"{group.name}: used: {_listed([_weighed(term) for term in used])}")
-            for origin, phrase in _ORIGINS.items():
-                terms = [f"{term.original} -> {term.words}" for term in used if term.origin == origin]
-                if terms:
-                    lines.append(f"{group.name}: {phrase}: {_listed(terms)}")
-            missed = [term.original for term in group.terms if term in short]
-            if missed:
-                lines.append(f"{group.name}: left out, no room: {_listed(missed)}")
-            lines += group.notes
-        return lines
-
-
-_ORIGINS = {
-    "given": "in the event's own English form",
-    "glossary": "by the Polish glossary",
-    "passed": "passed on as they are (no English form, not in the glossary)",
-    "folded": "untranslated, diacritics folded (give an English form for better pictures)",
-}
+    def rationale(self, short: Sequence[Term]) -> list[str]:
+        """Return what became of each field: used, translated, untranslated, left out."""
+        return [line for group in self.fields for line in group.lines(short)]
 
 
 def _heads(*groups: list[Term]) -> list[Term]:
@@ -203,35 +146,38 @@ def _heads(*groups: list[Term]) -> list[Term]:
     return (concrete or candidates or groups[-1])[:2]
 
 
-def _description(event: SegmentUpdated, seen: set[str]) -> _Terms:
+def _description(event: SegmentUpdated, seen: set[str]) -> FieldTerms:
     """Return the words of the description that name things one can see; prose itself would not help a picture."""
-    terms = _Terms("description")
-    prose = event.description_en or (event.description if event.language.startswith("en") else "")
-    words = clean(prose).lower().split()
+    terms = FieldTerms("description")
+    english = clean(event.description_en or "")
+    language = "en" if english else event.language
+    prose = english or event.description
+    foreign = language[:2] not in {"en", "pl"}
+    things = [] if foreign else things_in(prose, language)
     spoken = {word for key in seen for word in key.split()}
-    for word in dict.fromkeys(words):
-        if word in visible_words() and word not in spoken:
-            terms.terms.append(Term(word, word))
-    if event.description and not terms.terms:
-        terms.notes.append("description: left out, it names nothing to be seen that is not said already")
+    terms.terms = [thing for thing in things if not spoken.issuperset(thing.key.split())]
+    terms.note("dropped, said before", [thing.original for thing in things if thing not in terms.terms])
+    if prose and not things:
+        terms.notes.append(f"description: left out, {_nothing_in(prose, language, foreign=foreign)}")
     return terms
 
 
-def _even(texts: Iterable[str]) -> list[tuple[str, str | None, float]]:
-    return [(text, None, 1.0) for text in texts]
+def _nothing_in(prose: str, language: str, *, foreign: bool) -> str:
+    if foreign:
+        return f"its language is {language} and there is no description_en"
+    if is_polish(prose, language):
+        return "it is Polish without description_en, and the glossary knows nothing to be seen in it"
+    return "it names nothing to be seen"
+
+
+def _of_product(event: SegmentUpdated, subject: str | None) -> list[str]:
+    return [f"product_id: used: {subject}"] if subject and event.product_id else []
+
+
+def _even(phrases: Iterable[Phrase]) -> list[tuple[str, str | None, float]]:
+    return [(phrase.term, phrase.en, 1.0) for phrase in phrases]
 
 
 def _joined(words: list[str]) -> str:
     """Return `a`, `a and b`, `a with b and c`: with a product, what surrounds it."""
     return " and ".join(words) if len(words) < 3 else f"{words[0]} with {' and '.join(words[1:])}"
-
-
-def _weighed(term: Term) -> str:
-    return term.words if term.weight == 1.0 else f"{term.words} ({term.weight:g})"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    """Return the texts apart by semicolons; long lists end in how many more there are."""
-    shown = [" ".join(text.split())[:60] for text in texts[:_LISTED]]
-    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
-    return "; ".join([*shown, *more])

@@ -12,6 +12,8 @@ from streams.failures import StoreRefused, StoreUnavailable, StreamError
 
 _PASSING_CODES = {"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable", "RequestTimeout"}
 
+_ELSE = "Check the CREATIVES_STORAGE__* settings; `creatives doctor` tries them."
+
 
 def named(error: Exception, endpoint: str) -> StreamError:
     """Return StoreUnavailable for what passes by itself, StoreRefused for what a person must change."""
@@ -33,13 +35,13 @@ def named(error: Exception, endpoint: str) -> StreamError:
 def _by_status(status: int, endpoint: str) -> StreamError:
     if status >= 500 or status in {408, 425, 429}:
         return StoreUnavailable(endpoint=endpoint, detail=f"HTTP status {status}")
-    return StoreRefused(endpoint=endpoint, detail=f"HTTP status {status}")
+    return StoreRefused(endpoint=endpoint, detail=f"HTTP status {status}. {_ELSE}")
 
 
 def _advice(code: str) -> str:
     if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"}:
         return f"{code}. Check CREATIVES_STORAGE__ACCESS_KEY, CREATIVES_STORAGE__SECRET_KEY and their rights."
-    return code
+    return f"{code}. {_ELSE}"
 
 
 def _kind(error: Exception) -> str:

@@ -6,12 +6,13 @@ Secrets are `SecretStr`: they print as stars in logs, errors and `doctor`.
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.briefs import Encoding, Method, StudioPlan
+from streams import addresses
 
 Role = Literal["render", "train", "all"]
 DEFAULT_WEB_PORT = 6066
@@ -23,19 +24,26 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+Servers = Annotated[str, AfterValidator(addresses.servers)]
+Endpoint = Annotated[str, AfterValidator(addresses.endpoint)]
+Bucket = Annotated[str, AfterValidator(addresses.bucket)]
+TopicName = Annotated[str, AfterValidator(addresses.topic)]
+PemFile = Annotated[str, AfterValidator(addresses.file)]
+
+
 class KafkaSettings(Group):
     """Broker, group and security. `embedded` starts a broker inside the process (demo and tests)."""
 
-    bootstrap_servers: str = Field(default="embedded", description="host:port, several separated by commas")
+    bootstrap_servers: Servers = Field(default="embedded", description="host:port, several separated by commas")
     group: str = Field(default="creatives", description="consumer group; `-render` or `-train` is added for a role")
     instance_id: str | None = Field(default=None, description="static membership: a stable pod name")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None
     password: SecretStr | None = None
-    ca_file: str | None = Field(default=None, description="PEM of the authority to trust; None: the system's")
-    certificate_file: str | None = Field(default=None, description="PEM of our own certificate, for mutual TLS")
-    key_file: str | None = Field(default=None, description="PEM of its key")
+    ca_file: PemFile | None = Field(default=None, description="PEM of the authority to trust; None: the system's")
+    certificate_file: PemFile | None = Field(default=None, description="PEM of our own certificate, for mutual TLS")
+    key_file: PemFile | None = Field(default=None, description="PEM of its key")
     session_timeout: float = Field(default=30.0, gt=0, description="seconds until a dead worker's partitions move")
     heartbeat_interval: float = Field(default=3.0, gt=0)
     request_timeout: float = Field(default=90.0, gt=0)
@@ -51,26 +59,35 @@ class KafkaSettings(Group):
 class TopicSettings(Group):
     """Topic names, and the partitions and replicas that `creatives topics --create` gives them."""
 
-    segment_updated: str = "segment-updated"
-    product_registered: str = "product-registered"
-    creative_ready: str = "creative-ready"
-    product_ready: str = "product-ready"
-    creative_rejected: str = "creative-rejected"
+    segment_updated: TopicName = "segment-updated"
+    product_registered: TopicName = "product-registered"
+    creative_ready: TopicName = "creative-ready"
+    product_ready: TopicName = "product-ready"
+    creative_rejected: TopicName = "creative-rejected"
     dead_suffix: str = ".dead"
     partitions: int = Field(default=4, ge=1)
     replication_factor: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> TopicSettings:
+        inputs = [self.segment_updated, self.product_registered]
+        names = [*inputs, self.creative_ready, self.product_ready, self.creative_rejected]
+        names += [name + self.dead_suffix for name in inputs]
+        if len(set(names)) < len(names):
+            raise ValueError("two topics have one name, dead letter topics included")
+        return self
 
 
 class StorageSettings(Group):
     """The S3 object store. `embedded` starts one inside the process (demo and tests)."""
 
-    endpoint: str = Field(default="embedded", description="URL, http:// or https://")
+    endpoint: Endpoint = Field(default="embedded", description="URL, http:// or https://")
     access_key: SecretStr = SecretStr("creatives")
     secret_key: SecretStr = SecretStr("creatives-secret")
-    bucket: str = "creatives"
+    bucket: Bucket = "creatives"
     region: str = "us-east-1"
-    ca_file: str | None = Field(default=None, description="PEM of the authority to trust; None: the usual ones")
-    public_endpoint: str | None = Field(
+    ca_file: PemFile | None = Field(default=None, description="PEM of the authority to trust; None: the usual ones")
+    public_endpoint: Endpoint | None = Field(
         default=None, description="where readers of a presigned `url` reach the store, if elsewhere than at `endpoint`"
     )
     public_base: str | None = Field(default=None, description="serve `url` from here, unsigned, instead of presigning")

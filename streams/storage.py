@@ -155,6 +155,9 @@ class MinioStore:
             ParseError,
         ) as error:  # ParseError: a torn answer
             raise named(error, self.endpoint) from None  # the cause's text holds signed URLs
+        except ValueError as error:  # the client's own check of a name, before any request
+            detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."
+            raise StoreRefused(endpoint=self.endpoint, detail=detail) from None
 
     def _get(self, key: str, limit: int | None) -> bytes | None:
         try:

@@ -2,7 +2,9 @@
 
 CLIP's text encoders were trained on English. An event's own English form comes first; then the glossary of everyday
 advertising terms (`glossary_pl.tsv`); a Polish term without either is passed on with its diacritics folded, because a
-brand or a loan word may still be understood, and is named in the rationale as untranslated.
+brand or a loan word may still be understood, and is named in the rationale as untranslated. Polish is what the event
+says is Polish, and in an event that calls itself English what shows it: Polish letters, or a form of the glossary that
+is no English word too.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ Origin = Literal["given", "glossary", "passed", "folded", "own"]
 
 _FOLDED = str.maketrans({"ł": "l", "Ł": "L", "đ": "d", "ø": "o", "ß": "ss", "æ": "ae", "œ": "oe"})
 _KEPT_SIGNS = "'-%."
+_POLISH_LETTERS = frozenset("ąćęłńóśźż")
+_LONGEST_ENTRY = 3  # words of a glossary entry that is looked for in prose
 _SHORT, _REMEMBERED = 100, 8192  # characters of a term, and how many terms: segments are described in the same words
 
 
@@ -79,6 +83,14 @@ def _folded(text: str) -> str:
     return "".join(sign for sign in parted if unicodedata.category(sign) != "Mn")
 
 
+def is_polish(text: str, language: str) -> bool:
+    """Return whether `text` is Polish: the event's language says so, or, in an English event, the text shows it."""
+    if not language.startswith("en"):
+        return language.startswith("pl")
+    words = clean(text).casefold()
+    return not _POLISH_LETTERS.isdisjoint(words) or words in _unmistakable()
+
+
 def put_in_english(text: str, english: str | None, language: str, weight: float = 1.0) -> Term | None:
     """Return the term for a prompt, None where nothing of it is a word."""
     if english is not None and (words := clean(english)):
@@ -86,22 +98,60 @@ def put_in_english(text: str, english: str | None, language: str, weight: float 
     words = clean(text)
     if not words:
         return None
-    if not language.startswith("pl"):
-        return Term(words, text, "own", weight)
-    known = glossary().get(_entry(words))
+    polish = is_polish(words, language)
+    known = glossary().get(_entry(words)) if polish else None
     if known is not None:
         return Term(known, text, "glossary", weight)
-    if _english_words().issuperset(words.lower().split()):
+    if (language.startswith("en") and not polish) or _english_words().issuperset(words.lower().split()):
         return Term(words, text, "own", weight)
-    return Term(fold(words), text, "passed" if fold(words) == words else "folded", weight)
+    plain = fold(words) if polish else words
+    return Term(plain, text, "passed" if plain == words else "folded", weight)
+
+
+def things_in(prose: str, language: str) -> list[Term]:
+    """Return what a text names that one can see, in its order: words of English, and of Polish by the glossary."""
+    words = clean(prose).split()
+    told = sum(word.casefold() in _unmistakable() for word in set(words))
+    polish = is_polish(prose, language) or (language.startswith("en") and told > 1)  # one may be a name: Las Vegas
+    found: dict[str, Term] = {}
+    position = 0
+    while position < len(words):
+        term = _thing_at(words[position : position + _LONGEST_ENTRY], polish=polish)
+        if term is not None:
+            found.setdefault(term.key, term)
+        position += len(term.original.split()) if term else 1
+    return list(found.values())
+
+
+def _thing_at(words: list[str], *, polish: bool) -> Term | None:
+    """Return the thing that the first of these words, or more of them together, are the name of."""
+    for count in range(len(words) if polish else 0, 0, -1):
+        phrase = " ".join(words[:count])
+        english = glossary().get(_entry(phrase))
+        if english is not None and not abstract_words().issuperset(english.split()):
+            return Term(english, phrase, "glossary")
+    word = words[0].lower()
+    return Term(word, word) if word in visible_words() else None
 
 
 @cache
 def glossary() -> dict[str, str]:
     """Return the Polish terms with their English ones; keys are folded lower case."""
+    return {_entry(polish.rstrip("*")): english for polish, english in _forms()}
+
+
+@cache
+def _forms() -> tuple[tuple[str, str], ...]:
+    """Return every Polish form as the table writes it, with its English term."""
     table = files("streams").joinpath("glossary_pl.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in table.splitlines() if line and not line.startswith("#"))
-    return {_entry(polish): english for forms, english in rows for polish in forms.split("|")}
+    return tuple((polish, english) for forms, english in rows for polish in forms.split("|"))
+
+
+@cache
+def _unmistakable() -> frozenset[str]:
+    """Return the Polish forms that no English text would hold: not those with the table's * (`pies`, `but`)."""
+    return frozenset(polish.casefold() for polish, _ in _forms() if not polish.endswith("*")) - _english_words()
 
 
 @cache

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.brokers import client_options
-from streams.failures import BrokerUnavailable, TopicsMissing
+from streams.brokers import client_options, reaching, reason_of
+from streams.failures import BrokerUnavailable, StreamError, TopicsMissing, WrongPartitions
 from streams.settings import Settings, TopicSettings
 
 
@@ -66,11 +66,20 @@ async def states(settings: Settings) -> list[TopicState]:
     return [TopicState(spec, found.get(spec.name)) for spec in specs]
 
 
+def complaint(found: list[TopicState], opening: str = "") -> StreamError | None:
+    """Return what is wrong with these topics and what to do: what is missing before what has wrong partitions."""
+    missing = [state.problem for state in found if state.found is None and state.problem]
+    wrong = [state.problem for state in found if state.found is not None and state.problem]
+    if missing:
+        return TopicsMissing(detail=f"{opening}{'; '.join(missing + wrong)}.")
+    return WrongPartitions(detail=f"{opening}{'; '.join(wrong)}.") if wrong else None
+
+
 async def check(settings: Settings) -> None:
-    """Raise TopicsMissing unless every topic exists with the right number of partitions."""
-    problems = [state.problem for state in await states(settings) if state.problem]
-    if problems:
-        raise TopicsMissing(detail=f"{'; '.join(problems)}.")
+    """Raise TopicsMissing or WrongPartitions unless every topic exists with the right number of partitions."""
+    problem = complaint(await states(settings))
+    if problem is not None:
+        raise problem
 
 
 async def create(settings: Settings) -> list[TopicSpec]:
@@ -97,13 +106,14 @@ class _Admin:
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
         try:
-            await self._client.start()
-        except (KafkaError, OSError) as error:
+            with reaching(self._servers):
+                await self._client.start()
+        except BrokerUnavailable:
             await self._client.close()
-            raise BrokerUnavailable(servers=self._servers, detail=str(error)) from error
+            raise
         return self._client
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         await self._client.close()
         if isinstance(error, KafkaError):
-            raise BrokerUnavailable(servers=self._servers, detail=str(error)) from error
+            raise BrokerUnavailable(servers=self._servers, detail=reason_of(error)) from error

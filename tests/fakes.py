@@ -30,6 +30,7 @@ from models.briefs import (
     Recipe,
     Rendering,
     RenderJob,
+    Stage,
     Stop,
     StudioPlan,
     StudioReady,
@@ -153,8 +154,8 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
     exist; it makes it), `dies`, `silent`, `lies` (never ready),
     `slow=0.2` (seconds a brief takes), `once=PATH` (a prompt's word acts only while PATH does not exist; it makes it),
     `log=PATH` (appends a line for each batch: the prompts, apart by `|`).
-    prompt words: `crash` (SIGKILL itself, as the kernel does for memory), `exit`, `hang`, `ticks` (slow, with signs of life), `reject`,
-    `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (answers nothing).
+    prompt words: `crash` (SIGKILL itself, as the kernel does for memory), `exit`, `hang`, `ticks` (slow, with signs of life),
+    `stages` (signs of life of every stage, all at once), `reject`, `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (answers nothing).
     """
     words = dict((word + "=").split("=")[:2] for word in plan.diffusion.split(","))
     shy = Path(words.get("shy", "."))
@@ -207,6 +208,10 @@ def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, 
         for done in range(6):
             time.sleep(0.1)
             connection.send(Progress(ticket, "generate", done, 6))
+    if "stages" in brief.prompt:
+        stages: tuple[Stage, ...] = ("generate", "rerank", "upscale", "encode")
+        for stage in stages:
+            connection.send(Progress(ticket, stage, 2, 2))
     if "reject" in brief.prompt:
         result, error = None, NothingPassed(detail="all candidates are blank")
     if "fail" in brief.prompt:

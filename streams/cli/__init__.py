@@ -57,11 +57,13 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
     text = " ".join(str(error).split())[:300]
-    return f"unexpected {type(error).__name__}: {text} (run again with `creatives --debug` to see where)"
+    return f"unexpected {type(error).__name__}: {text} (run again with --debug to see where)"
 
 
 @click.group(cls=Creatives, epilog=EPILOG, context_settings=CONTEXT)
-@click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' own warnings.")
+@click.option(
+    "--debug", is_flag=True, help="Show tracebacks and the libraries' own warnings; any command takes it too."
+)
 @click.version_option(package_name="fluence-creatives", prog_name="creatives")
 def cli(debug: bool) -> None:
     """Advertising pictures for audience segments: events in from Kafka, pictures into an object store, events out."""
@@ -71,7 +73,18 @@ def cli(debug: bool) -> None:
         quieten()
 
 
+def _debug(context: click.Context, _option: click.Parameter, given: bool) -> None:
+    """Take `--debug` after the command's name as before it, where a newcomer looks for it first."""
+    from streams.cli.terminal import quieten
+
+    if given:
+        context.find_root().params["debug"] = True
+        quieten(undo=True)
+
+
 for command in (demo, generate, train, evaluate, worker, services, topics, emit, watch, doctor):
+    words = "Show tracebacks and the libraries' own warnings."
+    command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help=words))
     cli.add_command(command)
 
 

@@ -1,7 +1,8 @@
-"""One progress bar per stage of the studio, fed from anything that says stage, done and total."""
+"""One progress bar per stage of the studio, fed from anything that says how far each stage is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -36,7 +37,7 @@ class StageBars:
         self._console = console
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
-        self._stages: dict[str, str | None] = {}
+        self._shown: dict[str, set[str]] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -51,33 +52,32 @@ class StageBars:
         """Show a bar that is no stage of the studio, such as finished segments."""
         self._progress.update(self._bar(name, total), completed=done, total=total)
 
-    def show(self, stage: str | None, done: int, total: int, lane: str = "") -> None:
-        """Show where a lane's running job is. A stage that is left has been finished; None: nothing runs.
+    def show(self, stages: Mapping[str, Sequence[int]], lane: str = "") -> None:
+        """Show how far each stage is: done and total, which is 0 where nobody knows. One that is gone is finished.
 
-        lane: words before the stage's, for a second device process; its stages have bars of their own.
+        lane: words before the stages', for a second device process; its stages have bars of their own.
         """
-        name = None if stage is None else f"{lane}{WORDS.get(stage, stage)}"
-        before = self._stages.get(lane)
-        if name != before:
-            self._fill(before)
-            self._stages[lane] = name
-            if name is not None and not self._console.is_terminal and name not in self._tasks:
+        named = {f"{lane}{WORDS.get(stage, stage)}": progress for stage, progress in stages.items()}
+        for name in self._shown.get(lane, set()) - set(named):
+            self._fill(name)
+        self._shown[lane] = set(named)
+        for name, (done, total) in named.items():
+            if name not in self._tasks and not self._console.is_terminal:
                 self._console.print(name)
-        if name is None:
-            return
-        bar = self._bar(name, total)
-        self._progress.start_task(bar)
-        self._progress.update(bar, completed=done, total=total or None)
+            self._progress.update(self._bar(name, total), completed=done, total=total or None)
+
+    def finish(self) -> None:
+        """Show every stage as done."""
+        for lane in list(self._shown):
+            self.show({}, lane)
 
     def _bar(self, name: str, total: int) -> TaskID:
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total or None)
         return self._tasks[name]
 
-    def _fill(self, name: str | None) -> None:
+    def _fill(self, name: str) -> None:
         """A stage may end between two looks; its bar must not stay at nine tenths, nor its clock run on."""
-        if name is None:
-            return
         task = self._progress.tasks[self._progress.task_ids.index(self._tasks[name])]
         total = task.total or 1
         self._progress.update(task.id, completed=total, total=total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import uuid
@@ -10,16 +11,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from models.errors import CreativesError
+from models.briefs import DeviceSeen
+from models.errors import CreativesError, DeviceUnavailable
 from streams import topics
+from streams.device_process import DeviceProcess, Gone
 from streams.embedded import Embedded
-from streams.failures import StoreRefused, TopicsMissing
+from streams.failures import StoreRefused
 from streams.keys import PARKED
 from streams.lane import Lane
 from streams.settings import Settings
 from streams.storage import MinioStore
 
 _NAMED = 5
+DEVICE_ENTRY = "models.devices:look"  # what the child runs
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "faust-streaming", "aiokafka", "minio", "pydantic")
 
 
@@ -74,9 +78,9 @@ async def _broker(settings: Settings) -> tuple[str, ...]:
     if kafka.bootstrap_servers == "embedded":
         return ("embedded: it starts with `creatives demo` and `creatives services`",)
     states = await topics.states(settings)
-    problems = [state.problem for state in states if state.problem]
-    if problems:
-        raise TopicsMissing(detail=f"{kafka.bootstrap_servers} answers, but {'; '.join(problems)}.")
+    problem = topics.complaint(states, f"{kafka.bootstrap_servers} answers, but ")
+    if problem is not None:
+        raise problem
     return (
         f"{kafka.bootstrap_servers} over {kafka.security_protocol}",
         f"all {len(states)} topics are as they should be",
@@ -118,6 +122,28 @@ async def _embedded(settings: Settings) -> tuple[str, ...]:
     return ("the embedded broker and store start",)
 
 
+async def _device(settings: Settings) -> tuple[str, ...]:
+    """Ask a device process of its own, which loads no weights."""
+    process = DeviceProcess(DEVICE_ENTRY, settings.studio.plan())
+    message: object = None
+    try:
+        async with asyncio.timeout(settings.lane.start_deadline):
+            message = await process.messages.get()
+    except TimeoutError:
+        message = Gone(f"said nothing for {settings.lane.start_deadline:g} s")
+    finally:
+        process.kill("has said enough")
+        await process.gone.wait()
+    if isinstance(message, CreativesError):
+        raise message
+    if not isinstance(message, DeviceSeen):
+        how = message.how if isinstance(message, Gone) else "said what nobody asked"
+        detail = f"its process {how}. Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
+        raise DeviceUnavailable(device=settings.studio.device, detail=detail)
+    memory = f", {message.free / 2**30:.1f} of {message.memory / 2**30:.1f} GiB free" if message.memory else ""
+    return (f"{message.device}: {message.name}{memory}", f"torch {message.torch}, {message.dtype}")
+
+
 async def _models(settings: Settings) -> tuple[str, ...]:
     """Load everything as a worker would, in the device process."""
     lane = Lane(settings.studio.plan(), settings.lane)
@@ -134,12 +160,13 @@ MACHINE = Check("machine", _machine)
 BROKER = Check("broker", _broker)
 STORE = Check("store", _store)
 EMBEDDED = Check("embedded", _embedded)
+DEVICE = Check("device", _device)
 MODELS = Check("models", _models)
 
 
 def checks(settings: Settings, *, with_models: bool) -> list[Check]:
     """Return what to look at with these settings, cheap things first."""
-    found = [VERSIONS, MACHINE, BROKER, STORE]
+    found = [VERSIONS, MACHINE, DEVICE, BROKER, STORE]
     if "embedded" in {settings.kafka.bootstrap_servers, settings.storage.endpoint}:
         found.append(EMBEDDED)
     return [*found, MODELS] if with_models else found

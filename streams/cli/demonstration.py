@@ -143,8 +143,8 @@ async def outcomes(
         finally:
             for task in (collecting, following, dying):
                 task.cancel()
-    for lane in ("", SCHOOL):
-        bars.show(None, 0, 0, lane)
+        await _look(running.page, bars)  # the last stages may have come and gone since the last look
+        bars.finish()
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
         return [await _outcome(letter, values[letter.event.event_id], client) for letter in letters]
 
@@ -174,27 +174,29 @@ def _why(seen: Seen, fields: dict[str, Any]) -> str:
 
 
 async def _follow(page: str, bars: StageBars) -> None:
-    """Show the running jobs' stages, as the worker's own status page has it."""
+    """Show how far each stage is, for ever."""
+    while True:
+        await _look(page, bars)
+        await asyncio.sleep(LOOK)
+
+
+async def _look(page: str, bars: StageBars) -> None:
+    """Show the stages of the running batch, or of the last one, as the worker's own status page has them."""
     async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
-        while True:
-            try:
-                status = (await client.get(f"{page}/status")).json()
-                lane, school = status["lane"], status["school"]
-            except (httpx.HTTPError, ValueError, KeyError):
-                bars.show("load", 0, 0)
-            else:
-                _move(lane, bars)
-                _move(school or {}, bars, SCHOOL)
-            await asyncio.sleep(LOOK)
+        try:
+            status = (await client.get(f"{page}/status")).json()
+            lane, school = status["lane"], status["school"] or {}
+        except (httpx.HTTPError, ValueError, KeyError):
+            lane, school = {"state": "loading"}, {}  # the pages are not up yet
+    _move(lane, bars)
+    _move(school, bars, SCHOOL)
 
 
 def _move(lane: dict[str, Any], bars: StageBars, name: str = "") -> None:
-    if lane.get("stage"):
-        bars.show(str(lane["stage"]), int(lane["done"]), int(lane["total"]), name)
+    if lane.get("stages"):
+        bars.show(lane["stages"], name)
     elif lane.get("state") == "loading":
-        bars.show("load", 0, 0, name)
-    elif lane.get("state") == "idle":
-        bars.show(None, 0, 0, name)
+        bars.show({"load": (0, 0)}, name)
 
 
 async def _outcome(letter: Letter, value: bytes, client: httpx.AsyncClient) -> Outcome | Taught:

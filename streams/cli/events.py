@@ -63,8 +63,6 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, dry_run: bool) -> 
     inputs = (settings.topics.segment_updated, settings.topics.product_registered)
     if topic is not None and topic not in inputs:
         raise Wrong(f"The service does not read {topic}. It reads {inputs[0]} and {inputs[1]}.")
-    if not dry_run:
-        reachable(settings)
     found = letters(file.read(), settings, topic)
     unfit = [entry for entry in found if isinstance(entry, Unfit)]
     good = [entry for entry in found if isinstance(entry, Letter)]
@@ -73,7 +71,7 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, dry_run: bool) -> 
         hint = "Nothing was sent. Mend the file, or send the rest with --keep-going."
         raise Wrong(f"{len(unfit)} of {len(found)} events are refused. {hint}")
     if not dry_run and good:
-        asyncio.run(_send(good, settings))
+        asyncio.run(_send(good, reachable(settings)))
     if unfit:
         raise click.ClickException(f"{len(unfit)} of {len(found)} events were refused.")
     if dry_run:
@@ -82,7 +80,8 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, dry_run: bool) -> 
 
 def _complain(name: str, unfit: list[Unfit], good: list[Letter]) -> None:
     for entry in unfit:
-        click.echo(f"{name}, line {entry.line}: {entry.fault}", err=True)
+        for fault in entry.faults:
+            click.echo(f"{name}, line {entry.line}: {fault}", err=True)
     for letter in good:
         if letter.unknown:
             click.echo(f"{name}, line {letter.line}: not known here, ignored: {', '.join(letter.unknown)}", err=True)
@@ -208,15 +207,16 @@ def topics(creating: bool) -> None:
     Where an object store is named, its bucket is looked at too.
     """
     from streams.cli.terminal import out, reachable, read_settings
-    from streams.topics import states
+    from streams.topics import complaint, states
 
     settings = reachable(read_settings())
     if creating:
         asyncio.run(_create(settings))
     found = asyncio.run(states(settings))
     out.print(_topic_table(found))
-    if any(state.problem for state in found):
-        raise click.ClickException("Not all topics are right. Missing ones: `creatives topics --create`.")
+    problem = complaint(found)
+    if problem is not None:
+        raise problem
     if settings.storage.endpoint != "embedded":
         asyncio.run(_look_at_bucket(settings, creating=False))
         click.echo(f"bucket {settings.storage.bucket} at {settings.storage.endpoint}: ok")

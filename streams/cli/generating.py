@@ -15,6 +15,7 @@ from models.briefs import Brief, Rendering, StudioPlan, StudioReady
 from streams.cli.bars import StageBars
 from streams.cli.sheets import Frame, Strip, contact_sheet
 from streams.cli.terminal import err
+from streams.jobs import LaneStatus
 from streams.lane import Lane
 from streams.settings import LaneSettings
 
@@ -47,19 +48,24 @@ async def make(brief: Brief, plan: StudioPlan, settings: LaneSettings, entry: st
         finally:
             following.cancel()
             await lane.stop()
-        bars.show(None, 0, 0)
+        show(lane.status(), bars)  # the last stages may have come and gone since the last look
+        bars.finish()
     return Made(brief, rendering, ready)
 
 
 async def follow(lane: Lane, bars: StageBars) -> None:
     """Show on the bars what the lane does, for ever."""
     while True:
-        status = lane.status()
-        if status.stage is not None:
-            bars.show(status.stage, status.done, status.total)
-        elif status.state == "loading":
-            bars.show("load", 0, 0)
+        show(lane.status(), bars)
         await asyncio.sleep(LOOK)
+
+
+def show(status: LaneStatus, bars: StageBars) -> None:
+    """Show on the bars what the lane does, or did last."""
+    if status.state == "loading":
+        bars.show({"load": (0, 0)})
+    elif status.stages:
+        bars.show(status.stages)
 
 
 def write(made: Made, folder: Path) -> list[Path]:

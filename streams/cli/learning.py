@@ -91,7 +91,7 @@ async def teach(lesson: Lesson, plan: StudioPlan, settings: LaneSettings, entry:
         finally:
             following.cancel()
             await lane.stop()
-        bars.show(None, 0, 0)
+        bars.finish()
     return Taught(lesson, learned, rendering.pictures, ready)
 
 

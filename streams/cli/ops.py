@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   creatives doctor
-  creatives doctor --no-models                      a second instead of the time to load the weights
+  creatives doctor --no-models                      seconds instead of the time to load the weights
   set -a; . ./services.env; creatives doctor        broker and store too
 """,
 )
@@ -38,11 +38,13 @@ def doctor(with_models: bool) -> None:
 
 
 async def _examine(settings: Settings, *, with_models: bool) -> list[Finding]:
-    from streams.cli.checks import checks, examine
+    from streams.cli.checks import DEVICE, MODELS, checks, examine
     from streams.cli.terminal import err
 
-    findings = []
+    findings: list[Finding] = []
     for check in checks(settings, with_models=with_models):
+        if check is MODELS and any(found.name == DEVICE.name and not found.works for found in findings):
+            continue  # they would say of themselves what the device has said
         with err.status(f"looking at {check.name} ..."):
             finding = await examine(check, settings)
         _print(finding)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.events import ProductRegistered, SegmentUpdated, Source
-from streams.delivery import decode
+from pydantic import ValidationError
+
+from schemas.events import Contract, ProductRegistered, SegmentUpdated, Source
+from streams.delivery import decode, faults
 from streams.failures import InvalidEvent
 from streams.messages import RawEvent
 from streams.settings import Settings
@@ -39,10 +41,10 @@ class Letter:
 
 @dataclass(frozen=True)
 class Unfit:
-    """An entry that must not be sent, and why."""
+    """An entry that must not be sent, and everything that is wrong with it."""
 
     line: int
-    fault: InvalidEvent
+    faults: tuple[InvalidEvent, ...]
 
 
 def text_of(content: bytes) -> str:
@@ -103,21 +105,21 @@ def letters(content: bytes, settings: Settings, topic: str | None = None) -> lis
     try:
         text = text_of(content)
     except InvalidEvent as error:
-        return [Unfit(int(str(error.fields["field"]).split()[1]), error)]
+        return [Unfit(int(str(error.fields["field"]).split()[1]), (error,))]
     found = [_letter(entry, settings, topic) for entry in entries(text)]
-    return found or [Unfit(1, InvalidEvent(field="value", rule="there is no event in this file"))]
+    return found or [Unfit(1, (InvalidEvent(field="value", rule="there is no event in this file"),))]
 
 
 def _letter(entry: Entry, settings: Settings, topic: str | None) -> Letter | Unfit:
     if entry.fault is not None:
-        return Unfit(entry.line, entry.fault)
+        return Unfit(entry.line, (entry.fault,))
     if not isinstance(entry.fields, dict):
-        return Unfit(entry.line, InvalidEvent(field="value", rule="must be a JSON object"))
+        return Unfit(entry.line, (InvalidEvent(field="value", rule="must be a JSON object"),))
     try:
         target = topic or _topic_of(entry.fields, settings)
-        return _checked(entry.line, entry.fields, target, settings)
     except InvalidEvent as error:
-        return Unfit(entry.line, error)
+        return Unfit(entry.line, (error,))
+    return _checked(entry.line, entry.fields, target, settings)
 
 
 def _topic_of(fields: dict[str, Any], settings: Settings) -> str:
@@ -131,18 +133,43 @@ def _topic_of(fields: dict[str, Any], settings: Settings) -> str:
     )
 
 
-def _checked(line: int, fields: dict[str, Any], topic: str, settings: Settings) -> Letter:
+def _checked(line: int, fields: dict[str, Any], topic: str, settings: Settings) -> Letter | Unfit:
     """Return the event as its author wrote it, once the worker's own decoder takes it."""
     value = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     raw = RawEvent(source=Source(topic=topic, partition=0, offset=0), key=None, value=value)
-    limit = settings.delivery.max_event_bytes
-    event: Event
-    if topic == settings.topics.segment_updated:
-        event = decode(raw, SegmentUpdated, limit)
-        key = event.segment_id
-    else:
-        event = decode(raw, ProductRegistered, limit)
-        key = event.product_id
-    declared = type(event).model_fields
-    known = set(declared) | {field.alias for field in declared.values()}
-    return Letter(line, topic, key.encode(), value, event, tuple(sorted(set(fields) - known)))
+    model: type[Event] = SegmentUpdated if topic == settings.topics.segment_updated else ProductRegistered
+    try:
+        event = decode(raw, model, settings.delivery.max_event_bytes)
+    except InvalidEvent as error:
+        found = _all_faults(value, model)
+        of_bytes = not any(str(error).startswith(str(fault)) for fault in found)
+        return Unfit(line, (error, *found) if of_bytes else tuple(found))
+    key = event.segment_id if isinstance(event, SegmentUpdated) else event.product_id
+    return Letter(line, topic, key.encode(), value, event, tuple(_unknown(fields, event)))
+
+
+def _all_faults(value: bytes, model: type[Event]) -> list[InvalidEvent]:
+    """Return every fault of the fields; faults of the bytes as such are no fields'."""
+    try:
+        model.model_validate_json(value.decode())
+    except ValidationError as error:
+        return faults(error)
+    except ValueError:
+        pass
+    return []
+
+
+def _unknown(fields: dict[str, Any], known: Contract, place: str = "") -> Iterator[str]:
+    """Yield the fields that the service will ignore, at any depth: a misspelt one is easily overlooked."""
+    names = {field.alias or name: name for name, field in type(known).model_fields.items()}
+    names |= {name: name for name in type(known).model_fields}
+    for key, value in sorted(fields.items()):
+        if key not in names:
+            yield f"{place}{key}"
+            continue
+        part = getattr(known, names[key])
+        pairs = zip(value, part, strict=True) if isinstance(part, tuple) else [(value, part)]
+        for number, (given, taken) in enumerate(pairs):
+            if isinstance(taken, Contract) and isinstance(given, dict):
+                inside = f"{key}.{number}" if isinstance(part, tuple) else key
+                yield from _unknown(given, taken, f"{place}{inside}.")

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
-from streams.brokers import client_options
+from streams.brokers import client_options, reaching, reason_of
 from streams.cli.reading import Letter
-from streams.failures import BrokerUnavailable, TopicsMissing
+from streams.failures import TopicsMissing
 from streams.publisher import SIZE_LIMIT
 from streams.settings import Settings
 from streams.topics import states
@@ -41,15 +40,14 @@ async def send(letters: Sequence[Letter], settings: Settings) -> list[Sent]:
         request_timeout_ms=15_000,
     )
     try:
-        await producer.start()
-        waiting = [await producer.send(letter.topic, value=letter.value, key=letter.key) for letter in letters]
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-    except (KafkaError, OSError) as error:
-        raise BrokerUnavailable(servers=settings.kafka.bootstrap_servers, detail=_why(error)) from error
+        with reaching(settings.kafka.bootstrap_servers):
+            await producer.start()
+            waiting = [await producer.send(letter.topic, value=letter.value, key=letter.key) for letter in letters]
+            answers = await asyncio.gather(*waiting, return_exceptions=True)
     finally:
         await producer.stop()
     return [
-        Sent(letter, fault=_why(answer))
+        Sent(letter, fault=reason_of(answer))
         if isinstance(answer, BaseException)
         else Sent(letter, answer.partition, answer.offset)
         for letter, answer in zip(letters, answers, strict=True)
@@ -61,7 +59,3 @@ async def _topics_exist(names: set[str], settings: Settings) -> None:
     missing = [state.spec.name for state in await states(settings) if state.found is None and state.spec.name in names]
     if missing:
         raise TopicsMissing(detail=f"There is no topic {', '.join(missing)}.")
-
-
-def _why(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

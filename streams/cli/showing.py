@@ -81,7 +81,7 @@ def _events(wish: Show, settings: Settings) -> list[Letter]:
             raise Wrong(f"{path} is missing; run the demo from a checkout, or name FILES of your own.")
         for entry in letters(path.read_bytes(), settings, settings.topics.segment_updated):
             if isinstance(entry, Unfit):
-                raise Wrong(f"{path}, line {entry.line}: {entry.fault}")
+                raise Wrong("\n".join(f"{path}, line {entry.line}: {fault}" for fault in entry.faults))
             found.append(entry)
     found += product_events(settings) if wish.products else []
     twice = len(found) - len({letter.event.event_id for letter in found})

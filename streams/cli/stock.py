@@ -101,5 +101,5 @@ def _uri(settings: Settings, product: Product, photo: Path) -> str:
 
 def _letter(fields: dict[str, Any], settings: Settings) -> Letter:
     (letter,) = letters(json.dumps(fields).encode(), settings)
-    assert not isinstance(letter, Unfit), letter.fault
+    assert not isinstance(letter, Unfit), letter.faults
     return letter

@@ -25,10 +25,10 @@ class Wrong(click.ClickException):
     exit_code = 2
 
 
-def quieten() -> None:
+def quieten(*, undo: bool = False) -> None:
     """Keep the libraries' running commentary off the terminal: our own messages say what matters."""
     for name in ("aiokafka", "kafka", "faust", "werkzeug", "urllib3", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.NOTSET if undo else logging.CRITICAL)
 
 
 def read_settings() -> Settings:

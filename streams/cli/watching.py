@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
-from streams.brokers import client_options
-from streams.failures import BrokerUnavailable, TopicsMissing
+from streams.brokers import client_options, reaching
+from streams.failures import TopicsMissing
 from streams.messages import Headers
 from streams.settings import Settings
 
@@ -77,7 +76,7 @@ class Watcher:
 
     async def messages(self) -> AsyncIterator[Seen]:
         """Yield messages as they come, for ever. Raises BrokerUnavailable."""
-        with _as_broker_trouble(self._servers):
+        with reaching(self._servers):
             async for record in self._consumer:
                 yield Seen(
                     record.topic,
@@ -106,7 +105,7 @@ async def watcher(topics: list[str], settings: Settings, *, beginning: bool) -> 
         max_partition_fetch_bytes=LARGEST,
     )
     try:
-        with _as_broker_trouble(servers):
+        with reaching(servers):
             await _exist(topics, options)
             await consumer.start()
             for place in consumer.assignment():
@@ -114,15 +113,6 @@ async def watcher(topics: list[str], settings: Settings, *, beginning: bool) -> 
         yield Watcher(consumer, servers)
     finally:
         await asyncio.shield(consumer.stop())
-
-
-@contextmanager
-def _as_broker_trouble(servers: str) -> Iterator[None]:
-    try:
-        yield
-    except (KafkaError, OSError) as error:
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise BrokerUnavailable(servers=servers, detail=detail) from error
 
 
 async def _exist(topics: list[str], options: dict[str, Any]) -> None:

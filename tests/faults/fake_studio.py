@@ -31,6 +31,7 @@ from models.briefs import (
     Recipe,
     Rendering,
     RenderJob,
+    Stage,
     Stop,
     StudioPlan,
     StudioReady,
@@ -40,6 +41,7 @@ from models.errors import StageFailed
 DELAY = float(os.environ.get("FAKE_DELAY", "0.02"))
 SLOW = float(os.environ.get("FAKE_SLOW", "10"))
 FOLDER = Path(os.environ.get("FAULT_FOLDER", tempfile.gettempdir()))
+STAGES: tuple[Stage, ...] = ("generate", "rerank", "upscale", "encode")
 RECIPE = Recipe(fingerprint=hashlib.sha256(b"the fake studio").hexdigest(), models=(), settings={"steps": 1})
 
 
@@ -63,6 +65,8 @@ def work(connection: Connection, job: RenderJob) -> None:
     while (left := until - time.monotonic()) > 0:
         connection.send(Progress(job.ticket, "generate", 0, 1))
         time.sleep(min(left, 0.5))
+    for stage in STAGES:
+        connection.send(Progress(job.ticket, stage, 1, 1))
     for brief in job.briefs:
         connection.send(answer(job.ticket, brief))
 

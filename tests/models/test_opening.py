@@ -2,31 +2,15 @@
 
 import dataclasses
 
-import pytest
 import torch
 
 from models import opening
 from models.briefs import StudioPlan
 from models.catalog import Family
-from models.errors import DeviceUnavailable
 from models.studio import Studio
 from tests import tiny
 
 CPU = torch.device("cpu")
-
-
-def test_device_and_precision_are_chosen_and_refused_by_name():
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert opening.device_of("auto").type == expected
-    assert opening.dtype_of("auto", CPU) == torch.float32
-    assert opening.dtype_of("auto", torch.device("cuda")) == torch.bfloat16
-    assert opening.dtype_of("float16", CPU) == torch.float16
-    with pytest.raises(DeviceUnavailable, match="int8 is none of auto"):
-        opening.dtype_of("int8", CPU)
-    for name in ("cuda:99", "gpu"):
-        with pytest.raises(DeviceUnavailable, match="CREATIVES_STUDIO__DEVICE") as caught:
-            opening.device_of(name)
-        assert "\n" not in str(caught.value)
 
 
 def test_the_plan_goes_before_the_family_and_the_family_before_the_architecture(tiny_studio):

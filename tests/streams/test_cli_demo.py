@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli import cli, demonstration, exhibits
+from streams.cli.bars import WORDS
 from streams.cli.sheets import contact_sheet
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,7 @@ def test_three_segments_in_pictures_out(demo, tmp_path):
     done = demo()
     assert done.exit_code == 0, done.output
     assert "6 pictures of 3 segments in " in done.stdout
+    assert all(words in done.stderr for words in list(WORDS.values())[:5]), "every stage, however short"
     assert sorted(path.name for path in out.iterdir()) == [
         "contact-sheet.png",
         "events.jsonl",

@@ -78,6 +78,17 @@ def test_dry_run_sends_nothing_and_needs_no_broker(run):
     assert "1 events are good; nothing was sent." in checked.stderr
 
 
+def test_all_faults_of_an_event_are_told_with_their_line_before_a_broker_is_asked_for(run):
+    bad = {"segment_id": "x y", "event_id": "e", "name": "\u2615", "occurred_at": 7}
+    refused = run("emit", "-", text="\n" + json.dumps(bad), CREATIVES_KAFKA__BOOTSTRAP_SERVERS="embedded")
+    assert refused.exit_code == 2
+    told = refused.stderr.splitlines()[:-1]
+    assert [line.split(": ")[1] for line in told] == ["occurred_at", "segment_id", "name"]
+    assert all(line.startswith("<stdin>, line 2: ") for line in told)
+    assert "name: must contain at least one letter" in told[2]
+    assert "broker" not in refused.stderr
+
+
 def test_unknown_fields_are_named(run):
     event = {**json.loads(COFFEE.read_text()), "keyword": 1}
     assert "not known here, ignored: keyword" in run("emit", "-", "--dry-run", text=json.dumps(event)).stderr
@@ -100,7 +111,7 @@ def test_a_broker_that_is_away_is_one_line_and_exit_code_1(run, arguments):
     failed = run(*arguments, CREATIVES_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert failed.exit_code == 1
     last = failed.stderr.strip().splitlines()[-1]
-    assert last.startswith("Error: The broker at 127.0.0.1:1 does not answer: ")
+    assert last.startswith("Error: The broker at 127.0.0.1:1 does not answer: Connection refused. Start it, or ")
 
 
 def test_watching_gives_up_in_time(run, settings):
@@ -126,7 +137,7 @@ def test_topics_that_are_wrong(run):
     shown = run("topics", CREATIVES_TOPICS__PARTITIONS="7")
     assert shown.exit_code == 1
     assert "4 partitions, not 7" in " ".join(shown.stdout.split())
-    assert "creatives topics --create" in shown.stderr
+    assert "Set CREATIVES_TOPICS__PARTITIONS to the number they have" in shown.stderr
 
 
 def seen(topic="creative-ready", value=b"{}", key=b"k", headers=()):

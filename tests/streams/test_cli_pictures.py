@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -79,8 +80,10 @@ def test_the_font_knows_polish():
 def test_bars_fill_as_stages_go_by():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with StageBars(console) as bars:
-        for stage, done, total in [("load", 0, 0), ("generate", 3, 20), ("rerank", 1, 8), (None, 0, 0)]:
-            bars.show(stage, done, total)
+        bars.show({"load": (0, 0)})
+        bars.show({"generate": (3, 20)})
+        bars.show({"generate": (20, 20), "rerank": (1, 8)})
+        bars.finish()
         bars.count("segments", 1, 3)
         states = {task.description: (task.completed, task.total) for task in bars._progress.tasks}
     assert states == {
@@ -110,8 +113,8 @@ def test_two_device_processes_have_bars_of_their_own():
 def test_without_a_terminal_every_stage_is_one_line():
     file = io.StringIO()
     with StageBars(Console(file=file)) as bars:
-        for stage in ("generate", "generate", "rerank", "generate"):
-            bars.show(stage, 1, 2)
+        for stages in ({"generate": (1, 2)}, {"generate": (2, 2), "rerank": (1, 2)}, {"generate": (1, 2)}):
+            bars.show(stages)
     assert file.getvalue().splitlines() == ["generating candidates", "reranking with CLIP"]
 
 
@@ -167,3 +170,17 @@ def test_wrong_options_are_usage_errors(arguments, words):
     result = CliRunner().invoke(cli, ["generate", *arguments])
     assert result.exit_code == 2
     assert words in result.output
+
+
+async def test_every_stage_is_shown_however_short(monkeypatch):
+    """The last four take no time: no look comes between them."""
+    words = io.StringIO()
+    monkeypatch.setattr(generating, "err", Console(file=words))
+    await make(replace(BRIEF, prompt="stages"), StudioPlan(diffusion="fake"), LaneSettings(), "tests.fakes:serve")
+    assert words.getvalue().splitlines() == [
+        "loading the models",
+        "generating candidates",
+        "reranking with CLIP",
+        "enlarging with SwinIR",
+        "encoding",
+    ]

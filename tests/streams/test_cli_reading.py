@@ -22,7 +22,8 @@ def read(text, topic=None):
 
 
 def lines_and_faults(text):
-    return [(entry.line, str(entry.fault)) for entry in read(text) if isinstance(entry, Unfit)]
+    unfit = [entry for entry in read(text) if isinstance(entry, Unfit)]
+    return [(entry.line, str(fault)) for entry in unfit for fault in entry.faults]
 
 
 def test_one_object_over_several_lines():
@@ -43,7 +44,7 @@ def test_jsonl_with_empty_lines_and_a_byte_order_mark():
 def test_a_broken_line_is_named_and_the_next_one_is_read():
     found = read(f'{{"a": }}\n{json.dumps(SEGMENT)}\n')
     assert [type(entry) for entry in found] == [Unfit, Letter]
-    assert "column 7" in str(found[0].fault)
+    assert "column 7" in str(found[0].faults[0])
 
 
 def test_a_broken_array_ends_the_reading():
@@ -71,7 +72,7 @@ def test_numbers_that_json_does_not_have():
 
 
 def test_bytes_that_are_not_utf_8_are_placed():
-    assert [(entry.line, str(entry.fault)) for entry in read(b'{"a": 1}\n{"b": "\xff"}')] == [
+    assert [(entry.line, str(entry.faults[0])) for entry in read(b'{"a": 1}\n{"b": "\xff"}')] == [
         (2, "line 2: is not UTF-8 at byte 16 of the file")
     ]
 
@@ -81,7 +82,7 @@ def test_the_kind_is_told_by_the_ids_and_by_the_topic():
     assert read(json.dumps(both))[0].topic == "segment-updated"
     assert "--topic" in lines_and_faults('{"event_id": "e"}')[0][1]
     (unfit,) = read(json.dumps(SEGMENT), topic="product-registered")
-    assert "Field required" in str(unfit.fault)
+    assert "Field required" in str(unfit.faults)
 
 
 def test_the_workers_own_decoder_judges():
@@ -97,3 +98,23 @@ def test_fields_we_do_not_know_are_sent_and_named():
 
 def test_deep_nesting_is_a_fault_not_a_crash():
     assert len(list(entries("[" * 100_000))) == 1
+
+
+def test_every_fault_of_an_event_is_told():
+    event = {**SEGMENT, "segment_id": "a/b", "occurred_at": "yesterday", "keywords": [{"term": "x", "weight": -1}]}
+    faults = dict(fault.split(": ", 1) for _, fault in lines_and_faults(json.dumps(event)))
+    assert sorted(faults) == ["keywords.0.weight", "occurred_at", "segment_id"]
+    assert faults["occurred_at"].startswith("must be an ISO 8601 date and time")
+
+
+def test_unknown_fields_are_found_at_any_depth():
+    event = {
+        **SEGMENT,
+        "keyword": 1,
+        "keywords": [{"term": "a"}, {"term": "b", "wieght": 3}],
+        "interests": ["plain", {"term": "kawa", "english": "coffee"}],
+        "brand": {"name": "B", "feature": ["x"]},
+        "copy": {"headline": "H", "cta": "C"},
+    }
+    [letter] = read(json.dumps(event))
+    assert letter.unknown == ("brand.feature", "copy.cta", "interests.1.english", "keyword", "keywords.1.wieght")

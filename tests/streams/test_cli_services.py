@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli import cli
-from streams.cli.checks import BROKER, EMBEDDED, MACHINE, MODELS, STORE, VERSIONS, examine
+from streams.cli.checks import BROKER, DEVICE, EMBEDDED, MACHINE, MODELS, STORE, VERSIONS, examine
 from streams.cli.services import write_env_file
 from streams.settings import Settings
 from streams.storage import MinioStore
@@ -138,10 +138,31 @@ def test_doctor_says_what_does_not_work():
 
 
 async def test_checks_without_services():
-    settings = Settings(studio={"diffusion": "/no/such/weights"})
-    findings = {check.name: await examine(check, settings) for check in (VERSIONS, MACHINE, BROKER, STORE, EMBEDDED)}
+    settings = Settings(studio={"diffusion": "/no/such/weights", "device": "cpu"})
+    looked_at = (VERSIONS, MACHINE, DEVICE, BROKER, STORE, EMBEDDED)
+    findings = {check.name: await examine(check, settings) for check in looked_at}
     assert all(finding.works for finding in findings.values())
+    assert findings["device"].lines[0].startswith("cpu: ")
+    assert findings["device"].lines[1].startswith("torch 2")
     assert "creatives services" in findings["broker"].lines[0]
+
+
+def test_a_broken_device_is_the_devices_finding_and_not_the_models():
+    result = CliRunner().invoke(cli, ["doctor"], env={"CREATIVES_STUDIO__DEVICE": "cuda:99"})
+    assert result.exit_code == 1
+    assert "BROKEN  device    The device cuda:99 cannot be used: " in result.output
+    assert "Choose another with CREATIVES_STUDIO__DEVICE" in result.output
+    assert "models" not in result.output
+    assert "Not working: device." in result.output
+
+
+async def test_a_device_process_that_dies_is_a_finding(monkeypatch):
+    from streams.cli import checks
+
+    monkeypatch.setattr(checks, "DEVICE_ENTRY", "os:abort")
+    broken = await examine(DEVICE, Settings())
+    assert not broken.works
+    assert broken.lines[0].startswith("The device auto cannot be used: its process ")
 
 
 async def test_missing_weights_are_a_finding(monkeypatch):
@@ -161,6 +182,16 @@ async def test_missing_weights_are_a_finding(monkeypatch):
         ({"CREATIVES_KAFKA__BOOTSTRAP_SERVER": "x"}, "CREATIVES_KAFKA__BOOTSTRAP_SERVER: there is no such setting"),
         ({"CREATIVES_WEB__PORT": "high"}, "CREATIVES_WEB__PORT: "),
         ({"CREATIVES_KAFKA__SECURITY_PROTOCOL": "SASL_SSL"}, "CREATIVES_KAFKA: SASL needs SASL_MECHANISM"),
+        ({"CREATIVES_KAFKA__BOOTSTRAP_SERVERS": ""}, "CREATIVES_KAFKA__BOOTSTRAP_SERVERS: must be host:port"),
+        (
+            {"CREATIVES_KAFKA__CA_FILE": "/nope.pem"},
+            "CREATIVES_KAFKA__CA_FILE: the file '/nope.pem' cannot be read: No",
+        ),
+        ({"CREATIVES_STORAGE__CA_FILE": "/"}, "CREATIVES_STORAGE__CA_FILE: the file '/' cannot be read: Is a dir"),
+        ({"CREATIVES_STORAGE__BUCKET": "zz"}, "CREATIVES_STORAGE__BUCKET: must be 3 to 63 lower-case letters"),
+        ({"CREATIVES_STORAGE__ENDPOINT": "minio:9000"}, "CREATIVES_STORAGE__ENDPOINT: must be http://host:port"),
+        ({"CREATIVES_TOPICS__CREATIVE_READY": "a/b"}, "CREATIVES_TOPICS__CREATIVE_READY: must be 1 to 249 letters"),
+        ({"CREATIVES_TOPICS__CREATIVE_READY": "segment-updated"}, "CREATIVES_TOPICS: two topics have one name"),
         ({"CREATIVES_TRAINING__ALLOWED_HOSTS": "example.org"}, "CREATIVES_TRAINING__*: a list"),
     ],
 )
@@ -205,7 +236,10 @@ def test_light_commands_start_fast():
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"CREATIVES_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "The broker at 127.0.0.1:1 does not answer"),
+        (
+            {"CREATIVES_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"},
+            "The broker at 127.0.0.1:1 does not answer: Connection refused. Start it, or correct CREATIVES_KAFKA__BOOT",
+        ),
         (
             {"CREATIVES_STORAGE__ENDPOINT": "http://127.0.0.1:1"},
             "The object store at http://127.0.0.1:1 does not answer",
@@ -222,7 +256,22 @@ def test_a_worker_that_cannot_work_says_why_in_a_line(variables, words):
     reasons = [line for line in done.stderr.splitlines() if "cannot start" in line]
     assert len(reasons) == 1
     assert words in reasons[0]
+    assert done.stderr.count("[error") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_debug_is_taken_behind_any_command_and_shows_where_a_start_failed():
+    env = environment(CREATIVES_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
+    command = [*CREATIVES, "worker", "--debug"]
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "cannot start" in done.stderr
+    assert "Traceback" in done.stderr
+    for name in cli.commands:
+        assert "--debug" in CliRunner().invoke(cli, [name, "--help"]).output, name
+    quiet = CliRunner().invoke(cli, ["topics"], env={"CREATIVES_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    loud = CliRunner().invoke(cli, ["topics", "--debug"], env={"CREATIVES_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    assert ("Traceback" in quiet.output, "Traceback" in loud.output) == (False, True)
 
 
 def test_a_second_demo_worker_gets_another_port():

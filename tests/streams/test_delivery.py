@@ -337,3 +337,9 @@ json_values = st.recursive(
 def test_arbitrary_fields_decode_or_are_invalid_and_nothing_else(changes):
     with contextlib.suppress(InvalidEvent):
         assert decode(event(**changes), SegmentUpdated, 100_000).segment_id
+
+
+def test_a_rule_of_our_own_reads_as_it_was_written() -> None:
+    with pytest.raises(InvalidEvent) as refusal:
+        decode(raw(json.dumps({**EVENT, "occurred_at": 7}).encode()), SegmentUpdated, 10_000)
+    assert str(refusal.value) == "occurred_at: must be a string such as 2026-11-23T10:00:00Z, not a number"

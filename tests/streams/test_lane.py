@@ -184,6 +184,18 @@ async def test_signs_of_life_move_the_deadline(opened: Open) -> None:
     assert lane.status().restarts == 0
 
 
+async def test_every_stage_of_the_last_batch_is_remembered(opened: Open) -> None:
+    lane = await opened()
+    assert lane.status().stages == {}
+    await lane.render(brief("a", "stages"))
+    await until(lambda: lane.status().state == "idle")
+    assert list(lane.status().stages.items()) == [
+        (name, (2, 2)) for name in ("generate", "rerank", "upscale", "encode")
+    ]
+    await lane.render(brief("b"))
+    assert lane.status().stages == {"generate": (0, 2)}, "of one batch only"
+
+
 async def test_a_stopped_child_is_killed_too(opened: Open) -> None:
     """SIGSTOP is what a process looks like that waits for a broken driver."""
     lane = await opened("slow=0.2", deadline=0.5)

@@ -57,8 +57,8 @@ def test_the_template(prompter: Prompter) -> None:
         "an advertising photo of espresso and croissant, latte, breakfast, wooden table, warm light, coffee enthusiast,"
         " soft light"
     )
-    assert (prompt.negative, prompt.template_version) == ("blurry", 1)
-    assert prompt.rationale[0] == "template 1"
+    assert (prompt.negative, prompt.template_version) == ("blurry", 2)
+    assert prompt.rationale[0] == "template 2"
     assert about(prompt.rationale, "keywords") == ["used: espresso (9); croissant (4); latte (2)"]
     assert about(prompt.rationale, "interests") == ["used: breakfast"]
     assert about(prompt.rationale, "name") == ["used: coffee enthusiast"]
@@ -66,10 +66,11 @@ def test_the_template(prompter: Prompter) -> None:
 
 
 def test_the_product_comes_first(prompter: Prompter) -> None:
-    text = prompter.compose(segment(), "sks jar of jam").text
-    assert text == (
+    prompt = prompter.compose(segment(product_id="jam"), "sks jar of jam")
+    assert prompt.text == (
         "an advertising photo of sks jar of jam with espresso and croissant, latte, coffee enthusiast, soft light"
     )
+    assert about(prompt.rationale, "product_id") == ["used: sks jar of jam"]
     alone = prompter.compose(segment(keywords=[], name="jam"), "<jam>").text
     assert alone == "an advertising photo of <jam> and jam, soft light"
 
@@ -90,7 +91,36 @@ def test_repeats_are_said_once(prompter: Prompter) -> None:
 
 def test_weightless_keywords_are_no_keywords(prompter: Prompter) -> None:
     event = segment(keywords=[{"term": "tea", "weight": 0}, {"term": "cake"}])
-    assert "tea" not in prompter.compose(event).text
+    prompt = prompter.compose(event)
+    assert "tea" not in prompt.text
+    assert about(prompt.rationale, "keywords") == ["used: cake", "dropped, their weight is 0: tea"]
+
+
+def test_names_and_slogans_are_not_drawn_and_the_rationale_says_so(prompter: Prompter) -> None:
+    copy = {"headline": "Good morning!", "call_to_action": "Taste it"}
+    prompt = prompter.compose(segment(brand={"name": "Brunatna", "features": ["wooden table"]}, copy=copy))
+    assert "Brunatna" not in prompt.text
+    assert "morning" not in prompt.text
+    reason = "left out, a text-to-image model draws names and slogans as garbled letters"
+    assert about(prompt.rationale, "brand.name") == [f"{reason}: Brunatna"]
+    assert about(prompt.rationale, "copy") == [f"{reason}: Good morning!; Taste it"]
+    assert about(prompter.compose(segment()).rationale, "brand.name") == []
+
+
+def test_every_field_that_has_words_has_a_line(prompter: Prompter) -> None:
+    event = segment(
+        name="espresso",
+        description="Espresso!",
+        keywords=[{"term": "espresso", "weight": 0}],
+        interests=["Espresso"],
+        brand={"name": "B", "features": ["ESPRESSO"]},
+        copy={"headline": "H"},
+    )
+    prompt = prompter.compose(event)
+    assert prompt.text == "an advertising photo of ESPRESSO, soft light", "no field but the brand's says it first"
+    lines = prompt.rationale
+    for field in ("name", "description", "keywords", "interests", "brand.name", "brand.features", "copy"):
+        assert about(lines, field) != [], field
 
 
 def test_a_picture_shows_things_not_ideas(prompter: Prompter) -> None:
@@ -114,7 +144,9 @@ def test_a_description_gives_the_things_it_names(prompter: Prompter) -> None:
     assert prompt.text == "an advertising photo of espresso and croissant, honey, toast, coffee enthusiast, soft light"
     assert about(prompt.rationale, "description") == ["used: croissant; honey; toast"]
     silent = prompter.compose(segment(description="They think a lot."))
-    assert about(silent.rationale, "description") == ["left out, it names nothing to be seen that is not said already"]
+    assert about(silent.rationale, "description") == ["left out, it names nothing to be seen"]
+    repeating = prompter.compose(segment(keywords=[{"term": "croissant"}], description="Croissants, a croissant."))
+    assert about(repeating.rationale, "description") == ["dropped, said before: croissant"]
 
 
 def test_many_keywords_are_limited_to_the_heaviest(prompter: Prompter) -> None:
@@ -247,10 +279,33 @@ def test_polish_becomes_english(text: str, english: str | None, words: str, orig
     assert (term.words, term.origin, term.original, term.weight) == (words, origin, text, 2.0)
 
 
-def test_other_languages_pass_as_they_are() -> None:
-    term = put_in_english("kawa", None, "en")
+@pytest.mark.parametrize(
+    ("text", "words", "origin"),
+    [
+        ("kawa", "coffee", "glossary"),  # a form that no English text would hold
+        ("filiżanka kawy", "cup of coffee", "glossary"),
+        ("góry", "mountains", "glossary"),
+        ("kremówka", "kremowka", "folded"),
+        ("pies", "pies", "own"),  # dogs in Polish, but an English word too
+        ("gory", "gory", "own"),  # would be `góry` only without its diacritics
+        ("latte", "latte", "own"),
+        ("café", "café", "own"),
+    ],
+)
+def test_polish_shows_in_an_event_that_does_not_say_so(text: str, words: str, origin: str) -> None:
+    term = put_in_english(text, None, "en")
     assert term is not None
-    assert (term.words, term.origin) == ("kawa", "own")
+    assert (term.words, term.origin) == (words, origin)
+
+
+def test_other_languages_pass_as_they_are_and_are_called_untranslated(prompter: Prompter) -> None:
+    prompt = prompter.compose(
+        segment(language="de", name="Kaffeeliebhaber", keywords=[{"term": "Käse"}], description="Trinkt gern Bier.")
+    )
+    assert prompt.text == "an advertising photo of Käse, Kaffeeliebhaber, soft light"
+    passed = "untranslated, passed on as they are (no English form, not in the glossary)"
+    assert about(prompt.rationale, "keywords") == ["used: Käse", f"{passed}: Käse -> Käse"]
+    assert about(prompt.rationale, "description") == ["left out, its language is de and there is no description_en"]
 
 
 def test_a_polish_event_tells_what_became_of_its_words(prompter: Prompter) -> None:
@@ -261,12 +316,47 @@ def test_a_polish_event_tells_what_became_of_its_words(prompter: Prompter) -> No
         keywords=[{"term": "żurek", "weight": 3}, {"term": "kremówka", "weight": 2}, {"term": "sernik", "en": "cake"}],
     )
     prompt = prompter.compose(event)
-    assert prompt.text == ("an advertising photo of sour rye soup and kremowka, cake, coffee enthusiast, soft light")
+    assert prompt.text == (
+        "an advertising photo of sour rye soup and kremowka, cake, bread, coffee enthusiast, soft light"
+    )
     notes = about(prompt.rationale, "keywords")
     assert "by the Polish glossary: żurek -> sour rye soup" in notes
     assert "in the event's own English form: sernik -> cake" in notes
     assert "untranslated, diacritics folded (give an English form for better pictures): kremówka -> kremowka" in notes
-    assert about(prompt.rationale, "description") == ["left out, it names nothing to be seen that is not said already"]
+    assert about(prompt.rationale, "description") == [
+        "used: bread",
+        "by the Polish glossary: chleb -> bread",
+        "dropped, said before: kawę",
+    ]
+
+
+@pytest.mark.parametrize("language", ["pl", "en"])
+def test_a_polish_description_is_read_by_the_glossary(prompter: Prompter, language: str) -> None:
+    told = "Rano pije kawę z mlekiem, a do filiżanki kawy kładzie drożdżówkę."
+    event = segment(language=language, description=told, keywords=[], name="ktoś")
+    prompt = prompter.compose(event)
+    assert prompt.text == (
+        "an advertising photo of morning and coffee, milk, cup of coffee, sweet bun, ktos, soft light"
+    )
+    mute = prompter.compose(segment(language=language, description="Myśli o życiu."))
+    reason = "left out, it is Polish without description_en, and the glossary knows nothing to be seen in it"
+    assert about(mute.rationale, "description") == [reason]
+
+
+def test_english_prose_is_not_taken_for_polish(prompter: Prompter) -> None:
+    event = segment(description="They saw lody in Las Vegas, but bake pies and eat honey on toast.")
+    assert about(prompter.compose(event).rationale, "description") == ["used: honey; toast"]
+
+
+def test_interests_and_features_may_carry_english(prompter: Prompter) -> None:
+    event = segment(
+        language="pl",
+        interests=["kawiarnie", {"term": "ręczne parzenie", "en": "hand brewing"}, {"term": "las"}],
+        brand={"name": "B", "features": [{"term": "brąz", "en": "brown tones"}]},
+    )
+    prompt = prompter.compose(event)
+    assert "cafe, hand brewing, forest, brown tones" in prompt.text
+    assert "in the event's own English form: ręczne parzenie -> hand brewing" in about(prompt.rationale, "interests")
 
 
 def test_the_glossary_is_sound() -> None:

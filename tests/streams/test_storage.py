@@ -153,8 +153,15 @@ async def test_a_missing_bucket_says_what_to_do(scripted: Scripted) -> None:
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://x", "http://", "http://x/path", "http://user:pw@x"])
 def test_endpoints_that_are_none(endpoint: str) -> None:
     with pytest.raises(StoreRefused, match="must be http://host:port or https://host:port") as caught:
-        store_at(endpoint)
+        MinioStore(StorageSettings().model_copy(update={"endpoint": endpoint}))  # the settings' own check left out
     assert "pw" not in str(caught.value)
+
+
+async def test_a_bucket_that_can_be_none_is_refused_not_a_bug(scripted: Scripted) -> None:
+    store = MinioStore(StorageSettings(endpoint=scripted.endpoint).model_copy(update={"bucket": "zz"}))
+    with pytest.raises(StoreRefused, match="CREATIVES_STORAGE__BUCKET"):
+        await store.check()
+    store.close()
 
 
 async def test_a_store_that_does_not_know_conditions(scripted: Scripted) -> None:

@@ -1,0 +1,44 @@
+"""Devices by name, and a look at one without weights."""
+
+import multiprocessing
+
+import pytest
+import torch
+
+from models import devices
+from models.briefs import DeviceSeen, StudioPlan
+from models.errors import DeviceUnavailable
+
+CPU = torch.device("cpu")
+
+
+def test_device_and_precision_are_chosen_and_refused_by_name():
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert devices.device_of("auto").type == expected
+    assert devices.dtype_of("auto", CPU) == torch.float32
+    assert devices.dtype_of("auto", torch.device("cuda")) == torch.bfloat16
+    assert devices.dtype_of("float16", CPU) == torch.float16
+    with pytest.raises(DeviceUnavailable, match="int8 is none of auto"):
+        devices.dtype_of("int8", CPU)
+    for name in ("cuda:99", "gpu"):
+        with pytest.raises(DeviceUnavailable, match="CREATIVES_STUDIO__DEVICE") as caught:
+            devices.device_of(name)
+        assert "\n" not in str(caught.value)
+
+
+def looked(**plan):
+    ours, theirs = multiprocessing.Pipe()
+    devices.look(theirs, StudioPlan(**plan))
+    return ours.recv()
+
+
+def test_a_device_that_computes_is_described():
+    found = looked(device="cpu", dtype="bfloat16")
+    assert isinstance(found, DeviceSeen)
+    assert (found.device, found.dtype, found.torch) == ("cpu", "bfloat16", torch.__version__)
+    assert found.name.endswith(f"{torch.get_num_threads()} threads")
+
+
+@pytest.mark.parametrize("plan", [{"device": "cuda:99"}, {"device": "cpu", "dtype": "int8"}])
+def test_one_that_cannot_be_used_is_a_named_error(plan):
+    assert isinstance(looked(**plan), DeviceUnavailable)
