@@ -82,7 +82,7 @@ def test_products_are_learned_by_both_methods_and_shown_side_by_side(demo, tmp_p
     assert done.exit_code == 0, done.output
     assert "18 pictures of 9 segments in " in done.stdout
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
-    products = {event["product_id"]: event for event in events if "concept_uri" in event}
+    products = {event["product_id"]: event for event in events if "placeholder_token" in event}
     creatives = {event["product_id"]: event for event in events if "segment_id" in event and event.get("product_id")}
     assert sorted(products) == sorted(creatives)
     assert [products[name]["method"] for name in sorted(products)] == ["dreambooth", "textual_inversion"] * 2
