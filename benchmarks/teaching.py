@@ -189,8 +189,8 @@ class Course:
         """Write where things stand: over the last line of a terminal, elsewhere a line now and then."""
         remaining = self.left(unfinished)
         eta = "" if remaining is None else f"; about {remaining / 60:.0f} min left"
-        states = "; ".join(f"{task}: {state}" for task, (_, state, _) in self._running.items())
-        line = f"{self.done} of {self.lessons} lessons{eta}; {states}"
+        states = "".join(f"; {task}: {state}" for task, (_, state, _) in self._running.items())
+        line = f"{self.done} of {self.lessons} lessons{eta}{states}"
         if sys.stderr.isatty():
             print(f"\r{line[:160]:<160}", end="", file=sys.stderr, flush=True)
         elif time.monotonic() - self._told > QUIET:

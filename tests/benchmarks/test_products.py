@@ -26,11 +26,12 @@ def run(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_two_processes_teach_the_page_says_what_is_held_and_nothing_is_taught_twice(run, monkeypatch, capsys, tmp_path):
-    ways = ["--ways", "Textual Inversion", "DreamBooth, no prior"]
-    code, page = run("--seeds", "1", "--steps", "2", "--workers", "2", *ways)
+    short = ["--seeds", "1", "--steps", "2", "--workers", "2", "--ways", "Textual Inversion"]
+    code, page = run(*short)
     told = capsys.readouterr().out
-    assert len(re.findall(r"^\[\d/4\] (milk|jam), ", told, re.MULTILINE)) == 4
+    assert len(re.findall(r"^\[\d/2\] (milk|jam), ", told, re.MULTILINE)) == 2
     claimed = re.findall("^(held|not held): (?:milk|jam): Textual Inversion beats", told, re.MULTILINE)
     assert len(claimed) == 2
     assert page.count("| Textual Inversion beats the untaught model clearly") == 2
@@ -42,4 +43,4 @@ def test_two_processes_teach_the_page_says_what_is_held_and_nothing_is_taught_tw
         raise AssertionError
 
     monkeypatch.setattr(teaching, "_pool", taught_again)
-    assert run("--seeds", "1", "--steps", "2", "--workers", "2", *ways)[1] == page
+    assert run(*short)[1] == page
