@@ -194,7 +194,7 @@ async def test_a_dead_letter_that_cannot_be_written_stops_the_worker_and_leaves_
     settled = await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r")))
     assert settled is Settled.DEAD
     assert not settled.terminal
-    assert "segment-updated[1]@7" in str(died[0])
+    assert "segment-updated[1]@7 could not be written: every attempt fails" in str(died[0])
 
 
 async def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied():

@@ -15,7 +15,8 @@ from streams.failures import DeviceProcessDied, InvalidEvent, StoreUnavailable
 from streams.handlers import Tools, render_segment, request_id, seeds_from
 from streams.outcomes import traceparent
 from streams.prompting import Prompter
-from streams.settings import Settings
+from streams.settings import Settings, StorageSettings
+from streams.storage import MinioStore
 from tests import fakes
 from tests.fakes import FakeLane, MemoryStore
 
@@ -134,6 +135,33 @@ async def test_a_refusal_has_a_manifest_too(tools: Tools) -> None:
     assert message.reason == "No candidate passed: all blank"
     lane.end = None
     assert await rendered(tools, segment()) == first
+
+
+async def test_the_largest_outcome_fits_into_a_message_of_any_broker(tools: Tools) -> None:
+    """1 MiB is Kafka's default. So no outcome is refused for its size once its manifest stands: see MessageRefused."""
+    words = "\U0001f600a" * 100
+    largest = segment(
+        event_id="e" * 128,
+        segment_id="s" * 128,
+        name=words,
+        name_en=words,
+        description=words * 20,
+        keywords=[{"term": words, "weight": 1, "en": words}] * 200,
+        interests=[words] * 100,
+        brand={"name": words, "features": [words] * 50},
+        formats=["square", "portrait", "landscape", "story"],
+        candidates=64,
+        images=16,
+    )
+    storage = StorageSettings(endpoint="http://store:9000", access_key="a" * 128, bucket="b" * 63)
+    store = MinioStore(storage)
+    signed = tools.store
+    assert isinstance(signed, MemoryStore)
+    signed.link = store.link  # type: ignore[method-assign]  # presigned URLs of the real length
+    outcome = await rendered(tools, largest)
+    store.close()
+    assert len(CreativeReady.model_validate_json(outcome.value).images) == 64
+    assert len(outcome.value) + sum(len(name) + len(value) for name, value in outcome.headers) < 512 * 1024
 
 
 @pytest.mark.parametrize(
