@@ -17,7 +17,7 @@ import structlog
 
 from models.briefs import Brief, Concept, Learned, Lesson, Rendering, StudioReady
 from models.errors import Refused, StageFailed
-from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
+from schemas.events import Cost, CreativeReady, CreativeRejected, Recipe, SegmentUpdated, Source
 from streams.concepts import (
     ConceptFiles,
     CurrentConcept,
@@ -77,6 +77,13 @@ class Tools:
     publisher: Publishes | None = None
     files: ConceptFiles = field(default_factory=ConceptFiles)
 
+    @property
+    def recipe(self) -> Recipe:
+        """What decides the pictures of a segment apart from its event: the studio, the prompts, and how many."""
+        studio = self.settings.studio
+        counts = {"candidates": studio.candidates, "images": studio.images}
+        return recipe_of(self.lane.ready.recipe, {**self.prompter.words, **counts})
+
 
 def request_id(event_id: str, fingerprint: str, regeneration: int) -> str:
     """Return the request's id: the same event under the same recipe is the same request."""
@@ -94,7 +101,7 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
 
     Raises what the store and the lane raise, and InvalidEvent where no prompt can be made.
     """
-    request = request_id(event.event_id, tools.lane.ready.recipe.fingerprint, tools.settings.delivery.regeneration)
+    request = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
     prefix = creative_prefix(event.segment_id, request)
     standing = await tools.store.get(manifest_key(prefix))
     if standing is None:
@@ -181,7 +188,7 @@ async def _rendered(request: _Request, tools: Tools) -> tuple[list[StoredObject]
         negative_prompt=prompt.negative,
         rationale=prompt.rationale,
         images=images,
-        recipe=recipe_of(ready.recipe),
+        recipe=tools.recipe,
         cost=Cost(device_seconds=rendering.device_seconds, candidates=len(rendering.candidates), device=ready.device),
         source=request.source,
         created_at=now(),

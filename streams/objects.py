@@ -71,10 +71,13 @@ class StoredObject:
 async def put_set(store: ObjectStore, prefix: str, objects: Iterable[StoredObject], manifest: bytes) -> bytes:
     """Write all objects, then the manifest; return the manifest that stands (another worker's, if it was faster).
 
-    Objects of one request have the same bytes whoever writes them, so two writers do each other no harm.
+    Objects of one request have the same bytes whoever writes them, so two writers do each other no harm. Last bits may
+    differ between machines, though: so a manifest that came while the pictures were made is looked for first.
     """
-    await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in objects))
     key = manifest_key(prefix)
+    if (standing := await store.get(key)) is not None:
+        return standing
+    await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in objects))
     if await store.put_if_absent(key, manifest, "application/json"):
         return manifest
     standing = await store.get(key)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from models.briefs import Picture
@@ -123,10 +124,14 @@ def _image(picture: Picture, url: str, uri: str) -> Image:
     )
 
 
-def recipe_of(used: RecipeUsed) -> Recipe:
-    """Return the recipe as events tell it."""
+def recipe_of(used: RecipeUsed, words: Mapping[str, str | int] | None = None) -> Recipe:
+    """Return the recipe as events tell it. words: what the worker decides of a picture; part of the fingerprint."""
     models = tuple(ModelUsed(role=m.role, id=m.id, revision=m.revision, licence=m.licence) for m in used.models)
-    return Recipe(fingerprint=used.fingerprint, models=models, settings=used.settings)
+    if not words:
+        return Recipe(fingerprint=used.fingerprint, models=models, settings=used.settings)
+    decisive = json.dumps([used.fingerprint, words], sort_keys=True, ensure_ascii=False)
+    fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
+    return Recipe(fingerprint=fingerprint, models=models, settings={**used.settings, **words})
 
 
 def now() -> datetime:

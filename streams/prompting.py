@@ -7,13 +7,15 @@ what was left out and why, and how Polish became English (`streams.terms`).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas.events import Phrase, SegmentUpdated
 from streams.failures import InvalidEvent
 from streams.rationale import FieldTerms, unspoken
-from streams.terms import Term, abstract_words, clean, is_polish, things_in
+from streams.terms import Term, abstract_words, clean, glossary, is_polish, things_in
 from streams.vocabulary import Vocabulary
 
 TEMPLATE_VERSION = 2
@@ -40,6 +42,12 @@ class Prompter:
         self._vocabulary = Vocabulary(tokenizer)
         self._max_tokens = max_tokens
         self._negative = negative_prompt
+
+    @property
+    def words(self) -> dict[str, str | int]:
+        """What decides prompts apart from events and the tokenizer, for the recipe."""
+        spoken = hashlib.sha256(json.dumps(glossary(), sort_keys=True).encode()).hexdigest()[:12]
+        return {"template": TEMPLATE_VERSION, "glossary": spoken, "negative_prompt": self._negative}
 
     def compose(self, event: SegmentUpdated, subject: str | None = None) -> Prompt:
         """Return the prompt of a segment. subject: how the prompt names the product (`models.briefs.subject`).

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.briefs import Brief, Rendering
 from models.errors import NothingPassed, StageFailed
 from schemas.events import CreativeReady, CreativeRejected, SegmentUpdated, Source
+from streams import prompting
 from streams.failures import DeviceProcessDied, InvalidEvent, StoreUnavailable
 from streams.handlers import Tools, render_segment, request_id, seeds_from
 from streams.outcomes import traceparent
@@ -54,7 +57,8 @@ async def test_pictures_are_stored_and_announced(tools: Tools) -> None:
     assert message.prompt == ("an advertising photo of espresso and croissant, coffee enthusiast, soft light")
     assert message.negative_prompt == "blurry"
     assert message.source == SOURCE
-    assert message.recipe.fingerprint == fakes.RECIPE.fingerprint
+    assert message.recipe == tools.recipe
+    assert message.recipe.models[0].id == fakes.RECIPE.models[0].id
     assert (message.cost.candidates, message.cost.device) == (4, "cpu")
     assert [image.rank for image in message.images] == [1, 2]
     store = tools.store
@@ -123,6 +127,45 @@ async def test_of_two_workers_the_faster_one_stands(tools: Tools) -> None:
 
     other.fail = manifest_appears
     assert await rendered(slow, segment(), Source(topic="segment-updated", partition=1, offset=43)) == first
+
+
+async def test_a_slower_worker_leaves_the_pictures_of_the_faster_alone(tools: Tools) -> None:
+    """Another machine may differ in a last bit: what was announced must stay what is stored."""
+    first = await rendered(tools, segment())
+    faster = tools.store
+    assert isinstance(faster, MemoryStore)
+    store = MemoryStore()
+
+    class Slow(FakeLane):
+        async def render(self, brief: Brief) -> Rendering:
+            made = await super().render(brief)
+            store.objects.update(faster.objects)
+            others = tuple(replace(picture, content=picture.content + b"a last bit") for picture in made.pictures)
+            return replace(made, pictures=others)
+
+    assert await rendered(Tools(Slow(), store, tools.prompter, tools.settings), segment()) == first
+    assert store.objects == faster.objects
+
+
+@pytest.mark.parametrize(
+    ("studio", "negative"),
+    [({"images": 1}, "blurry"), ({"candidates": 5}, "blurry"), ({}, "blurry, text")],
+)
+async def test_what_the_worker_decides_of_the_pictures_makes_another_request(
+    tools: Tools, tmp_path: Path, studio: dict[str, int], negative: str
+) -> None:
+    settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2} | studio})
+    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, negative)
+    other = Tools(tools.lane, tools.store, prompter, settings)
+    assert tools.recipe == Tools(tools.lane, tools.store, tools.prompter, tools.settings).recipe
+    assert other.recipe.fingerprint != tools.recipe.fingerprint
+    assert (await rendered(other, segment())).value != (await rendered(tools, segment())).value
+
+
+async def test_another_template_makes_another_request(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tools.recipe.fingerprint
+    monkeypatch.setattr(prompting, "TEMPLATE_VERSION", prompting.TEMPLATE_VERSION + 1)
+    assert tools.recipe.fingerprint != before
 
 
 async def test_a_refusal_has_a_manifest_too(tools: Tools) -> None:
