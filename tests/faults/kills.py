@@ -20,7 +20,7 @@ async def each_step(ground: Ground, auditor: Auditor, short: bool) -> str:
     """SIGKILL before and after every step of an event, one after the other."""
     steps = STEPS.split()
     worker = await ground.worker(FAULT_TRAPS=STEPS, CREATIVES_KAFKA__INSTANCE_ID="worker-1")
-    events = iter(flow(ground.name, 400))
+    events = iter(flow(ground.name, 1600))  # a busy machine takes more of them
     while len(ground.sprung()) < len(steps):
         batch = [event for _, event in zip(range(4), events, strict=False)]
         if not batch:

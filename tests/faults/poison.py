@@ -66,7 +66,7 @@ async def stage_errors(ground: Ground, auditor: Auditor, short: bool) -> str:
     once = segment(f"{ground.name}-once", "segment-4", "Coffee raising once")
     always = [segment(f"{ground.name}-{word}", "segment-3", f"Coffee {word}") for word in ALWAYS]
     await ground.emit(once, *always, *flow(ground.name, 12))
-    events = iter(flow(f"{ground.name}-more", 100))
+    events = iter(flow(f"{ground.name}-more", 600))
     while len(ground.sprung()) < len(stages):
         batch = [event for _, event in zip(range(4), events, strict=False)]
         if not batch:
