@@ -28,8 +28,8 @@ async def join_and_leave(ground: Ground, auditor: Auditor, short: bool) -> str:
     ground.fault("join")
     await third.ready()
     await asyncio.sleep(3)
-    await second.leave()
     ground.fault("leave")
+    await second.leave()
     return "rebalances in jobs of 20 s"
 
 
@@ -49,8 +49,8 @@ async def long_job(ground: Ground, auditor: Auditor, short: bool) -> str:
     second = await ground.worker("second", FAKE_SLOW=seconds, STOCK_MAX_POLL="15", **STOCK)
     ground.fault("join")
     await asyncio.sleep(int(seconds))
-    await second.leave()
     ground.fault("leave")
+    await second.leave()
     await ground.emit(*flow(f"{ground.name}-after", 8))
     return f"a job of {seconds} s, session timeout 6 s, window 8"
 

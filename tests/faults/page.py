@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def write(results: Path) -> list[str]:
             date=_span(rows.values()),
             machine="; ".join(dict.fromkeys(row.machine for row in rows.values())),
             held=f"{sum(row.passed for row in rows.values())} of {len(numbers)}",
+            short=short_form(results),
             table=table(HEAD, [rows[number].cells() for number in rows]),
             contrast=table(
                 ["no.", "scenario", "stock Faust", "stock, `stream_wait_empty=False`", "this service", "played (UTC)"],
@@ -33,6 +35,21 @@ def write(results: Path) -> list[str]:
         )
     )
     return [number for number in numbers if number not in rows]
+
+
+def keep_short_form(results: Path, rows: list[Row], seconds: float) -> None:
+    """Remember how long a short form of these rows took."""
+    told = {"date": rows[-1].date, "machine": rows[-1].machine, "rows": len(rows), "minutes": seconds / 60}
+    (results / "took.json").write_text(json.dumps(told))
+
+
+def short_form(results: Path) -> str:
+    """Return how long the last short form took that was played."""
+    path = results / "short" / "took.json"
+    if not path.exists():
+        return "It was not played here yet."
+    took = json.loads(path.read_text())
+    return f"Its last play, {took['date']} UTC, took {took['minutes']:.1f} minutes for {took['rows']} rows on {took['machine']}."
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:

@@ -188,7 +188,10 @@ async def main() -> int:
     finally:
         await asyncio.to_thread(cluster.down)
     broken = [row.number for row in rows if not row.passed]
-    took = f"in {(time.monotonic() - start) / 60:.1f} minutes"
+    seconds = time.monotonic() - start
+    if given.short and not given.only and rows:
+        page.keep_short_form(given.results, rows, seconds)
+    took = f"in {seconds / 60:.1f} minutes"
     say(f"{len(rows) - len(broken)} of {len(rows)} rows held {took}; broken: {', '.join(broken) or 'none'}")
     if not (broken or given.keep):
         shutil.rmtree(folder)

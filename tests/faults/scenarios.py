@@ -89,8 +89,8 @@ async def stock_sigterm(ground: Ground, auditor: Auditor, short: bool) -> str:
     await worker.ready()
     await ground.emit(segment(f"{ground.name}-long", "segment-1", "Coffee slowly"), *flow(ground.name, 8))
     await asyncio.sleep(6)
-    await worker.leave()
     ground.fault("SIGTERM")
+    await worker.leave()
     await ground.worker("next", FAKE_SLOW="5")
     return "a job of 20 s"
 

@@ -208,6 +208,13 @@ def test_the_page_says_when_in_which_form_and_on_how_many_brokers_a_row_was_play
     assert "2026-11-24 10:00, 0 s, short" in row().cells()
 
 
+def test_the_page_says_how_long_the_short_form_took(tmp_path):
+    assert page.short_form(tmp_path) == "It was not played here yet."
+    (tmp_path / "short").mkdir()
+    page.keep_short_form(tmp_path / "short", [row(), row(machine="2 cores")], 570)
+    assert page.short_form(tmp_path) == "Its last play, 2026-11-24 10:00 UTC, took 9.5 minutes for 2 rows on 2 cores."
+
+
 async def test_a_loss_of_ours_in_the_contrast_is_a_failure_and_one_of_the_stock_agent_is_not(monkeypatch, tmp_path):
     async def play(cluster, folder, scenario, *, short, module="worker"):
         return row(number=scenario.number, report=Report(events=3, outcomes=2, lost=1 if module in losing else 0))
