@@ -39,6 +39,9 @@ services: $(READY)  ## a real Kafka and a real MinIO on loopback, without Docker
 faults: $(READY)  ## the fault table against real Kafka and MinIO, into docs/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
+bench: $(READY)  ## throughput, latency and memory of the machinery beside bare aiokafka, into docs/throughput.md
+	@$(BIN)/python -m benchmarks.throughput $(ARGS)
+
 lock:  ## resolve pyproject.toml into requirements.lock (versions and hashes, no addresses)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
 

@@ -1,11 +1,12 @@
 """What the machinery costs: events per second, added latency and memory of a worker whose studio does nothing.
 
-    python -m benchmarks.throughput [--events 10000] [--rounds 3] [--soak 50000]
+    python -m benchmarks.throughput [--events 10000] [--rounds 3] [--soak 50000] [--page docs/throughput.md]
 
+Writes the page (benchmarks/figures.py); exit code 1 when a limit is not held.
 On a real Kafka and MinIO of its own (scripts/services). Contenders take turns, so that a busy machine harms all alike:
 bare aiokafka, a stock Faust agent, this service with an in-memory store, and with MinIO (benchmarks/machinery.py).
 Rates are read from the timestamps of the published records, from the first to the last; medians over the rounds.
-Latency is from producing an event to reading its answer, at 40 events/s, without the lane's linger.
+Latency is from producing an event to reading its answer, at 40 events/s, without the lane's linger and once with it.
 Memory is the worker's resident size after each fifth of the soak; the first fifth is warm-up.
 """
 
@@ -24,8 +25,10 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from benchmarks.figures import PAGE, Figures, limits, write
 from tests.faults.cluster import Cluster
 from tests.faults.ground import Ground, flow
+from tests.faults.pace import read_settings
 from tests.faults.processes import Worker
 from tests.faults.rows import machine
 
@@ -47,8 +50,19 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def ground(cluster: Cluster, folder: Path, kind: str, name: str) -> Ground:
-    return Ground(cluster, f"{name}-{kind}", folder, WIDE, ("benchmarks.machinery", kind))
+def ground(cluster: Cluster, folder: Path, kind: str, name: str, **more: str) -> Ground:
+    return Ground(cluster, f"{name}-{kind}", folder, WIDE | more, ("benchmarks.machinery", kind))
+
+
+def settings() -> list[tuple[str, str, str]]:
+    """Return the settings of WIDE: name, value here, default."""
+    default = read_settings({})
+    names = [name for name in WIDE if name.startswith("CREATIVES_")]
+    parts = [name.removeprefix("CREATIVES_").lower().split("__") for name in names]
+    return [
+        (f"`{name}`", WIDE[name], f"{getattr(getattr(default, group), field):g}")
+        for name, (group, field) in zip(names, parts, strict=True)
+    ]
 
 
 class Answers:
@@ -104,8 +118,8 @@ async def rate(place: Ground, events: int) -> float:
         return (len(times) - 1) / max(times[-1] - times[0], 1e-3)
 
 
-async def latency(place: Ground, events: int = 200, per_second: float = 40) -> float:
-    """Return the median milliseconds from producing an event to reading its answer."""
+async def latency(place: Ground, events: int = 200, per_second: float = 40) -> tuple[float, float]:
+    """Return the median milliseconds from producing an event to reading its answer, and the store's own of them."""
     async with place, Answers(place) as answers:
         started: dict[str, float] = {}
         taken: list[float] = []
@@ -126,7 +140,28 @@ async def latency(place: Ground, events: int = 200, per_second: float = 40) -> f
             await place.emit(event)
             await asyncio.sleep(1 / per_second)
         await asyncio.wait_for(reading, 30)
-        return statistics.median(taken)
+        own = await store_time(place, events, per_second) if place.program[-1] == "minio" else 0.0
+        return statistics.median(taken), own
+
+
+async def store_time(place: Ground, requests: int, per_second: float) -> float:
+    """Return the median milliseconds of what a request asks of the store: a look, a picture, the manifest.
+
+    The objects are those of an event that was just answered, under other keys; the client is the worker's.
+    """
+    manifest, picture = "", ""
+    for key in await place.store.list("creatives/"):
+        manifest, picture = (key, picture) if key.endswith("manifest.json") else (manifest, key)
+    contents = [await place.store.get(key) or b"" for key in (picture, manifest)]
+    taken = []
+    for number in range(requests):
+        start = time.perf_counter()
+        await place.store.get(f"again/{number}/manifest.json")
+        await place.store.put(f"again/{number}/1.png", contents[0], "image/png")
+        await place.store.put_if_absent(f"again/{number}/manifest.json", contents[1], "application/json")
+        taken.append(1000 * (time.perf_counter() - start))
+        await asyncio.sleep(1 / per_second)
+    return statistics.median(taken)
 
 
 async def soak(place: Ground, events: int) -> tuple[list[float], float]:
@@ -146,39 +181,48 @@ async def soak(place: Ground, events: int) -> tuple[list[float], float]:
         return sizes, events / (time.monotonic() - start)
 
 
-async def measure(cluster: Cluster, folder: Path, given: argparse.Namespace) -> None:
+async def measure(cluster: Cluster, folder: Path, given: argparse.Namespace) -> Figures:
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for turn in range(given.rounds):
         for kind in KINDS:
             events = given.events // 4 if kind == "minio" else given.events
             rates[kind].append(await rate(ground(cluster, folder, kind, f"rate-{turn}"), events))
         say(f"round {turn + 1}: " + ", ".join(f"{kind} {rates[kind][-1]:,.0f}/s" for kind in KINDS))
-    delays: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    linger = read_settings({}).lane.linger
+    lingering = {"CREATIVES_LANE__LINGER": str(linger)}
+    delays: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "lingering", "store")}
     for turn in range(given.rounds):
         for kind in KINDS:
-            delays[kind].append(await latency(ground(cluster, folder, kind, f"delay-{turn}")))
-    typical = {kind: statistics.median(found) for kind, found in rates.items()}
-    late = {kind: statistics.median(found) for kind, found in delays.items()}
-    say("| | events/s | of bare aiokafka | of a stock agent | median ms from event to answer | ms more than bare |")
-    say("|---|---|---|---|---|---|")
-    for kind in KINDS:
-        ratios = f"{typical[kind] / typical['bare']:.2f} | {typical[kind] / typical['stock']:.2f}"
-        say(f"| {kind} | {typical[kind]:,.0f} | {ratios} | {late[kind]:.1f} | {late[kind] - late['bare']:+.1f} |")
-    if given.soak:
-        sizes, whole = await soak(ground(cluster, folder, "memory", "soak"), given.soak)
-        growth = 100 * (sizes[-1] / sizes[0] - 1)
-        shown = ", ".join(f"{size:.0f}" for size in sizes)
-        say(
-            f"memory over {given.soak:,} events ({whole:,.0f}/s, producing included): {shown} MiB; "
-            f"{growth:+.1f} % since the first fifth"
-        )
+            late, own = await latency(ground(cluster, folder, kind, f"delay-{turn}"))
+            delays[kind].append(late)
+            if own:
+                delays["store"].append(own)
+        late, _ = await latency(ground(cluster, folder, "memory", f"lingering-{turn}", **lingering))
+        delays["lingering"].append(late)
+        say(f"round {turn + 1}: " + ", ".join(f"{kind} {found[-1]:.1f} ms" for kind, found in delays.items()))
+    sizes, whole = await soak(ground(cluster, folder, "memory", "soak"), given.soak) if given.soak else ([], 0.0)
+    typical = {kind: statistics.median(found) for kind, found in delays.items()}
+    return Figures(
+        events=given.events,
+        rounds=given.rounds,
+        soak=given.soak,
+        rates={kind: statistics.median(found) for kind, found in rates.items()},
+        delays={kind: typical[kind] for kind in KINDS},
+        store=typical["store"],
+        linger=linger,
+        lingering=typical["lingering"],
+        sizes=sizes,
+        soak_rate=whole,
+        settings=settings(),
+    )
 
 
-async def main() -> None:
+async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--soak", type=int, default=50_000, help="events; 0: no soak")
+    parser.add_argument("--soak", type=int, default=50_000, help="events; 0: no soak, and its limit is not held")
+    parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="throughput-"))
@@ -186,10 +230,14 @@ async def main() -> None:
     cluster = Cluster.plan(folder / "services", 1)
     try:
         await asyncio.to_thread(cluster.up)
-        await measure(cluster, folder, given)
+        figures = await measure(cluster, folder, given)
     finally:
         await asyncio.to_thread(cluster.down)
+    broken = write(figures, given.page)
+    for what, said, ok in limits(figures):
+        say(f"{'held    ' if ok else 'NOT HELD'}  {what}: {said}")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))

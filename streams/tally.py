@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from typing import Protocol
 
 import structlog
@@ -30,21 +30,21 @@ class Tally:
 
     def __init__(self, publisher: Publishes) -> None:
         self._publisher = publisher
-        self.outcomes: Counter[str] = Counter()
-        self.dead_letters: Counter[str] = Counter()
+        self.outcomes: dict[str, int] = {}  # no Counter: dataclasses.asdict takes its pairs for what it should count
+        self.dead_letters: dict[str, int] = {}
         self.latest: deque[CreativeReady] = deque(maxlen=_LATEST)
 
     async def publish(self, outcome: Outcome) -> None:
         """Publish, then count; a repeat of a creative is shown once."""
         await self._publisher.publish(outcome)
-        self.outcomes[outcome.topic] += 1
+        self.outcomes[outcome.topic] = self.outcomes.get(outcome.topic, 0) + 1
         if outcome.topic == "creative_ready":
             self._show(outcome)
 
     async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
         """Bury, then count by code."""
         await self._publisher.bury(raw, attempts, code, message)
-        self.dead_letters[code] += 1
+        self.dead_letters[code] = self.dead_letters.get(code, 0) + 1
 
     def _show(self, outcome: Outcome) -> None:
         """Keep a creative for the gallery; one it cannot read, of another version, has been delivered all the same."""

@@ -48,6 +48,7 @@ class Sent:
     partition: int
     offset: int
     event_id: str | None
+    key: bytes | None
     value: bytes | None
 
     @property
@@ -107,6 +108,7 @@ class Ground:
         self.sent: list[Sent] = []
         self.workers: list[Worker] = []
         self.faults: dict[str, int] = {}
+        self.harmed_until = time.time()  # the last fault, or the end of its outage
         self._producer: AIOKafkaProducer | None = None
         self._onlooker: AIOKafkaAdminClient | None = None  # never joins the group: it only asks what was committed
 
@@ -156,9 +158,26 @@ class Ground:
     def group(self) -> str:
         return f"{self.settings.kafka.group}-{self.settings.role}"
 
-    def fault(self, kind: str, count: int = 1) -> None:
-        """Count a fault for the table."""
+    def fault(self, kind: str, count: int = 1, at: float | None = None) -> None:
+        """Count a fault for the table. at: when it was (time.time()), where that is not now."""
         self.faults[kind] = self.faults.get(kind, 0) + count
+        if count:
+            self.harmed_until = max(self.harmed_until, at or time.time())
+
+    def healed(self) -> None:
+        """Say that what was away or unwell is well again, now."""
+        self.harmed_until = time.time()
+
+    def sprung(self) -> list[float]:
+        """Return when each trap sprang that did (tests/faults/traps.py), in order."""
+        return sorted(mark.stat().st_mtime for mark in self.folder.glob("trap-*"))
+
+    def trapped(self, kind: str) -> int:
+        """Count the traps that sprang as faults of this kind, each when it sprang; return how many."""
+        times = self.sprung()
+        for moment in times:
+            self.fault(kind, at=moment)
+        return len(times)
 
     async def worker(self, name: str = "worker", *, supervised: bool = True, **more: str) -> Worker:
         """Start a worker. more: its own environment variables."""
@@ -190,9 +209,9 @@ class Ground:
         """Produce keys and values of any kind, confirmed and noted."""
         assert self._producer
         futures = [await self._producer.send(self.input, value=value, key=key) for key, value in messages]
-        for future, (_, value) in zip(futures, messages, strict=True):
+        for future, (key, value) in zip(futures, messages, strict=True):
             written = await future
-            self.sent.append(Sent(self.input, written.partition, written.offset, _event_id(value), value))
+            self.sent.append(Sent(self.input, written.partition, written.offset, _event_id(value), key, value))
 
     async def committed(self) -> dict[int, int]:
         """Return the group's committed offset per partition, as the broker that coordinates it now has it."""
@@ -205,22 +224,9 @@ class Ground:
             raise CoordinatorMoved(missing)
         return {pair.partition: entry.offset for pair, entry in found.items() if entry.offset >= 0}
 
-    async def lag(self) -> int:
-        """Return how many of the inputs lie beyond the committed offsets."""
-        committed = await self.committed()
+    def beyond(self, committed: dict[int, int]) -> int:
+        """Return how many of the inputs lie beyond these offsets."""
         return sum(sent.offset >= committed.get(sent.partition, 0) for sent in self.sent)
-
-    async def settled(self, seconds: float = 120) -> float:
-        """Wait until the lag is 0; return the seconds it took. Raises TimeoutError with the lag."""
-        start = time.monotonic()
-        lag = -1
-        while time.monotonic() - start < seconds:
-            with contextlib.suppress(Exception):  # a broker that is away, on purpose
-                lag = await asyncio.wait_for(self.lag(), 20)
-                if lag == 0:
-                    return time.monotonic() - start
-            await asyncio.sleep(0.5)
-        raise TimeoutError(f"lag {lag} after {seconds:.0f} s")
 
 
 def _event_id(value: bytes | None) -> str | None:

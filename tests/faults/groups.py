@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from aiokafka.admin import NewPartitions
 
 from streams import topics
 from tests.faults.ground import Ground, admin, flow, segment
 from tests.faults.invariants import Auditor
+from tests.faults.processes import come_true
 
 
 async def join_and_leave(ground: Ground, auditor: Auditor, short: bool) -> str:
@@ -26,8 +28,8 @@ async def join_and_leave(ground: Ground, auditor: Auditor, short: bool) -> str:
     ground.fault("join")
     await third.ready()
     await asyncio.sleep(3)
-    await second.leave()
     ground.fault("leave")
+    await second.leave()
     return "rebalances in jobs of 20 s"
 
 
@@ -47,8 +49,8 @@ async def long_job(ground: Ground, auditor: Auditor, short: bool) -> str:
     second = await ground.worker("second", FAKE_SLOW=seconds, STOCK_MAX_POLL="15", **STOCK)
     ground.fault("join")
     await asyncio.sleep(int(seconds))
-    await second.leave()
     ground.fault("leave")
+    await second.leave()
     await ground.emit(*flow(f"{ground.name}-after", 8))
     return f"a job of {seconds} s, session timeout 6 s, window 8"
 
@@ -72,47 +74,90 @@ async def idle_spares(ground: Ground, auditor: Auditor, short: bool) -> str:
 
 
 async def replays(ground: Ground, auditor: Auditor, short: bool) -> str:
-    """The topic's events are sent again twice, beside live traffic, with a SIGKILL in the middle."""
+    """A topic's events are sent again twice, beside live traffic.
+
+    A SIGKILL comes into the first replay; the second is cancelled half-way, the worker restarted, the replay resumed.
+    """
     worker = await ground.worker(FAKE_DELAY="0.05")
-    await ground.emit(*flow(ground.name, 30))
+    old, live = flow(ground.name, 30), flow(f"{ground.name}-live", 30)
+    await ground.emit(*old)
     await auditor.until(30)
-    pictures = (await auditor.report()).pictures
-    live = flow(f"{ground.name}-live", 30)
-    for turn in range(2):
-        await ground.emit(*flow(ground.name, 30)[:15], *live[turn * 15 : turn * 15 + 15])
-        if turn == 0:
-            ground.fault("SIGKILL")
-            worker.kill()
-        await ground.emit(*flow(ground.name, 30)[15:])
-        ground.fault("replay")
-    await ground.settled()
+    before = (await auditor.report()).pictures
+    ground.fault("replay")
+    await ground.emit(*old[:15], *live[:15])
+    ground.fault("SIGKILL")
+    worker.kill()
+    await ground.emit(*old[15:])
+    await auditor.settled()
+    ground.fault("replay cancelled half-way")
+    await ground.emit(*old[:15])
+    ground.fault("restart by SIGTERM")
+    worker.signal(signal.SIGTERM)
+    await ground.emit(*live[15:])
+    await come_true(lambda: len(worker.exits) == 2)
+    await worker.ready()
+    ground.fault("replay resumed")
+    await ground.emit(*old[15:])
+    await auditor.settled()
+    codes = (-signal.SIGKILL, 0)
+    auditor.demand(tuple(worker.exits) == codes, f"exit codes {worker.exits}, not {codes}")
+    return await _replayed(auditor, before, [str(event["event_id"]) for event in old], live)
+
+
+async def _replayed(auditor: Auditor, before: dict[str, str], old: list[str], live: list[dict[str, object]]) -> str:
+    """Hold the pictures against those from before the replays, and count how often each old event was answered."""
     after = (await auditor.report()).pictures
-    if {key: after.get(key) for key in pictures} != pictures:
-        auditor.violations.append("a replay changed pictures")
-    return f"{len(after) - len(pictures)} new pictures, all of live events"
+    auditor.demand({key: after.get(key) for key in before} == before, "a replay changed pictures")
+    new = after.keys() - before.keys()
+    of_live = new & set().union(*(auditor.pictures(str(event["event_id"])) for event in live))
+    wanted = len(live) * auditor.ground.settings.studio.images
+    auditor.demand(len(of_live) == wanted, f"{len(of_live)} pictures of live events, not {wanted}")
+    auditor.demand(new == of_live, f"{len(new - of_live)} new pictures are not of live events")
+    answers = min(len(auditor.values["event", event_id]) for event_id in old)
+    auditor.demand(answers >= 3, f"an event that was sent 3 times was answered {answers} times")
+    return (
+        "a replay is the topic's events sent again; the second stopped after 15 of 30 and was resumed after a restart; "
+        f"{len(new)} new pictures, {len(of_live)} of them of live events; each old event answered at least {answers} times"
+    )
 
 
 async def wrong_topics(ground: Ground, auditor: Auditor, short: bool) -> str:
-    """A topic is missing at the start; later the partition count grows under a running worker."""
+    """A topic is missing at the start; later the partition count of one grows. Events wait; the operator mends both."""
     async with admin(ground.cluster) as client:
         await client.delete_topics([ground.settings.topics.creative_ready])
-    await asyncio.sleep(1)
-    refused = await ground.worker("refused", supervised=False)
-    code = await refused.ended()
-    words = refused.log.read_text()
-    if code == 0 or "creatives topics --create" not in words:
-        auditor.violations.append(f"a missing topic: exit {code}, no advice in the log")
     ground.fault("topic missing")
+    await asyncio.sleep(1)
+    await ground.emit(*flow(ground.name, 12))
+    first = await _refused(ground, auditor, "missing", "creatives topics --create")
     await topics.create(ground.direct)
     worker = await ground.worker("running")
-    await ground.emit(*flow(ground.name, 12))
     await auditor.until(12)
-    async with admin(ground.cluster) as client:
-        await client.create_partitions({ground.input: NewPartitions(6)})
-    ground.fault("partitions changed")
+    await auditor.settled()
     await worker.leave()
-    late = await ground.worker("late", supervised=False)
-    code = await late.ended()
-    if code == 0 or "partitions" not in late.log.read_text():
-        auditor.violations.append(f"a changed partition count: exit {code}")
-    return "both refused at the start, in words; nothing consumed"
+    await _grow(ground, [ground.input])
+    ground.fault("partition count changed")
+    await ground.emit(*flow(f"{ground.name}-more", 12))
+    second = await _refused(ground, auditor, "grown", "has 6 partitions, not 4")
+    await _grow(ground, [spec.name for spec in topics.expected(ground.direct) if spec.name != ground.input])
+    await auditor.follow(6)
+    await ground.worker("mended", CREATIVES_TOPICS__PARTITIONS="6")
+    ground.healed()
+    return f"refused at the start, in words: {first}; {second}"
+
+
+async def _refused(ground: Ground, auditor: Auditor, name: str, advice: str) -> str:
+    """Start a worker that must end with this advice and without a commit; return what was seen."""
+    before = await ground.committed()
+    worker = await ground.worker(name, supervised=False)
+    code = await worker.ended()
+    auditor.demand(code > 0, f"a worker that cannot work ended with {code}")
+    auditor.demand(advice in worker.log.read_text(), f"no {advice!r} in the log of {name}")
+    after, waiting = await ground.committed(), ground.beyond(before)
+    consumed = waiting - ground.beyond(after)
+    auditor.demand(after == before, f"a worker that refuses to start committed {after} after {before}")
+    return f"exit code {code}, {consumed} of {waiting} waiting events consumed"
+
+
+async def _grow(ground: Ground, names: list[str], partitions: int = 6) -> None:
+    async with admin(ground.cluster) as client:
+        await client.create_partitions({name: NewPartitions(partitions) for name in names})

@@ -20,14 +20,17 @@ async def each_step(ground: Ground, auditor: Auditor, short: bool) -> str:
     """SIGKILL before and after every step of an event, one after the other."""
     steps = STEPS.split()
     worker = await ground.worker(FAULT_TRAPS=STEPS, CREATIVES_KAFKA__INSTANCE_ID="worker-1")
-    events = iter(flow(ground.name, 400))
-    while (sprung := len(list(ground.folder.glob("trap-*")))) < len(steps):
+    events = iter(flow(ground.name, 1600))  # a busy machine takes more of them
+    while len(ground.sprung()) < len(steps):
         batch = [event for _, event in zip(range(4), events, strict=False)]
         if not batch:
             break
         await ground.emit(*batch)
         await asyncio.sleep(1)
-    ground.fault("SIGKILL", worker.exits.count(-signal.SIGKILL))
+    sprung = ground.trapped("SIGKILL")
+    auditor.demand(sprung == len(steps), f"{sprung} of {len(steps)} steps hit")
+    deaths = worker.exits.count(-signal.SIGKILL)
+    auditor.demand(deaths == sprung, f"{sprung} steps hit, {deaths} deaths seen")
     return f"{sprung} of {len(steps)} steps hit"
 
 
@@ -55,7 +58,8 @@ async def random_kills(ground: Ground, auditor: Auditor, short: bool) -> str:
     during = sum(bool(auditor.outcomes(sent)) for sent in ground.sent)
     if queue:
         await ground.emit(*queue)
-    deaths = sum(len(worker.exits) for worker in workers)
+    deaths = sum(worker.exits.count(-signal.SIGKILL) for worker in workers)
+    auditor.demand(deaths >= kills, f"{deaths} deaths seen, not {kills}")
     return f"{deaths} deaths seen; {during} of {events} events had their outcome while workers were being killed"
 
 
@@ -93,6 +97,7 @@ async def sigterm(ground: Ground, auditor: Auditor, short: bool) -> str:
     ground.fault("SIGTERM")
     second = await other.leave()
     await ground.worker("third", FAKE_SLOW="5")
+    auditor.demand((first, second) == (0, 0), f"exit codes {first}, {second} after SIGTERM")
     return f"exit codes {first}, {second}"
 
 
@@ -102,5 +107,6 @@ async def blocked_loop(ground: Ground, auditor: Auditor, short: bool) -> str:
     await worker.ready()
     await ground.emit(*flow(ground.name, 12))
     await come_true(lambda: bool(worker.exits))
-    ground.fault("blocked loop")
+    ground.trapped("blocked loop")
+    auditor.demand(worker.exits[0] > 0, f"exit code {worker.exits[0]} of a worker whose main loop stood still")
     return f"exit code {worker.exits[0]}"

@@ -26,6 +26,7 @@ async def brokers_down(ground: Ground, auditor: Auditor, short: bool) -> str:
     for node in nodes:
         node.start()
     await asyncio.gather(*(asyncio.to_thread(node.wait) for node in nodes))
+    ground.healed()
     await patiently(lambda: ground.emit(*flow(f"{ground.name}-after", 10)), 90)
     return f"all {len(nodes)} brokers SIGKILLed for {seconds} s; {len(worker.exits)} worker exits"
 
@@ -43,12 +44,14 @@ async def one_broker_killed(ground: Ground, auditor: Auditor, short: bool) -> st
         await asyncio.sleep(8)
         node.start()
         await asyncio.to_thread(node.wait)
+        ground.healed()
         await asyncio.sleep(3)
     return f"{len(worker.exits)} worker exits"
 
 
 async def frozen_broker(ground: Ground, auditor: Auditor, short: bool) -> str:
     """A broker stops answering with its connections open, longer than the request timeout: the coordinator, then another."""
+    seconds = 12 if short else 20
     worker = await ground.worker(FAKE_DELAY="0.3", CREATIVES_LANE__BATCH="2")
     await worker.ready()
     await ground.emit(*flow(f"{ground.name}-warm", 4))
@@ -61,10 +64,11 @@ async def frozen_broker(ground: Ground, auditor: Auditor, short: bool) -> str:
         node = ground.cluster.nodes()[f"kafka-{number}"]
         node.pause()
         ground.fault("broker frozen")
-        await asyncio.sleep(12 if short else 20)
+        await asyncio.sleep(seconds)
         node.resume()
+        ground.healed()
         await auditor.until(24 + 20 * turn)
-    return f"coordinator, then another, for 20 s each; {len(worker.exits)} worker exits"
+    return f"coordinator, then another, for {seconds} s each; {len(worker.exits)} worker exits"
 
 
 async def commit_errors(ground: Ground, auditor: Auditor, short: bool) -> str:
@@ -75,8 +79,8 @@ async def commit_errors(ground: Ground, auditor: Auditor, short: bool) -> str:
         await ground.emit(*flow(f"{ground.name}-{number}", 6))
         await auditor.until(6 * number + 6)
         await asyncio.sleep(3)
-    sprung = len(list(ground.folder.glob("trap-*")))
-    ground.fault("commit failed", sprung)
+    sprung = ground.trapped("commit failed")
+    auditor.demand(sprung == len(traps.split()), f"{sprung} of {len(traps.split())} commits failed")
     return f"{len(worker.exits)} worker exits"
 
 
@@ -88,12 +92,13 @@ async def publish_fails(ground: Ground, auditor: Auditor, short: bool) -> str:
         await ground.emit(*flow(f"{ground.name}-{number}", 5))
         await asyncio.sleep(2)
     await auditor.until(30)
-    ground.fault("publish failed", len(list(ground.folder.glob("trap-*"))))
+    sprung = ground.trapped("publish failed")
+    auditor.demand(sprung == len(traps.split()), f"{sprung} of {len(traps.split())} faults at publishing")
     return f"{len(worker.exits)} worker exits"
 
 
 async def slow_network(ground: Ground, auditor: Auditor, short: bool) -> str:
-    """Every chunk to and from the brokers and the store is late."""
+    """Every chunk to and from the brokers is late; events still wait when the network is well again."""
     rtt = 2.0 if short else 5.0
     async with Proxied(ground) as proxies:
         for proxy in proxies.kafka:
@@ -101,8 +106,13 @@ async def slow_network(ground: Ground, auditor: Auditor, short: bool) -> str:
         worker = await ground.worker(**proxies.environ, CREATIVES_KAFKA__SESSION_TIMEOUT="30")
         await ground.emit(*flow(ground.name, 12))
         await auditor.until(12, 180)
-        await ground.settled(120)
+        await ground.emit(*flow(f"{ground.name}-more", 12))
+        await asyncio.sleep(2 * rtt)
         ground.fault("late chunks", sum(proxy.faults for proxy in proxies.kafka))
+        for proxy in proxies.kafka:
+            proxy.set()
+        ground.healed()
+        await auditor.settled(120)
         await worker.destroy()
     return f"round trip {rtt:g} s to every broker"
 
@@ -123,6 +133,7 @@ async def store_down(ground: Ground, auditor: Auditor, short: bool) -> str:
         auditor.violations.append("an outage of the store buried events")
     store.start()
     await asyncio.to_thread(store.wait)
+    ground.healed()
     return f"{seconds} s without a store; {len(auditor.reasons)} dead letters; {len(worker.exits)} worker exits"
 
 
@@ -145,9 +156,9 @@ async def store_unwell(ground: Ground, auditor: Auditor, short: bool) -> str:
             await asyncio.sleep(5 if short else 15)
             store.set()
             store.cut()
+            ground.fault("harmed connections and chunks", store.faults - sum(ground.faults.values()))
             await auditor.until(8 * number + 8)
-        ground.fault("harmed connections and chunks", store.faults)
-        await ground.settled(60)
+        await auditor.settled(60)
         if auditor.reasons:
             auditor.violations.append("a store in trouble buried events")
         await worker.destroy()
@@ -194,9 +205,8 @@ async def soak(ground: Ground, auditor: Auditor, short: bool) -> str:
             await ground.emit(*flow(f"{ground.name}-{number}", 12))
             number += 1
             await _one_fault(chance, ground, proxies, victim)
-        proxies.store.set()
         await auditor.until(len(ground.sent), 120)
-        await ground.settled(60)
+        await auditor.settled(60)
         after = steady.memory()
         await steady.destroy()
         await victim.destroy()
@@ -205,7 +215,8 @@ async def soak(ground: Ground, auditor: Auditor, short: bool) -> str:
 
 async def _one_fault(chance: random.Random, ground: Ground, proxies: Proxied, victim: Worker) -> None:
     kind = chance.choice(("kill", "cut store", "503", "cut broker", "slow store", "nothing"))
-    ground.fault(kind)
+    if kind != "nothing":
+        ground.fault(kind)
     match kind:
         case "kill":
             victim.kill()
@@ -219,3 +230,5 @@ async def _one_fault(chance: random.Random, ground: Ground, proxies: Proxied, vi
             proxies.store.set(latency=0.1)
     await asyncio.sleep(chance.uniform(1, 4))
     proxies.store.set()
+    if kind in {"503", "slow store"}:
+        ground.healed()

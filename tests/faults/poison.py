@@ -7,8 +7,11 @@ import json
 import os
 import signal
 
-from tests.faults.ground import Ground, flow, segment
+from streams.handlers import request_id
+from tests.faults.fake_studio import RECIPE
+from tests.faults.ground import Ground, Sent, flow, segment
 from tests.faults.invariants import Auditor
+from tests.faults.processes import Worker
 
 STAGES = (
     "upload/raise/2 uploaded/raise/2 manifest/raise/2 committed/raise/2 publish/raise/2 "
@@ -47,56 +50,86 @@ def bad_inputs(name: str) -> list[tuple[bytes | None, bytes | None, str]]:
     ]
 
 
+def odd_keys(name: str) -> list[tuple[bytes | None, bytes]]:
+    """Return valid events with a wrong key and with none, which must be served: a key only chooses the partition.
+
+    Whom an event is about stands in its value; the outcome's key is the segment_id from there, whatever the event's was.
+    """
+    wrong, keyless = segment(f"{name}-wrong-key", "segment-1"), segment(f"{name}-no-key", "segment-2")
+    return [(b"segment-of-somebody-else", json.dumps(wrong).encode()), (None, json.dumps(keyless).encode())]
+
+
 async def stage_errors(ground: Ground, auditor: Auditor, short: bool) -> str:
-    """An exception at each stage, once; and an event whose stage always fails."""
+    """An exception at each stage, once; and events whose stage always fails."""
     stages = STAGES.split()
     worker = await ground.worker(FAULT_TRAPS=STAGES)
-    always = segment(f"{ground.name}-always", "segment-3", "Coffee raising")
     once = segment(f"{ground.name}-once", "segment-4", "Coffee raising once")
-    shapeless = segment(f"{ground.name}-shapeless", "segment-5", "Coffee shapeless")
-    unsendable = segment(f"{ground.name}-unsendable", "segment-6", "Coffee unsendable")
-    await ground.emit(always, once, shapeless, unsendable, *flow(ground.name, 12))
-    events = iter(flow(f"{ground.name}-more", 100))
-    while (sprung := len(list(ground.folder.glob("trap-*")))) < len(stages):
+    always = [segment(f"{ground.name}-{word}", "segment-3", f"Coffee {word}") for word in ALWAYS]
+    await ground.emit(once, *always, *flow(ground.name, 12))
+    events = iter(flow(f"{ground.name}-more", 600))
+    while len(ground.sprung()) < len(stages):
         batch = [event for _, event in zip(range(4), events, strict=False)]
         if not batch:
             break
         await ground.emit(*batch)
         await asyncio.sleep(0.5)
-    ground.fault("exception", sprung + 4)
     await auditor.until(len(ground.sent))
-    expect_dead(ground, auditor, f"{ground.name}-always", "stage_failed")
-    return f"{sprung} of {len(stages)} places, {len(worker.exits)} exits, {len(auditor.reasons)} dead letters"
+    sprung = len(ground.sprung())
+    auditor.demand(sprung == len(stages), f"{sprung} of {len(stages)} places")
+    for moment, _ in worker.told("event failed"):
+        ground.fault("failed attempt", at=moment)
+    for word, code in ALWAYS.items():
+        expect_dead(ground, auditor, f"{ground.name}-{word}", code)
+    buried = len(auditor.reasons)
+    auditor.demand(buried == len(ALWAYS), f"{buried} dead letters, not {len(ALWAYS)}")
+    return (
+        f"{sprung} of {len(stages)} places, {len(worker.exits)} exits, {buried} dead letters of events that always fail"
+    )
 
 
-def expect_dead(ground: Ground, auditor: Auditor, event_id: str, word: str) -> None:
-    """Note a violation unless the event ended as a dead letter whose reason has the word."""
-    sent = next(sent for sent in ground.sent if sent.event_id == event_id)
-    reason = auditor.reasons.get(("place", f"{sent.partition}@{sent.offset}"), "no dead letter")
-    if word not in reason:
-        auditor.violations.append(f"{event_id}: expected a dead letter with {word!r}, got {reason!r}")
+ALWAYS = {"raising": "stage_failed", "shapeless": "stage_failed", "unsendable": "device_process_died"}
+
+
+def expect_dead(ground: Ground, auditor: Auditor, event_id: str, *words: str) -> None:
+    """Note a violation unless the event ended as a dead letter whose reason has the words."""
+    reason = auditor.reason(_sent(ground, event_id))
+    for word in words:
+        auditor.demand(word in reason, f"{event_id}: expected a dead letter with {word!r}, got {reason!r}")
+
+
+def _sent(ground: Ground, event_id: str) -> Sent:
+    return next(sent for sent in ground.sent if sent.event_id == event_id)
 
 
 async def bad_messages(ground: Ground, auditor: Auditor, short: bool) -> str:
-    """Every bad input of issue 3 between good neighbours of the same partitions."""
-    await ground.worker()
-    bad = bad_inputs(ground.name)
+    """Every kind of bad input, and good ones with odd keys, between good neighbours of the same partitions."""
+    worker = await ground.worker()
+    await worker.ready()
+    bad, odd = bad_inputs(ground.name), odd_keys(ground.name)
     good = [(str(event["segment_id"]).encode(), json.dumps(event).encode()) for event in flow(ground.name, 40)]
     mixed: list[tuple[bytes | None, bytes | None]] = []
     for number, pair in enumerate(good):
         mixed.append(pair)
         mixed += [(key, value) for key, value, _ in bad[number : number + 1]]
-    await ground.produce(*mixed)
-    await auditor.until(len(ground.sent))
+    await ground.produce(*mixed, *odd)
     ground.fault("bad input", len(bad))
-    wrong = 0
+    ground.fault("odd key", len(odd))
+    await auditor.until(len(ground.sent))
+    right = 0
     for _, value, word in bad:
-        sent = next(sent for sent in ground.sent if sent.value == value)
-        reason = auditor.reasons.get(("place", f"{sent.partition}@{sent.offset}"), "no dead letter")
-        if word not in reason:
-            wrong += 1
-            auditor.violations.append(f"expected {word!r} in the reason, got {reason!r}")
-    return f"{len(bad) - wrong} of {len(bad)} reasons name field and rule"
+        reason = auditor.reason(next(sent for sent in ground.sent if sent.value == value))
+        right += word in reason
+        auditor.demand(word in reason, f"expected {word!r} in the reason, got {reason!r}")
+    served = sum(_answered_under_its_segment(auditor, value) for _, value in odd)
+    auditor.demand(served == len(odd), f"{served} of {len(odd)} events with a wrong key or none were served")
+    return f"{right} of {len(bad)} reasons name field and rule; {served} of {len(odd)} events with a wrong key or none served"
+
+
+def _answered_under_its_segment(auditor: Auditor, value: bytes) -> bool:
+    """Return whether the event has pictures, announced under the segment_id that its value names."""
+    event = json.loads(value)
+    keys = {key for key, _ in auditor.envelopes["event", event["event_id"]]}
+    return bool(auditor.pictures(event["event_id"])) and keys == {event["segment_id"].encode()}
 
 
 async def flood(ground: Ground, auditor: Auditor, short: bool) -> str:
@@ -106,34 +139,65 @@ async def flood(ground: Ground, auditor: Auditor, short: bool) -> str:
     await ground.emit(*flow(ground.name, 10))
     ground.fault("poison", 100)
     await auditor.until(len(ground.sent), 120)
+    auditor.demand(bool(worker.exits) and 0 not in worker.exits, f"exit codes {worker.exits} of a worker in a flood")
     return f"the worker stopped {len(worker.exits)} times"
 
 
 async def deadly_event(ground: Ground, auditor: Auditor, short: bool) -> str:
     """A message that kills the device process every time, among good ones that share its batches."""
-    await ground.worker(CREATIVES_LANE__BATCH="4", CREATIVES_LANE__LINGER="0.2")
+    worker = await ground.worker(CREATIVES_LANE__BATCH="4", CREATIVES_LANE__LINGER="0.2")
+    await worker.ready()
     events = flow(ground.name, 12)
-    deadly = segment(f"{ground.name}-deadly", "segment-1", "Coffee fatally")
-    await ground.emit(*events[:6], deadly, *events[6:])
+    deadly = f"{ground.name}-deadly"
+    await ground.emit(*events[:6], segment(deadly, "segment-1", "Coffee fatally"), *events[6:])
     await auditor.until(13)
-    ground.fault("segfault", 3)
-    expect_dead(ground, auditor, f"{ground.name}-deadly", "device_process_died")
-    return "buried after 3 deaths; neighbours served"
+    died = worker.told("device process died")
+    for moment, line in died:
+        ground.fault("segfault" if "SIGSEGV" in line else "other death", at=moment)
+    limit = ground.settings.lane.deaths
+    request = request_id(deadly, RECIPE.fingerprint, 0)
+    alone = sum(f"jobs=['{request}']" in line for _, line in died)
+    auditor.demand(alone == limit, f"{alone} deaths with the message alone, not {limit}")
+    auditor.demand("other death" not in ground.faults, f"deaths that were no segfaults: {died}")
+    restarts = (await worker.status())["lane"]["restarts"]
+    auditor.demand(restarts == len(died), f"/status says {restarts} restarts, the log {len(died)} deaths")
+    expect_dead(ground, auditor, deadly, "device_process_died", "SIGSEGV", f"({limit} of {limit} times)")
+    served = sum(bool(auditor.pictures(str(event["event_id"]))) for event in events)
+    auditor.demand(served == len(events), f"{served} of {len(events)} neighbours served")
+    return f"{alone} of the deaths with the message alone, then buried; {served} of {len(events)} neighbours served"
 
 
 async def broken_device(ground: Ground, auditor: Auditor, short: bool) -> str:
-    """The device process hangs once, crashes once, and is killed from outside."""
-    worker = await ground.worker(FAKE_DELAY="0.3")
-    hanging = segment(f"{ground.name}-hanging", "segment-1", "Coffee hanging once")
-    crashing = segment(f"{ground.name}-crashing", "segment-2", "Coffee fatally once")
-    await ground.emit(*flow(ground.name, 8), hanging, crashing)
+    """The device process is killed from outside in mid-work, hangs once, crashes once."""
+    worker = await ground.worker(FAKE_DELAY="1")
     await worker.ready()
-    for _ in range(3):
-        await asyncio.sleep(2.5)
-        for device in worker.device_processes():
-            ground.fault("SIGKILL to the device process")
-            os.kill(device, signal.SIGKILL)
-    ground.fault("hang")
-    ground.fault("crash")
-    await auditor.until(10)
-    return f"{len(worker.exits)} worker exits"
+    kills = 3
+    for turn in range(kills):
+        await ground.emit(*flow(f"{ground.name}-{turn}", 2))
+        await _device(worker, turn, "busy")
+        [device] = worker.device_processes()
+        os.kill(device, signal.SIGKILL)
+        ground.fault("SIGKILL to the device process")
+        await auditor.until(len(ground.sent))
+    for number, word in enumerate(("hanging", "fatally")):
+        await ground.emit(segment(f"{ground.name}-{word}", f"segment-{number}", f"Coffee {word} once"))
+        await _device(worker, kills + number + 1, "idle")
+    await auditor.until(len(ground.sent))
+    died = worker.told("device process died")
+    for how, kind, count in (("SIGKILL", "", kills), ("gave no sign of progress", "hang", 1), ("SIGSEGV", "crash", 1)):
+        found = [moment for moment, line in died if how in line]
+        auditor.demand(len(found) == count, f"the log has {len(found)} deaths with {how!r}, not {count}")
+        for moment in found if kind else ():
+            ground.fault(kind, at=moment)
+    auditor.demand(not worker.exits, f"the worker ended: {worker.exits}")
+    return f"{(await worker.status())['lane']['restarts']} restarts of the device process, {len(worker.exits)} worker exits"
+
+
+async def _device(worker: Worker, restarts: int, state: str, seconds: float = 60) -> None:
+    """Wait until the device process was restarted this often and is in this state. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while True:
+            lane = (await worker.status())["lane"]
+            if lane["restarts"] >= restarts and lane["state"] == state:
+                return
+            await asyncio.sleep(0.1)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tests.faults.cluster import ROOT
 
@@ -88,6 +93,19 @@ class Worker:
     async def ready(self, seconds: float = 60) -> None:
         """Wait until the newest process of this worker says that it is ready to take events."""
         await come_true(lambda: self.log.read_bytes().count(b"] ready ") >= len(self.groups), seconds)
+
+    def told(self, words: str) -> list[tuple[float, str]]:
+        """Return the log lines that say `words`, of all its processes, each with its time (as time.time() has it)."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if words in line]
+        stamped = [(line.split(" ", 1)[0], line) for line in lines if re.match(r"\d{4}-\d\d-\d\dT\S+Z ", line)]
+        return [(datetime.fromisoformat(stamp).timestamp(), line) for stamp, line in stamped]
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the newest process's /status says."""
+        [*_, (_, line)] = self.told("serving health, metrics and gallery")
+        address = re.sub(r".*address=(\S+).*", r"\1", line)
+        read = lambda: urllib.request.urlopen(f"{address}/status", timeout=5).read()  # noqa: E731
+        return dict(json.loads(await asyncio.to_thread(read)))
 
     def device_processes(self) -> list[int]:
         """Return the ids of the worker's children: the device process, once it is there."""

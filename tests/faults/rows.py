@@ -15,15 +15,29 @@ from typing import Self
 
 from tests.faults.invariants import Report
 
-KEPT = ("number", "title", "device", "brokers", "short", "faults", "lag_zero", "note", "seconds", "compared")
+KEPT = (
+    "number", "title", "device", "brokers", "short", "faults", "lag_zero", "note", "seconds", "compared", "date",
+    "machine",
+)  # fmt: skip
+
+
+def machine() -> str:
+    """Return processor, cores and memory in one line."""
+    cpu = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 @dataclass
 class Row:
-    """One line of the table. lag_zero: seconds from the end of the faults to lag 0, None when it never came.
+    """One line of the table. lag_zero: seconds from the last fault, or the end of its outage, to lag 0; None: it never came.
 
     device: what stood in for the device. compared: pictures held against an undisturbed run, None without one.
-    events: what was sent, by event id; not kept on disk.
+    date: of the play's end, in UTC. events: what was sent, by event id; not kept on disk.
     """
 
     number: str
@@ -37,6 +51,8 @@ class Row:
     note: str
     seconds: float = 0.0
     compared: int | None = None
+    date: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
+    machine: str = field(default_factory=machine)
     events: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -50,7 +66,7 @@ class Row:
         counts = [report.events, report.outcomes, report.lost, report.differing + report.orphans, report.repeats]
         compared = "-" if self.compared is None else str(self.compared)
         verdict = "held" if self.passed else "BROKEN"
-        played = f"{self.seconds:.0f}{' (short)' if self.short else ''}"
+        played = f"{self.date}, {self.seconds:.0f} s{', short' if self.short else ''}"
         return [
             self.number, self.title, self.device, str(self.brokers), faults, *map(str, counts), compared, lag, verdict,
             played, self.note,
@@ -60,8 +76,7 @@ class Row:
         """Write the row to `folder`, over what an earlier play left."""
         report = asdict(self.report)
         del report["pictures"]
-        told = {"machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
-        kept = told | {name: getattr(self, name) for name in KEPT} | {"report": report}
+        kept = {name: getattr(self, name) for name in KEPT} | {"report": report}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(kept, indent=1))
 
@@ -74,16 +89,5 @@ class Row:
 
 HEAD = [
     "no.", "scenario", "device", "brokers", "faults injected", "events in", "outcomes", "lost", "duplicate sets",
-    "identical repeats", "pictures compared", "s to lag 0", "invariants", "s played", "note",
+    "identical repeats", "pictures compared", "s to lag 0", "invariants", "played (UTC)", "note",
 ]  # fmt: skip
-
-
-def machine() -> str:
-    """Return processor, cores and memory in one line."""
-    cpu = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, Python {platform.python_version()}"

@@ -1,13 +1,13 @@
 """`make faults`: play the fault scenarios against a real Kafka and a real MinIO, print the table, write docs/faults.md.
 
     python -m tests.faults                        everything, the contrast with a stock Faust agent included
-    python -m tests.faults     --short            at most 12 minutes: fewer kills, shorter outages; no page is written
-    python -m tests.faults     --only 1a,9b       some rows
+    python -m tests.faults     --short            fewer kills, shorter outages, no rows of many minutes; no page is written
+    python -m tests.faults     --only 1a,9b       some rows; --skip 16: all but some
     python -m tests.faults     --contrast         the contrast alone
     python -m tests.faults     --page             play nothing, write the page from the results that are kept
 
 It starts brokers and a store of its own on free ports (see scripts/services) and removes them at the end.
-Every row's result is kept in build/faults. Exit code 1 when a row of ours failed.
+Every row's result is kept in build/faults. Exit code 1 when a row of ours failed, in the contrast too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def play(cluster: Cluster, folder: Path, scenario: Scenario, *, short: boo
     async with ground, Auditor(ground) as auditor:
         try:
             note = await scenario.play(ground, auditor, short)
-            lag_zero = await ground.settled(scenario.timeout if module == "worker" else 45)
+            lag_zero = await auditor.settled(scenario.timeout if module == "worker" else 45)
         except TimeoutError as error:
             note = f"timed out: {error}"
         report = await auditor.report()
@@ -70,7 +70,7 @@ async def undisturbed(cluster: Cluster, folder: Path, rows: list[Row]) -> Row:
         await ground.worker(FAKE_SLOW="0", FAKE_DELAY="0")
         await ground.produce(*((json.loads(value)["segment_id"].encode(), value) for value in events.values()))
         await auditor.until(len(events), 600)
-        lag_zero = await ground.settled()
+        lag_zero = await auditor.settled()
         report = await auditor.report()
     for row in rows:
         both = row.report.pictures.keys() & report.pictures.keys()
@@ -130,7 +130,9 @@ def tell(row: Row) -> None:
         say(f"         {violation}")
 
 
-async def run_contrast(cluster: Cluster, folder: Path, results: Path) -> None:
+async def run_contrast(cluster: Cluster, folder: Path, results: Path) -> list[Row]:
+    """Play the contrast, in the short form, and keep it; return our rows."""
+    rows = []
     for scenario in CONTRAST:
         eager = replace(scenario, number=f"{scenario.number}e", overrides={"STOCK_WAIT_EMPTY": "0"})
         ours = replace(scenario, number=f"{scenario.number}c")
@@ -139,12 +141,17 @@ async def run_contrast(cluster: Cluster, folder: Path, results: Path) -> None:
             row = await play(cluster, folder, one, short=True, module=module)
             row.keep(results, f"contrast-{scenario.number}-{contender}")
             say(f"{scenario.number}  {scenario.title}  {contender}: {page.contrast(row)}")
+            if contender == "ours":
+                tell(row)
+                rows.append(row)
+    return rows
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--only", default="", help="numbers, separated by commas")
+    parser.add_argument("--skip", default="", help="numbers that are left out")
     parser.add_argument("--contrast", action="store_true", help="the stock agent's five scenarios alone")
     parser.add_argument("--page", action="store_true", help="write docs/faults.md from what is kept, play nothing")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=3)
@@ -152,12 +159,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help="default: build/faults, of the short form build/faults/short")
     given = parser.parse_args()
     given.results = given.results or ROOT / "build" / "faults" / ("short" if given.short else "")
-    numbers = set(given.only.split(",")) - {""}
+    only, skip = (set(listed.split(",")) - {""} for listed in (given.only, given.skip))
     known = {scenario.number for scenario in ALL}
-    if numbers - known:
-        parser.error(f"no scenario {', '.join(sorted(numbers - known))}; there are {', '.join(sorted(known))}")
-    given.chosen = [one for one in ALL if (one.number in numbers if numbers else one.short or not given.short)]
-    given.everything = not (given.short or numbers or given.contrast)
+    if strange := (only | skip) - known:
+        parser.error(f"no scenario {', '.join(sorted(strange))}; there are {', '.join(sorted(known))}")
+    wanted = [one for one in ALL if (one.number in only if only else one.short or not given.short)]
+    given.chosen = [one for one in wanted if one.number not in skip]
+    given.everything = not (given.short or only or skip or given.contrast)
     return given
 
 
@@ -170,16 +178,21 @@ async def main() -> int:
     say(f"{machine()}; logs in {folder}")
     cluster = Cluster.plan(folder / "services", given.brokers)
     rows: list[Row] = []
+    start = time.monotonic()
     try:
         await asyncio.to_thread(cluster.up)
         if not given.contrast:
             rows = await run_rows(cluster, folder, given.chosen, given)
         if given.contrast or given.everything:
-            await run_contrast(cluster, folder, given.results)
+            rows += await run_contrast(cluster, folder, given.results)
     finally:
         await asyncio.to_thread(cluster.down)
     broken = [row.number for row in rows if not row.passed]
-    say(f"{len(rows) - len(broken)} of {len(rows)} rows held" + (f"; broken: {', '.join(broken)}" if broken else ""))
+    seconds = time.monotonic() - start
+    if given.short and not given.only and rows:
+        page.keep_short_form(given.results, rows, seconds)
+    took = f"in {seconds / 60:.1f} minutes"
+    say(f"{len(rows) - len(broken)} of {len(rows)} rows held {took}; broken: {', '.join(broken) or 'none'}")
     if not (broken or given.keep):
         shutil.rmtree(folder)
     if given.everything:

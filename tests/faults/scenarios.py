@@ -78,8 +78,14 @@ async def stock_exception(ground: Ground, auditor: Auditor, short: bool) -> str:
     raising = [segment(f"{ground.name}-raising-{n}", f"segment-{n}", "Coffee raising once") for n in range(4)]
     await ground.emit(*raising, *flow(ground.name, 30))
     await asyncio.sleep(15)
-    ground.fault("exception", 7)
-    return "3 in stages, 4 in rendering, each passing at the next attempt"
+    stages = ground.trapped("exception")
+    marks = [mark.stat().st_mtime for mark in ground.folder.glob("raising-*")]
+    for moment in marks:
+        ground.fault("exception", at=moment)
+    auditor.demand(
+        stages == 3 and len(marks) == 4, f"{stages} of 3 exceptions in stages, {len(marks)} of 4 in rendering"
+    )
+    return f"{stages} in stages, {len(marks)} in rendering, each passing at the next attempt"
 
 
 async def stock_sigterm(ground: Ground, auditor: Auditor, short: bool) -> str:
@@ -88,8 +94,8 @@ async def stock_sigterm(ground: Ground, auditor: Auditor, short: bool) -> str:
     await worker.ready()
     await ground.emit(segment(f"{ground.name}-long", "segment-1", "Coffee slowly"), *flow(ground.name, 8))
     await asyncio.sleep(6)
-    await worker.leave()
     ground.fault("SIGTERM")
+    await worker.leave()
     await ground.worker("next", FAKE_SLOW="5")
     return "a job of 20 s"
 

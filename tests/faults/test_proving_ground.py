@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import time
 import uuid
 
 import pytest
@@ -11,9 +12,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.embedded import Embedded
 from streams.topics import expected
+from tests.faults import page, run
 from tests.faults.ground import Ground, segment
-from tests.faults.invariants import Auditor
+from tests.faults.invariants import Auditor, Report
 from tests.faults.proxy import FaultProxy
+from tests.faults.rows import Row
 
 
 class Addresses:
@@ -51,7 +54,7 @@ async def auditor(ground):
         yield auditor
 
 
-async def announce(ground, event_id, *, stored=True, said=b"picture", word=""):
+async def announce(ground, event_id, *, stored=True, said=b"picture", word="", key=b"k", headers=()):
     """Do by hand what a worker does for an event."""
     prefix = f"creatives/segment-1/{event_id}/"
     image = {"s3_uri": f"s3://{ground.name}/{prefix}1.png", "sha256": hashlib.sha256(said).hexdigest()}
@@ -59,7 +62,17 @@ async def announce(ground, event_id, *, stored=True, said=b"picture", word=""):
     if stored:
         await ground.store.put(f"{prefix}1.png", b"picture", "image/png")
         await ground.store.put(f"{prefix}manifest.json", b"{}", "application/json")
-    await ground._producer.send_and_wait(ground.settings.topics.creative_ready, json.dumps(value).encode(), key=b"k")
+    topic, sent = ground.settings.topics.creative_ready, json.dumps(value).encode()
+    await ground._producer.send_and_wait(topic, sent, key=key, headers=headers)
+
+
+async def bury(ground, *, code="invalid_event", attempts=1, **changed):
+    """Write the dead letter of the first input by hand."""
+    sent = ground.sent[0]
+    reason = {"partition": sent.partition, "offset": sent.offset, "code": code, "attempts": attempts}
+    headers = [(f"dead_{name}", str(value).encode()) for name, value in reason.items()]
+    letter = {"key": sent.key, "value": sent.value} | changed
+    await ground._producer.send_and_wait(f"{ground.input}.dead", headers=headers, **letter)
 
 
 async def commit(ground, offset=1):
@@ -76,11 +89,12 @@ async def commit(ground, offset=1):
 
 async def test_one_event_with_its_outcome_is_fine_and_an_identical_repeat_is_counted(ground, auditor):
     await ground.emit(segment("one", "segment-1"))
-    assert await ground.lag() == 1
+    with pytest.raises(TimeoutError, match="lag 1"):
+        await auditor.settled(1)
     await announce(ground, "one")
     await announce(ground, "one")
     await commit(ground)
-    await ground.settled(10)
+    assert await auditor.settled(10) < 5
     report = await auditor.report()
     assert report.passed, report.violations
     assert (report.events, report.outcomes, report.repeats) == (1, 1, 1)
@@ -121,6 +135,96 @@ async def test_an_outcome_that_differs_or_lies(ground, auditor, wrong, words):
     report = await auditor.report()
     assert not report.passed
     assert any(words in violation for violation in report.violations)
+
+
+@pytest.mark.parametrize("wrong", [{"key": b"another"}, {"headers": [("ce_id", b"2")]}])
+async def test_a_copy_with_another_key_or_other_headers(ground, auditor, wrong):
+    await ground.emit(segment("one", "segment-1"))
+    await announce(ground, "one", headers=[("ce_id", b"1")])
+    await announce(ground, "one", **({"headers": [("ce_id", b"1")]} | wrong))
+    report = await auditor.report()
+    assert report.differing == 1
+    assert "different keys or headers" in report.violations[0]
+
+
+async def test_dead_letters_are_copies_too_but_for_what_their_burier_went_through(ground, auditor):
+    await ground.produce((b"key", b"no event"))
+    await bury(ground)
+    await bury(ground, attempts=2)
+    report = await auditor.report()
+    assert report.passed, report.violations
+    assert (report.outcomes, report.repeats) == (1, 1)
+    await bury(ground, code="stage_failed")
+    report = await auditor.report()
+    assert report.differing == 1
+
+
+@pytest.mark.parametrize(("wrong", "words"), [({"value": b"x"}, "other bytes"), ({"key": b"x"}, "another key")])
+async def test_a_dead_letter_that_is_not_the_event(ground, auditor, wrong, words):
+    await ground.produce((b"key", b"no event"))
+    await bury(ground, **wrong)
+    report = await auditor.report()
+    assert any(words in violation for violation in report.violations)
+
+
+async def test_the_seconds_to_lag_0_count_from_the_last_fault_however_long_a_scenario_looks_on(ground, auditor):
+    await ground.emit(segment("one", "segment-1"))
+    ground.fault("kill", at=time.time() - 60)
+    ground.healed()
+    await asyncio.sleep(2)
+    await announce(ground, "one")
+    await commit(ground)
+    await asyncio.sleep(3)
+    assert 1.5 < await auditor.settled(10) < 4
+    ground.fault("nothing that anybody waited for")
+    assert await auditor.settled(10) == 0
+    await ground.emit(segment("two", "segment-1"))
+    with pytest.raises(TimeoutError, match="lag 1"):
+        await auditor.settled(1)
+
+
+async def test_more_partitions_are_followed_without_reading_the_first_again(ground, auditor):
+    await ground.emit(segment("one", "segment-1"))
+    await announce(ground, "one")
+    await auditor.look()
+    await auditor.follow(ground.settings.topics.partitions)
+    await announce(ground, "one")
+    assert (await auditor.report()).repeats == 1
+
+
+def row(**changed):
+    return Row(**({
+        "number": "2", "title": "a kill", "device": "fake", "brokers": 1, "short": True, "faults": {"kill": 1},
+        "report": Report(events=3, outcomes=3), "lag_zero": 1.0, "note": "", "date": "2026-11-24 10:00",
+    } | changed))  # fmt: skip
+
+
+def test_the_page_says_when_in_which_form_and_on_how_many_brokers_a_row_was_played(tmp_path):
+    row(date="2026-11-24 10:00").keep(tmp_path, "contrast-2-stock")
+    row(date="2026-11-24 10:05").keep(tmp_path, "contrast-2-eager")
+    row(date="2026-11-25 11:00", brokers=3).keep(tmp_path, "contrast-2-ours")
+    cells = page._versus("2", "a kill", tmp_path)
+    assert cells[-1] == "2026-11-24 10:00 to 2026-11-24 10:05, short, 1 broker; 2026-11-25 11:00, short, 3 brokers"
+    assert "2026-11-24 10:00, 0 s, short" in row().cells()
+
+
+def test_the_page_says_how_long_the_short_form_took(tmp_path):
+    assert page.short_form(tmp_path) == "It was not played here yet."
+    (tmp_path / "short").mkdir()
+    page.keep_short_form(tmp_path / "short", [row(), row(machine="2 cores")], 570)
+    assert page.short_form(tmp_path) == "Its last play, 2026-11-24 10:00 UTC, took 9.5 minutes for 2 rows on 2 cores."
+
+
+async def test_a_loss_of_ours_in_the_contrast_is_a_failure_and_one_of_the_stock_agent_is_not(monkeypatch, tmp_path):
+    async def play(cluster, folder, scenario, *, short, module="worker"):
+        return row(number=scenario.number, report=Report(events=3, outcomes=2, lost=1 if module in losing else 0))
+
+    monkeypatch.setattr(run, "play", play)
+    losing = {"stock"}
+    assert all(one.passed for one in await run.run_contrast(None, tmp_path, tmp_path))
+    losing = {"worker"}
+    ours = await run.run_contrast(None, tmp_path, tmp_path)
+    assert [one.number for one in ours if not one.passed] == ["2c", "3c", "6c", "7c", "12c"]
 
 
 async def test_objects_without_an_outcome(ground, auditor):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import httpx
@@ -247,3 +248,5 @@ async def test_the_tally_counts_what_is_confirmed(tmp_path: Path) -> None:
     assert tally.outcomes == {"creative_ready": 4}, "what the gallery cannot read has been delivered all the same"
     assert tally.dead_letters == {"invalid_event": 1}
     assert [creative.segment_id for creative in tally.latest] == ["other", "coffee"]
+    shown = json.loads(json.dumps(asdict(replace(STATE, outcomes=tally.outcomes, dead_letters=tally.dead_letters))))
+    assert (shown["outcomes"], shown["dead_letters"]) == ({"creative_ready": 3}, {"invalid_event": 1})

@@ -1,0 +1,116 @@
+"""docs/throughput.md, made of the figures of one run of benchmarks/throughput.py, and which limits they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.faults.page import table
+from tests.faults.rows import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "throughput.md"
+WORDS = {
+    "bare": "bare aiokafka",
+    "stock": "a stock Faust agent",
+    "memory": "this service, store in memory",
+    "minio": "this service, MinIO",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run measured.
+
+    rates: events/s by kind. delays: median ms from event to answer by kind. store: median ms of a request's own calls
+    to MinIO. linger: seconds, the lane's default; lingering: the delay with it. sizes: the worker's MiB after each
+    fifth of the soak. settings: name, value used, default.
+    """
+
+    events: int
+    rounds: int
+    soak: int
+    rates: dict[str, float]
+    delays: dict[str, float]
+    store: float
+    linger: float
+    lingering: float
+    sizes: list[float]
+    soak_rate: float
+    settings: list[tuple[str, str, str]]
+
+    def added(self, kind: str) -> float:
+        """Return the milliseconds at the median that a kind takes more than bare aiokafka."""
+        return self.delays[kind] - self.delays["bare"]
+
+    @property
+    def growth(self) -> float:
+        """Return the percent by which memory changed since the first fifth of the soak, which is warm-up."""
+        return 100 * (self.sizes[-1] / self.sizes[0] - 1) if self.sizes else 0.0
+
+
+def limits(figures: Figures) -> list[tuple[str, str, bool]]:
+    """Return every limit with the figure and whether it is held."""
+    rates, apart = figures.rates, figures.added("minio") - figures.store
+    return [
+        (
+            "at least 1,000 events/s per worker, store in memory",
+            f"{rates['memory']:,.0f} events/s",
+            rates["memory"] >= 1000,
+        ),
+        ("at least 150 events/s per worker with MinIO", f"{rates['minio']:,.0f} events/s", rates["minio"] >= 150),
+        (
+            "at most 2 ms more than bare aiokafka at the median, store in memory",
+            f"{figures.added('memory'):+.1f} ms",
+            figures.added("memory") <= 2,
+        ),
+        (
+            "at most 2 ms more than bare aiokafka at the median with MinIO, apart from the store's own time",
+            f"{figures.added('minio'):+.1f} ms, of them {figures.store:.1f} the store's own: {apart:+.1f} ms",
+            apart <= 2,
+        ),
+        (
+            "memory within 5 % over 50,000 events, since the first fifth",
+            f"{figures.growth:+.1f} % over {figures.soak:,}",
+            figures.soak >= 50_000 and abs(figures.growth) <= 5,
+        ),
+    ]
+
+
+def write(figures: Figures, page: Path) -> list[str]:
+    """Write the page; return the limits that are not held."""
+    held = limits(figures)
+    text = (ROOT / "benchmarks" / "throughput.md").read_text()
+    page.write_text(
+        text.format(
+            date=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+            machine=machine(),
+            rounds=figures.rounds,
+            events=f"{figures.events:,}",
+            limits=table(
+                ["limit", "measured", ""], [[what, said, "held" if ok else "**not held**"] for what, said, ok in held]
+            ),
+            kinds=table(
+                [
+                    "", "events/s", "of bare aiokafka", "of a stock agent", "median ms from event to answer",
+                    "ms more than bare",
+                ],
+                [_line(figures, kind) for kind in WORDS],
+            ),
+            store=f"{figures.store:.1f}",
+            linger=f"{1000 * figures.linger:g}",
+            lingering=f"{figures.lingering - figures.delays['memory']:+.1f}",
+            soak=f"{figures.soak:,}",
+            soak_rate=f"{figures.soak_rate:,.0f}",
+            sizes=", ".join(f"{size:.0f}" for size in figures.sizes) or "not measured",
+            settings=table(["setting", "here", "default"], [list(line) for line in figures.settings]),
+        )
+    )  # fmt: skip
+    return [what for what, _, ok in held if not ok]
+
+
+def _line(figures: Figures, kind: str) -> list[str]:
+    rate = figures.rates[kind]
+    ratios = [f"{rate / figures.rates[other]:.2f}" for other in ("bare", "stock")]
+    return [WORDS[kind], f"{rate:,.0f}", *ratios, f"{figures.delays[kind]:.1f}", f"{figures.added(kind):+.1f}"]
