@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import structlog
@@ -161,7 +161,9 @@ class Web:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _status(self, _: web.Request) -> web.Response:
-        return _json(asdict(self._view.state()))
+        state = self._view.state()
+        plain = replace(state, outcomes=dict(state.outcomes), dead_letters=dict(state.dead_letters))
+        return _json(asdict(plain))  # of a Counter asdict makes what is no JSON
 
     async def _gallery(self, _: web.Request) -> web.Response:
         page = self._pages.get_template("gallery.html")

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from streams.keys import manifest_key
 from tests.faults.ground import flow, segment
 from tests.faults.invariants import Auditor
 from tests.faults.poison import bad_inputs
+from tests.faults.processes import Worker
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "schemas" / "creative-ready.json").read_text())
@@ -91,6 +93,27 @@ async def test_bad_inputs_become_dead_letters_and_neighbours_are_served(ground, 
     assert all(key.startswith("creatives/segment-") for key in keys), "no event reached outside its own keys"
 
 
+def page_of(worker: Worker) -> str:
+    """Return where the newest process of a worker serves its pages, as its log says."""
+    return re.findall(r"serving health, metrics and gallery +address=(\S+)", worker.log.read_text())[-1]
+
+
+async def status_of(worker: Worker) -> dict:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{page_of(worker)}/status")
+        return answer.raise_for_status().json()
+
+
+async def both_have_partitions(workers: list[Worker], topic: str, seconds: float = 60) -> None:
+    """Return once each worker owns some partitions of the topic, and together they own all four, each once."""
+    async with asyncio.timeout(seconds):
+        while True:
+            owned = [{place for place in (await status_of(worker))["assigned"] if topic in place} for worker in workers]
+            if all(owned) and len(owned[0] | owned[1]) == 4 == sum(map(len, owned)):
+                return
+            await asyncio.sleep(0.2)
+
+
 @pytest.mark.services
 async def test_two_workers_share_forty_events(make_real):
     async with make_real() as ground, Auditor(ground) as auditor:
@@ -99,7 +122,7 @@ async def test_two_workers_share_forty_events(make_real):
         ]
         for worker in workers:
             await worker.ready()
-        await asyncio.sleep(8)  # until both have joined
+        await both_have_partitions(workers, ground.input)
         await ground.emit(*flow(ground.name, 40))
         await auditor.until(40)
         await ground.settled()
@@ -108,6 +131,9 @@ async def test_two_workers_share_forty_events(make_real):
         assert report.outcomes == 40
         assert report.repeats == 0
         assert not any(worker.exits for worker in workers)
+        made = [sum((await status_of(worker))["outcomes"].values()) for worker in workers]
+        assert min(made) > 0, f"both worked: {made}"
+        assert sum(made) == 40
 
 
 async def run(*command: str, stdin: bytes = b"") -> bytes:

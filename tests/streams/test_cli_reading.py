@@ -82,7 +82,7 @@ def test_the_kind_is_told_by_the_ids_and_by_the_topic():
     assert read(json.dumps(both))[0].topic == "segment-updated"
     assert "--topic" in lines_and_faults('{"event_id": "e"}')[0][1]
     (unfit,) = read(json.dumps(SEGMENT), topic="product-registered")
-    assert "Field required" in str(unfit.faults)
+    assert "Field required" in str(unfit.faults[0])
 
 
 def test_the_workers_own_decoder_judges():

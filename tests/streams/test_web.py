@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -84,7 +85,7 @@ async def test_an_absent_store_makes_unready_and_says_why(client: httpx.AsyncCli
     view.store = StoreUnavailable(endpoint="http://store", detail="Connection refused")
     answer = await client.get("/health/ready")
     assert answer.status_code == 503
-    assert answer.json()["reasons"] == ["The object store at http://store does not answer: Connection refused"]
+    assert answer.json()["reasons"] == [str(view.store)]
 
 
 @pytest.mark.parametrize(
@@ -117,10 +118,12 @@ def test_an_idle_spare_is_ready() -> None:
 
 async def test_status_is_for_programs(client: httpx.AsyncClient, view: FakeView) -> None:
     view.now = replace(STATE, lane=replace(IDLE, state="busy", stage="generate", done=3, total=20, running=("r1",)))
+    view.now = replace(view.now, outcomes=Counter(creative_ready=5), dead_letters=Counter(invalid_event=2))
     status = (await client.get("/status")).json()
     assert status["lane"]["stage"] == "generate"
     assert (status["lane"]["done"], status["lane"]["total"], status["lane"]["running"]) == (3, 20, ["r1"])
     assert status["assigned"] == ["segment-updated[0]"]
+    assert (status["outcomes"], status["dead_letters"]) == ({"creative_ready": 5}, {"invalid_event": 2})
 
 
 async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
