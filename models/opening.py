@@ -18,6 +18,7 @@ from models import catalog, images, pipelines, provenance
 from models.briefs import Recipe, StudioPlan
 from models.diffusion import DiffusionGenerator, Sampling
 from models.errors import DeviceUnavailable
+from models.families import Family
 from models.images import Encoded
 from models.pipelines import Pipeline
 from models.reranking import ClipReranker
@@ -108,7 +109,7 @@ def make_repeatable(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def sampling_of(plan: StudioPlan, pipeline: Pipeline, family: catalog.Family) -> Sampling:
+def sampling_of(plan: StudioPlan, pipeline: Pipeline, family: Family) -> Sampling:
     """Return the plan's sampling, then the family's, then what the architecture is known for."""
     native = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     guidance = GUIDANCE_XL if isinstance(pipeline, diffusers.StableDiffusionXLPipeline) else GUIDANCE

@@ -7,8 +7,8 @@ import torch
 
 from models import opening
 from models.briefs import StudioPlan
-from models.catalog import Family
 from models.errors import DeviceUnavailable
+from models.families import Family
 from models.studio import Studio
 from tests import tiny
 
