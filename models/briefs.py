@@ -12,6 +12,7 @@ Format = Literal["square", "portrait", "landscape", "story"]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
 Stage = Literal["load", "generate", "rerank", "upscale", "encode", "prior", "learn", "evaluate"]
 Encoding = Literal["png", "jpeg", "webp"]
+Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-trailing", "lcm", "tcd", "ddim"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class StudioPlan:
     bucket: candidates denoised in one call; every call is padded to it, so a result never depends on its neighbours.
     tile: side in pixels above which the upscaler works in overlapping tiles (0: never).
     guidance_scale, steps: None takes the family's own default.
+    sampler: None takes DPM-Solver++, or the few-step sampler that a diffusers folder names; a single file names none.
     """
 
     diffusion: str = "demo"
@@ -33,6 +35,7 @@ class StudioPlan:
     steps: int | None = None
     guidance_scale: float | None = None
     size: int | None = None
+    sampler: Sampler | None = None
     bucket: int = 8
     tile: int = 512
     tile_overlap: int = 32
