@@ -13,6 +13,7 @@ Format = Literal["square", "portrait", "landscape", "story"]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
 Stage = Literal["load", "generate", "rerank", "upscale", "encode", "prior", "learn", "evaluate"]
 Encoding = Literal["png", "jpeg", "webp"]
+Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-trailing", "lcm", "tcd", "ddim"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class StudioPlan:
     dino: a transformers ViT or DINOv2 for a second opinion on learned products, a path or a hub id with `@revision`;
     it decides no picture.
     concepts: learned products kept on the device, at least 1; one of DreamBooth weighs as much as the UNet.
+    sampler: None takes DPM-Solver++, or the few-step sampler that a diffusers folder names; a single file names none.
     """
 
     diffusion: str = "demo"
@@ -38,6 +40,7 @@ class StudioPlan:
     steps: int | None = None
     guidance_scale: float | None = None
     size: int | None = None
+    sampler: Sampler | None = None
     bucket: int = 8
     tile: int = 512
     tile_overlap: int = 32

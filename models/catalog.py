@@ -16,11 +16,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from models import families
 from models.briefs import ModelUsed
 from models.checkpoints import sha256_of
 from models.errors import WeightsDamaged, WeightsNotFound
+from models.families import Family
 
 Role = Literal["diffusion", "reranking", "upscaling", "dino"]
 
@@ -40,21 +42,6 @@ HEAVY = ("*.bin", "*.pth", "*.fp16.*", "*.bf16.*", "*non_ema*")
 _HUB = re.compile(r"^(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./ -]+))?$")
 _LICENCE = re.compile(r"^license:\s*[\"']?(?P<licence>[\w.+-]+)", re.MULTILINE)
 _OPEN_CLIP = re.compile(r"^(?P<architecture>[A-Za-z][\w.-]+):(?P<path>.+)$")
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a family of weights says about its own use; None where it says nothing.
-
-    size: native side of a square picture in pixels.
-    training: per method of learning, the options that differ from its paper's.
-    """
-
-    size: int | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    negative_prompt: str | None = None
-    training: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,17 @@ class Weights:
 
 
 def resolve(role: Role, reference: str) -> Weights:
-    """Return where the weights of a role lie, with the hash of every file. Raises WeightsNotFound, WeightsDamaged."""
+    """Return where the weights of a role lie, with the hash of every file.
+
+    Raises WeightsNotFound, WeightsDamaged, UnusableCard.
+    """
+    try:
+        return _resolve(role, reference)
+    except (OSError, RuntimeError) as error:  # unreadable files and disks, names of no path, homes of nobody
+        raise WeightsNotFound(role=role, reference=reference[:200], hint=f"{_first_line(error)}.") from error
+
+
+def _resolve(role: Role, reference: str) -> Weights:
     if reference == "demo" and role in DEMO_PARTS:
         return _demo(role)
     architecture, place = _split_architecture(role, reference)
@@ -111,20 +108,21 @@ def _demo(role: Role) -> Weights:
     path = DEMO / DEMO_PARTS[role]
     if not card.is_file() or not path.is_dir():
         raise WeightsNotFound(role=role, reference="demo", hint="models/demo is incomplete; install the project anew.")
-    family: dict[str, Any] = json.loads(card.read_text())
+    stated = families.read_card(card)
     files = _digests(path, _files(path, role))
     for name, digest in files:
-        claimed = family.get("sha256", {}).get(f"{path.name}/{name}")
+        claimed = stated.get("sha256", {}).get(f"{path.name}/{name}")
         if claimed not in (None, digest):
             raise WeightsDamaged(path=f"demo/{path.name}/{name}", digest=digest)
     return Weights(
-        role, family["name"], str(family["revision"]), family["licence"], path, files, family=_family(family)
+        role,
+        stated["name"],
+        str(stated["revision"]),
+        stated["licence"],
+        path,
+        files,
+        family=families.family_of(stated, card),
     )
-
-
-def _family(card: dict[str, Any]) -> Family:
-    stated = {key: card.get(key) for key in ("size", "steps", "guidance_scale", "negative_prompt")}
-    return Family(**stated, training=card.get("training", {}))
 
 
 def _local(role: Role, path: Path, architecture: str | None) -> Weights:
@@ -134,7 +132,7 @@ def _local(role: Role, path: Path, architecture: str | None) -> Weights:
     _check_any(role, path.name, files)
     revision = files[0][1][:12] if len(files) == 1 else _digest_of_digests(files)[:12]
     card = folder / "family.json"
-    family = _family(json.loads(card.read_text())) if path.is_dir() and card.is_file() else Family()
+    family = families.family_of(families.read_card(card), card) if path.is_dir() and card.is_file() else Family()
     return Weights(role, path.name, revision, licence_of(path), path, files, architecture, family)
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 
-from models.briefs import Format
+from models import samplers
+from models.briefs import Format, Sampler
 from models.images import pixels_of
 from models.pipelines import Pipeline
 
@@ -35,22 +36,30 @@ ASPECTS: dict[Format, float] = {"square": 1.0, "portrait": 4 / 5, "landscape": 1
 
 @dataclass(frozen=True)
 class Sampling:
-    """How candidates are denoised. size: native side of a square in pixels; bucket: candidates of one call."""
+    """How candidates are denoised.
+
+    size: native side of a square in pixels; bucket: candidates of one call; sampler: None follows the family's rule.
+    """
 
     size: int
     steps: int = 20
     guidance_scale: float = 7.5
     bucket: int = 8
+    sampler: Sampler | None = None
 
 
 class DiffusionGenerator:
-    """Candidates from a diffusers pipeline. `pipeline` may be changed between calls (a concept), never during one."""
+    """Candidates from a diffusers pipeline. `pipeline` may be changed between calls (a concept), never during one.
+
+    Raises UnusableSampler.
+    """
 
     def __init__(self, pipeline: Pipeline, sampling: Sampling, device: torch.device) -> None:
         self.pipeline = pipeline
         self.sampling = sampling
         self.device = device
-        self.scheduler_name = _choose_sampler(pipeline)
+        pipeline.scheduler = samplers.choose(pipeline.scheduler, sampling.sampler, sampling.steps)
+        self.scheduler_name = type(pipeline.scheduler).__name__
         pipeline.to(device)
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
@@ -209,17 +218,3 @@ def _generator(seed: int, stream: int = 0) -> torch.Generator:
 
 def _channels(values: list[float], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values).view(1, -1, 1, 1).to(like)
-
-
-def _choose_sampler(pipeline: Pipeline) -> str:
-    """DPM-Solver++ (Lu et al. 2022) of second order, unless the model was distilled for a few-step sampler of its own.
-
-    Consistency models name theirs; adversarially distilled ones (Turbo, Lightning) name Euler with trailing timesteps.
-    """
-    own, config = type(pipeline.scheduler).__name__, pipeline.scheduler.config
-    trailing_euler = own.startswith("Euler") and config.get("timestep_spacing") == "trailing"
-    if own not in ("LCMScheduler", "TCDScheduler") and not trailing_euler:
-        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-            config, algorithm_type="dpmsolver++", solver_order=2, use_karras_sigmas=False
-        )
-    return type(pipeline.scheduler).__name__

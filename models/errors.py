@@ -39,6 +39,18 @@ class WrongArchitecture(WeightsError):
     """
 
 
+class UnreadableCheckpoint(WeightsError):
+    """The checkpoint {path} cannot be read: {detail}; fetch it anew."""
+
+
+class UnusableCard(WeightsError):
+    """The weights' own card {path} cannot be used: {detail}; mend it or take it away."""
+
+
+class UnusableSampler(WeightsError):
+    """The sampler {sampler} cannot be used: {detail}. See CREATIVES_STUDIO__SAMPLER and CREATIVES_STUDIO__STEPS."""
+
+
 class WeightsDamaged(WeightsError):
     """The file {path} is not the one its family lists (its sha256 is {digest}): fetch or install it anew."""
 

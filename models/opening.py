@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -18,6 +19,7 @@ from models import catalog, images, pipelines, provenance
 from models.briefs import Recipe, StudioPlan
 from models.devices import device_of, dtype_of
 from models.diffusion import DiffusionGenerator, Sampling
+from models.families import Family
 from models.images import Encoded
 from models.pipelines import Pipeline
 from models.reranking import ClipReranker
@@ -27,6 +29,18 @@ from models.upscaling import SwinirUpscaler
 GUIDANCE = 7.5
 GUIDANCE_XL = 5.0
 STEPS = 20
+# Fields of a plan that decide no picture's bytes, or whose meaning is in the recipe under another name.
+NOT_IN_RECIPE = frozenset(
+    {
+        "diffusion",  # where the files lie: their content is hashed, their names are in `models`
+        "reranking",
+        "upscaling",
+        "device",  # cuda:0 or cuda:1 is all one; its kind is in the recipe
+        "threads",  # a property of the machine, see `recipe_of`
+        "dino",  # judges what was learned, after the pictures
+        "concepts",  # how many learned products stay at hand
+    }
+)
 
 
 def open_studio(plan: StudioPlan) -> Studio:
@@ -85,15 +99,15 @@ def make_repeatable(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def sampling_of(plan: StudioPlan, pipeline: Pipeline, family: catalog.Family) -> Sampling:
+def sampling_of(plan: StudioPlan, pipeline: Pipeline, family: Family) -> Sampling:
     """Return the plan's sampling, then the family's, then what the architecture is known for."""
-    native = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     guidance = GUIDANCE_XL if isinstance(pipeline, diffusers.StableDiffusionXLPipeline) else GUIDANCE
     return Sampling(
-        size=_first(plan.size, family.size, native),
+        size=plan.size or family.size or pipelines.native_size(pipeline),
         steps=_first(plan.steps, family.steps, STEPS),
         guidance_scale=_first(plan.guidance_scale, family.guidance_scale, guidance),
         bucket=plan.bucket,
+        sampler=plan.sampler,
     )
 
 
@@ -102,24 +116,21 @@ def recipe_of(
 ) -> Recipe:
     """Return what decides a picture's bytes; the fingerprint covers every weight file, setting and library version.
 
+    A field of the plan is in it unless NOT_IN_RECIPE names it; where it says `auto` or None, what that came to is.
     Not the machine: request ids come from the fingerprint, and an event that another machine of the fleet takes over
     must stay the same request, though its last bits may differ there (another processor, another number of threads).
     """
     sampling = generator.sampling
+    stated = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
     settings: dict[str, str | int | float | bool] = {
+        name: value for name, value in stated.items() if name not in NOT_IN_RECIPE and value is not None
+    } | {
         "size": sampling.size,
         "steps": sampling.steps,
         "guidance_scale": sampling.guidance_scale,
-        "sampler": generator.scheduler_name,
-        "bucket": sampling.bucket,
-        "tile": plan.tile,
-        "tile_overlap": plan.tile_overlap,
-        "encoding": plan.encoding,
-        "quality": plan.quality,
+        "sampler": sampling.sampler or generator.scheduler_name,
         "device": generator.device.type,
         "dtype": str(dtype).removeprefix("torch."),
-        "compile": plan.compile,
-        "threads": plan.threads or 0,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "open_clip": open_clip.__version__,

@@ -5,6 +5,9 @@ The cosine of picture and prompt is the CLIP score of Hessel et al. 2021 before 
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from models.catalog import Weights
-from models.checkpoints import fill, init_empty_weights, read
+from models.checkpoints import fill, fitting, init_empty_weights, read
 from models.errors import WeightsNotFound, WrongArchitecture
 
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -40,13 +43,14 @@ class ClipReranker:
     def load(cls, weights: Weights, device: torch.device, dtype: torch.dtype) -> ClipReranker:
         """Load an open_clip folder, or a named architecture with a local file. Raises a WeightsError."""
         name, path = _name_and_file(weights)
-        try:
+        with _fetching(name, "hf_model_name"), fitting(weights.path.name, "open_clip"):
             model = blank(name)
+        with _fetching(name, "hf_tokenizer_name"), fitting(weights.path.name, "open_clip's tokenizer"):
             tokenizer = open_clip.get_tokenizer(name)
-        except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-            detail = str(error).strip().splitlines()[0][:200]
-            raise WrongArchitecture(path=weights.path.name, architecture="open_clip", detail=detail) from error
-        fill(model, convert_state_dict(model, _reshaped(model, read(path, "reranking"))), path.name)
+        state = read(path, "reranking")
+        with fitting(path.name, "open_clip"):
+            state = convert_state_dict(model, _reshaped(model, state))
+        fill(model, state, path.name)
         model = model.eval().requires_grad_(requires_grad=False)
         return cls(model.to(device=device, dtype=dtype), tokenizer, device)
 
@@ -99,11 +103,36 @@ def blank(name: str) -> torch.nn.Module:
         return open_clip.create_model(name, load_weights=False, pretrained_text=False, device=None)  # type: ignore[no-any-return]
 
 
+@contextlib.contextmanager
+def _fetching(name: str, key: str) -> Iterator[None]:
+    """Some architectures (SigLIP, multilingual CLIP) take their tokenizer, or a text tower's layout, from the hub.
+
+    Where that is what failed, the weights are not to blame: say so.
+    """
+    try:
+        yield
+    except WrongArchitecture as error:
+        config = {} if name.startswith("local-dir:") else open_clip.get_model_config(name) or {}
+        repository = config.get("text_cfg", {}).get(key)
+        if repository is None or not isinstance(error.__cause__, OSError):
+            raise
+        what = "tokenizer" if key == "hf_tokenizer_name" else "text model's configuration"
+        hint = (
+            f"its {what} is {repository} on the hub, which is not in the local cache and cannot be fetched; "
+            "download it where there is a network, or use local-dir: and a folder that holds it."
+        )
+        raise WeightsNotFound(role="reranking", reference=name, hint=hint) from error
+
+
 def _name_and_file(weights: Weights) -> tuple[str, Path]:
     if not weights.path.is_dir():
         if weights.architecture is None:
             hint = "name the architecture before the file, such as ViT-H-14:/path/to/open_clip_model.safetensors."
             raise WeightsNotFound(role="reranking", reference=weights.path.name, hint=hint)
+        if open_clip.get_model_config(weights.architecture) is None:
+            near = difflib.get_close_matches(weights.architecture, open_clip.list_models(), 3, cutoff=0.4)
+            hint = f"open_clip knows no architecture of this name; near it are {', '.join(near) or 'none'}."
+            raise WeightsNotFound(role="reranking", reference=weights.architecture, hint=hint)
         return weights.architecture, weights.path
     found = [weights.path / name for name in _FILES if (weights.path / name).is_file()]
     if not found or not (weights.path / "open_clip_config.json").is_file():

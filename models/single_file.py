@@ -16,7 +16,7 @@ from diffusers.loaders import single_file_utils as layout
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from models import vocabulary
-from models.checkpoints import State, fill, init_empty_weights, read
+from models.checkpoints import State, fill, fitting, init_empty_weights, read
 from models.errors import WrongArchitecture
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -29,13 +29,14 @@ TEXT_PREFIXES = {
         "text_encoder_2": "conditioner.embedders.1.model.",
     },
 }
+SD2_BASE = 64  # latents of 512 pixels: of SD 2.x the epsilon models were trained at that size, the others at 768
 PAD_TOKENS = {"sd15": ("<|endoftext|>",), "sd21": ("!",), "sdxl": ("<|endoftext|>", "!")}
 
 
 def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
     """Return the pipeline's class name and its parts: networks in eval mode, tokenizers, the scheduler's configuration.
 
-    Raises WeightsNotFound, UnsafeCheckpoint, WrongArchitecture.
+    Raises WeightsNotFound, UnreadableCheckpoint, UnsafeCheckpoint, WrongArchitecture.
     """
     state = read(path, "diffusion")
     kind = kind_of(state, path.name)
@@ -47,9 +48,11 @@ def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
     parts = {name: module.to(dtype).eval() for name, module in parts.items()}
     for name, pad in zip(("tokenizer", "tokenizer_2"), PAD_TOKENS[kind], strict=False):
         parts[name] = vocabulary.clip_tokenizer(pad)
-    parts["scheduler"] = published(kind, "scheduler") | {
-        "prediction_type": _prediction_type(state, kind, parts["unet"])
-    }
+    with fitting(path.name, kind):
+        prediction = _prediction_type(state, kind, parts["unet"])
+    if kind == "sd21" and prediction == "epsilon":
+        parts["unet"].register_to_config(sample_size=SD2_BASE)
+    parts["scheduler"] = published(kind, "scheduler") | {"prediction_type": prediction}
     return "StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline", parts
 
 
@@ -121,44 +124,40 @@ def text_config(state: State, kind: str, name: str) -> CLIPTextConfig:
 
 
 def _unet(state: State, kind: str, path: str) -> UNet2DConditionModel:
-    try:
+    with fitting(path, kind):
         config = unet_config(state, kind)
-    except KeyError as error:
-        raise WrongArchitecture(path=path, architecture=kind, detail=f"it has no {error.args[0]}") from error
-    own = {key: value for key, value in state.items() if key.startswith(UNET)}
-    with init_empty_weights(include_buffers=False):
-        unet = UNet2DConditionModel.from_config(config)
-    return fill(unet, layout.convert_ldm_unet_checkpoint(own, config), path)
+        own = {key: value for key, value in state.items() if key.startswith(UNET)}
+        with init_empty_weights(include_buffers=False):
+            unet = UNet2DConditionModel.from_config(config)
+        converted = layout.convert_ldm_unet_checkpoint(own, config)
+    return fill(unet, converted, path)
 
 
 def _vae(state: State, kind: str, path: str) -> AutoencoderKL:
     config = published(kind, "vae")
     own = {key: value for key, value in state.items() if key.startswith(VAE)}
-    try:
+    with fitting(path, "AutoencoderKL"):
         levels = range(len(config["block_out_channels"]))
-        widths = [own[f"{VAE}encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in levels]
-    except KeyError as error:
-        raise WrongArchitecture(path=path, architecture="AutoencoderKL", detail=f"it has no {error.args[0]}") from error
-    config["block_out_channels"] = widths
-    with init_empty_weights(include_buffers=False):
-        vae = AutoencoderKL.from_config(config)
-    converted = layout.convert_ldm_vae_checkpoint(own, config)
+        config["block_out_channels"] = [
+            own[f"{VAE}encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in levels
+        ]
+        with init_empty_weights(include_buffers=False):
+            vae = AutoencoderKL.from_config(config)
+        converted = layout.convert_ldm_vae_checkpoint(own, config)
     return fill(vae, {key: value for key, value in converted.items() if value is not None}, path)
 
 
 def _text_encoder(state: State, kind: str, name: str, path: str) -> CLIPTextModel | CLIPTextModelWithProjection:
     prefix = TEXT_PREFIXES[kind][name]
-    try:
+    with fitting(path, name):
         config = text_config(state, kind, name)
-    except KeyError as error:
-        raise WrongArchitecture(path=path, architecture=name, detail=f"it has no {error.args[0]}") from error
-    with init_empty_weights(include_buffers=False):
-        encoder = (CLIPTextModelWithProjection if name == "text_encoder_2" else CLIPTextModel)(config)
-    own = {key: value for key, value in state.items() if key.startswith(prefix)}
-    if prefix.endswith("transformer."):
-        converted = layout.convert_ldm_clip_checkpoint(own)
-    else:
-        converted = layout.convert_open_clip_checkpoint(encoder, own, prefix=prefix)
+        with init_empty_weights(include_buffers=False):
+            encoder = (CLIPTextModelWithProjection if name == "text_encoder_2" else CLIPTextModel)(config)
+        own = {key: value for key, value in state.items() if key.startswith(prefix)}
+        if prefix.endswith("transformer."):
+            converted = layout.convert_ldm_clip_checkpoint(own)
+        else:
+            converted = layout.convert_open_clip_checkpoint(encoder, own, prefix=prefix)
     return fill(encoder, _named_like(encoder, converted), path)
 
 

@@ -67,7 +67,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Networks:
-    """The parts of a studio. negative_prompt, training: the diffusion family's own defaults, see `catalog.Family`."""
+    """The parts of a studio. negative_prompt, training: the diffusion family's own defaults, see `families.Family`."""
 
     generator: Generator
     reranker: Reranker

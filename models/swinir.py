@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms.functional import rgb_to_grayscale
 
-from models.checkpoints import State, fill, init_empty_weights
+from models.checkpoints import State, fill, fitting, init_empty_weights
 from models.errors import WrongArchitecture
 
 HEAD_MULTIPLE = 8
@@ -46,10 +46,12 @@ def load(state: State, path: str) -> nn.Module:
     Input pixels (N,3,H,W) in [0,1], H and W multiples of `window_size`; output (N,3,sH,sW), not clamped.
     Raises WrongArchitecture.
     """
-    model = blank(architecture_of(state, path))
+    with fitting(path, "SwinIR"):
+        model = blank(architecture_of(state, path))
     own = {key: value for key, value in state.items() if not key.endswith(("attn_mask", "relative_position_index"))}
     fill(model, own | dict(model.named_buffers()), path)
-    return hasten(model.eval())
+    with fitting(path, "SwinIR"):
+        return hasten(model.eval())
 
 
 def blank(architecture: dict[str, Any]) -> nn.Module:
@@ -61,14 +63,11 @@ def blank(architecture: dict[str, Any]) -> nn.Module:
 
 
 def architecture_of(state: State, path: str) -> dict[str, Any]:
-    """Return basicsr's constructor arguments, from names and shapes alone. Raises WrongArchitecture."""
+    """Return basicsr's constructor arguments, from names and shapes alone. Raises WrongArchitecture, KeyError."""
     block = "layers.0.residual_group.blocks.0"
-    try:
-        embed_dim, in_chans = state["conv_first.weight"].shape[:2]
-        bias_table = state[f"{block}.attn.relative_position_bias_table"]
-        mlp_ratio = state[f"{block}.mlp.fc1.weight"].shape[0] / embed_dim
-    except KeyError as error:
-        raise WrongArchitecture(path=path, architecture="SwinIR", detail=f"it has no {error.args[0]}") from error
+    embed_dim, in_chans = state["conv_first.weight"].shape[:2]
+    bias_table = state[f"{block}.attn.relative_position_bias_table"]
+    mlp_ratio = state[f"{block}.mlp.fc1.weight"].shape[0] / embed_dim
     window_size = (round(bias_table.shape[0] ** 0.5) + 1) // 2
     upsampler, upscale = _upsampler_of(state, path)
     if "absolute_pos_embed" in state or in_chans != 3:

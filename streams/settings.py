@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.briefs import Encoding, Method, StudioPlan
+from models.briefs import Encoding, Method, Sampler, StudioPlan
 from streams import addresses
 
 Role = Literal["render", "train", "all"]
@@ -108,6 +108,7 @@ class StudioSettings(Group):
     size: int | None = Field(
         default=None, ge=64, le=4096, description="pixels before enlarging; None: the family's own"
     )
+    sampler: Sampler | None = Field(default=None, description="None: DPM-Solver++, or the few-step one a folder names")
     bucket: int = Field(default=8, ge=1, le=256, description="candidates denoised in one call")
     tile: int = Field(default=512, ge=0, description="pixels above which enlarging works in tiles; 0: never")
     tile_overlap: int = Field(default=32, ge=0)

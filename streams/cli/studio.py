@@ -6,14 +6,17 @@ import asyncio
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+
+from models.briefs import Sampler
 
 if TYPE_CHECKING:
     from models.briefs import Brief, StudioPlan
     from streams.cli.generating import Made
 
+SAMPLERS = get_args(Sampler)
 FORMATS = ("square", "portrait", "landscape", "story")
 
 
@@ -38,6 +41,7 @@ CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING and CREATIVES_STUDIO__U
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Shapes.  [default: square]")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Inference steps.")
 @click.option("--guidance-scale", type=click.FloatRange(0, 50), help="How closely to follow the prompt.")
+@click.option("--sampler", type=click.Choice(SAMPLERS), help="Of few-step models: see docs/operations.md.")
 @click.option("--diffusion", help="Other weights: a folder, a file, or a hub id with @revision.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1.")
 def generate(prompt: str, out: Path | None, **options: Any) -> None:

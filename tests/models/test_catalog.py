@@ -7,7 +7,8 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
 from models import catalog
-from models.errors import WeightsDamaged, WeightsNotFound
+from models.errors import UnusableCard, WeightsDamaged, WeightsNotFound
+from models.families import Family
 
 
 @pytest.fixture
@@ -145,6 +146,38 @@ def test_a_hub_that_fails_is_a_named_error(hub, revision, hint):
         catalog.resolve("diffusion", f"owner/name@{revision}")
 
 
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("{", r"some-model/family\.json cannot be used: it is not JSON; mend it"),
+        ("[]", r"it holds \[\]"),
+        ('{"size": "64"}', 'its size is "64"'),
+        ('{"steps": 0}', "its steps is 0"),
+        ('{"steps": true}', "its steps is true"),
+        ('{"guidance_scale": -1}', "its guidance_scale is -1"),
+        ('{"negative_prompt": 5}', "its negative_prompt is 5"),
+        ('{"training": {"dreambooth": 5}}', "its training is"),
+    ],
+)
+def test_a_card_that_means_nothing_is_named(sd_folder, card, message):
+    (sd_folder / "family.json").write_text(card)
+    with pytest.raises(UnusableCard, match=message) as caught:
+        catalog.resolve("diffusion", str(sd_folder))
+    assert str(sd_folder.parent) not in str(caught.value)
+
+
+def test_a_folder_may_state_its_own_defaults(sd_folder):
+    (sd_folder / "family.json").write_text('{"size": 512, "guidance_scale": 0, "negative_prompt": null, "other": 1}')
+    assert catalog.resolve("diffusion", str(sd_folder)).family == Family(size=512, guidance_scale=0)
+
+
+@pytest.mark.parametrize("reference", ["x" * 5000, "~nobody-of-this-name/model"])
+def test_what_the_system_cannot_even_look_for_is_not_found(reference):
+    with pytest.raises(WeightsNotFound) as caught:
+        catalog.resolve("diffusion", reference)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture
 def demo(monkeypatch, tmp_path):
     (tmp_path / "swinir").mkdir()
@@ -165,7 +198,7 @@ def demo(monkeypatch, tmp_path):
 def test_the_demo_family_states_its_own_defaults(demo):
     weights = catalog.resolve("upscaling", "demo")
     assert (weights.id, weights.revision, weights.licence) == ("demo-family", "3", "Apache-2.0")
-    assert weights.family == catalog.Family(size=128, training={"dreambooth": {"steps": 5}})
+    assert weights.family == Family(size=128, training={"dreambooth": {"steps": 5}})
 
 
 def test_a_damaged_demo_file_is_not_loaded(demo):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.checkpoints import fill, read, sha256_of
-from models.errors import UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
+from models.checkpoints import fill, fitting, read, reason, sha256_of
+from models.errors import UnreadableCheckpoint, UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
 
@@ -59,18 +59,25 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, protocol):
         read(path, "upscaling")
 
 
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("content", "message"),
     [
-        ("empty.safetensors", b""),
-        ("text.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"),
-        ("empty.pth", b""),
-        ("short.pth", b"PK\x03\x04 cut"),
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html>\n<html><title>Sign in</title>", "it is a web page"),
+        (b"\xef\xbb\xbf<HTML>", "it is a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is a web page"),
+        (b'{"error": "Repository not found"}', "it is text|no whole safetensors file"),
+        (b"Not Found", "it is text|no whole safetensors file"),
+        (b"PK\x03\x04 cut", "no whole"),
+        (b"\xff" * 64, "no whole"),
     ],
 )
-def test_a_broken_file_is_a_named_error_of_one_line(tmp_path, name, content):
+def test_a_broken_file_is_a_named_error_of_one_line(tmp_path, suffix, content, message):
+    name = f"model.{suffix}"
     (tmp_path / name).write_bytes(content)
-    with pytest.raises((WrongArchitecture, UnsafeCheckpoint)) as caught:
+    with pytest.raises(UnreadableCheckpoint, match=rf"{message}.*fetch it anew") as caught:
         read(tmp_path / name, "upscaling")
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -94,9 +101,38 @@ def test_filling_wants_every_key_and_shape():
         fill(linear, STATE | {"b": torch.ones(1), "c": torch.ones(1)}, "x")
     with pytest.raises(WrongArchitecture, match=r"a.bias is \(3,\), not \(2,\)"):
         fill(linear, STATE | {"a.bias": torch.ones(3)}, "x")
+    with pytest.raises(WrongArchitecture, match=r"a.bias is int64, not floating point"):
+        fill(linear, STATE | {"a.bias": torch.ones(2).long()}, "x")
     assert fill(linear, STATE, "x")(torch.ones(1, 3)).tolist() == [[4, 13]]
 
 
 def test_the_digest_is_sha256(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("raised", [KeyError("a.weight"), IndexError("too far"), Exception("tokenizers says this")])
+def test_what_libraries_raise_at_damaged_content_is_named(raised):
+    with (
+        pytest.raises(WrongArchitecture, match=r"model\.bin does not fit CLIP.*fetch it anew") as caught,
+        fitting("model.bin", "CLIP"),
+    ):
+        raise raised
+    assert str(raised.args[0]) in str(caught.value)
+
+
+def test_no_more_than_that_is_named():
+    with pytest.raises(StopAsyncIteration), fitting("model.bin", "CLIP"):
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no file /home/ada/models/unet/config.json here", "no file config.json here"),
+        ("local-dir:/home/ada/clip: broken", "local-dir:clip: broken"),
+        ("see https://huggingface.co/docs/x", "see https://huggingface.co/docs/x"),
+    ],
+)
+def test_reasons_keep_the_machines_folders_to_themselves(said, told):
+    assert reason(OSError(f"{said}\nmore")) == told

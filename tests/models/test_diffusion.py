@@ -6,7 +6,7 @@ import torch
 from models import diffusion, pipelines
 from models.catalog import resolve
 from models.diffusion import ASPECTS, DiffusionGenerator, Sampling, shape_of, split
-from tests import tiny
+from tests import tiny, tiny_single
 
 CPU = torch.device("cpu")
 
@@ -24,6 +24,11 @@ def generator(family_folder):
 @pytest.fixture(scope="module")
 def xl(family_folder):
     return generator_of(tiny.sdxl_folder(family_folder / "xl"), guidance_scale=5.0)
+
+
+@pytest.fixture(scope="module")
+def single_file(tmp_path_factory):
+    return tiny_single.single_file(tmp_path_factory.mktemp("single") / "sd15.safetensors", "sd15")
 
 
 @pytest.mark.parametrize("which", ["generator", "xl"])
@@ -139,6 +144,20 @@ def test_distilled_models_keep_their_sampler(family_folder, name, config, chosen
         torch.equal(pixels[1], generator.generate("coffee", "", (2, 2))[0]) or chosen != "DPMSolverMultistepScheduler"
     )
     assert torch.equal(pixels, generator.generate("coffee", "", (1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps"), [("euler-trailing", 2), ("euler-ancestral-trailing", 1), ("lcm", 2), ("tcd", 2)]
+)
+def test_a_single_file_is_denoised_in_few_steps_by_setting(single_file, sampler, steps):
+    """Nothing in a single file names the sampler it was distilled for."""
+    default = generator_of(single_file, steps=steps, guidance_scale=0.0)
+    generator = generator_of(single_file, steps=steps, guidance_scale=0.0, sampler=sampler)
+    pixels = generator.generate("coffee", "", (1,))
+    assert default.scheduler_name == "DPMSolverMultistepScheduler"
+    assert generator.scheduler_name != default.scheduler_name
+    assert torch.equal(pixels, generator.generate("coffee", "", (1,)))
+    assert not torch.equal(pixels, default.generate("coffee", "", (1,)))
 
 
 def test_latents_come_from_each_seed_alone(generator):

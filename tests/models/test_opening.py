@@ -1,16 +1,19 @@
 """Device, precision, sampling, recipe."""
 
 import dataclasses
+import shutil
 
+import pytest
 import torch
 
 from models import opening
 from models.briefs import StudioPlan
-from models.catalog import Family
+from models.families import Family
 from models.studio import Studio
 from tests import tiny
 
 CPU = torch.device("cpu")
+ROLES = ("diffusion", "reranking", "upscaling")
 
 
 def test_the_plan_goes_before_the_family_and_the_family_before_the_architecture(tiny_studio):
@@ -30,13 +33,68 @@ def test_the_recipe_names_models_and_settings_but_no_place(tiny_studio, family_f
     assert len(recipe.fingerprint) == 64
 
 
-def test_every_weight_file_and_setting_is_in_the_fingerprint(tiny_plan, tmp_path):
-    base = Studio.open(tiny_plan).recipe.fingerprint
-    assert Studio.open(tiny_plan).recipe.fingerprint == base
-    other = tiny.swinir_file(tmp_path / "swinir.safetensors", "real")
-    for plan in (
-        dataclasses.replace(tiny_plan, upscaling=str(other)),
-        dataclasses.replace(tiny_plan, steps=3),
-        dataclasses.replace(tiny_plan, encoding="webp"),
+# Another value than the tiny plan's for every field of a plan; a new field needs one here.
+OTHERS = {
+    "dtype": "bfloat16",
+    "steps": 3,
+    "guidance_scale": 2.0,
+    "size": 64,
+    "sampler": "ddim",
+    "bucket": 2,
+    "tile": 256,
+    "tile_overlap": 64,
+    "encoding": "webp",
+    "quality": 80,
+    "compile": True,
+}
+SAME = {"device": "auto", "threads": 2, "dino": "elsewhere", "concepts": 9}
+FIELDS = [field.name for field in dataclasses.fields(StudioPlan)]
+
+
+def fingerprint(plan):
+    threads = torch.get_num_threads()
+    try:
+        return Studio.open(plan).recipe.fingerprint
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name not in opening.NOT_IN_RECIPE])
+def test_every_field_that_decides_bytes_changes_the_fingerprint(tiny_plan, tiny_studio, name):
+    changed = dataclasses.replace(tiny_plan, **{name: OTHERS[name]})
+    assert changed != tiny_plan
+    assert fingerprint(changed) != tiny_studio.recipe.fingerprint
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name in SAME])
+def test_no_other_field_does(monkeypatch, tiny_plan, tiny_studio, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert name in opening.NOT_IN_RECIPE
+    changed = dataclasses.replace(tiny_plan, **{name: SAME[name]})
+    assert changed != tiny_plan
+    assert fingerprint(changed) == tiny_studio.recipe.fingerprint
+
+
+def test_it_is_the_content_of_weight_files_that_counts(tiny_plan, tiny_studio, family_folder, tmp_path):
+    """The same files elsewhere are the same recipe; one byte more in any file of any role is another."""
+    base = tiny_studio.recipe.fingerprint
+    shutil.copytree(family_folder, tmp_path / "copy")
+    places = {role: str(tmp_path / "copy" / getattr(tiny_plan, role).split("/")[-1]) for role in ROLES}
+    elsewhere = dataclasses.replace(tiny_plan, **places)
+    assert fingerprint(elsewhere) == base
+    for changed in (
+        "diffusion/scheduler/scheduler_config.json",
+        "clip/open_clip_config.json",
+        "diffusion/tokenizer/tokenizer.json",
     ):
-        assert Studio.open(plan).recipe.fingerprint != base
+        path = tmp_path / "copy" / changed
+        before = path.read_text()
+        path.write_text(before + " ")
+        assert fingerprint(elsewhere) != base
+        path.write_text(before)
+    other = tiny.swinir_file(tmp_path / "swinir.safetensors", "real")
+    assert fingerprint(dataclasses.replace(tiny_plan, upscaling=str(other))) != base
+
+
+def test_every_field_is_in_the_recipe_or_said_not_to_be():
+    assert set(FIELDS) - opening.NOT_IN_RECIPE == set(OTHERS)

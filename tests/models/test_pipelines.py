@@ -92,6 +92,56 @@ def test_a_folder_with_a_part_missing_says_which(folder, gone):
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ([1, 2], r"model_index\.json holds \[1, 2\], not an object"),
+        (None, r"model_index\.json holds null, not an object"),
+        ({"_class_name": ["x"]}, r"it is a \['x'\], not a Stable Diffusion"),
+        ({"_class_name": "StableDiffusionPipeline", "unet": 5}, r"model_index\.json says 5 of unet"),
+        ({"_class_name": "StableDiffusionPipeline"}, r"model_index\.json says null of unet"),
+    ],
+)
+def test_an_index_of_another_form_is_named(folder, index, message):
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(WrongArchitecture, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("scheduler/scheduler_config.json", {"beta_schedule": 5}, "model/scheduler does not fit a diffusers scheduler"),
+        ("unet/config.json", {"block_out_channels": [32]}, "model/unet does not fit UNet2DConditionModel"),
+        ("unet/config.json", {"act_fn": None}, "model/unet does not fit UNet2DConditionModel"),
+        ("vae/config.json", {"latent_channels": "x"}, "model/vae does not fit AutoencoderKL"),
+        ("text_encoder/config.json", {"architectures": True}, "model/text_encoder does not fit CLIPTextModel"),
+        ("tokenizer/tokenizer.json", {"model": 5}, "model/tokenizer does not fit CLIP's tokenizer"),
+    ],
+)
+def test_a_part_with_a_broken_configuration_is_named(folder, file, changes, message):
+    content = json.loads((folder / file).read_text()) | changes
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(WrongArchitecture, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder.parent) not in str(caught.value)
+
+
+def test_the_native_size_is_read_or_asked_for(family_folder):
+    pipeline = load(family_folder / "diffusion")
+    assert pipelines.native_size(pipeline) == 32
+    pipeline.unet.register_to_config(sample_size=None)
+    with pytest.raises(WrongArchitecture, match="set CREATIVES_STUDIO__SIZE"):
+        pipelines.native_size(pipeline)
+
+
+@pytest.mark.parametrize("name", ["", "AutoencoderKL", "logging", "SomethingNew"])
+def test_a_scheduler_of_no_known_class_becomes_dpm_solver(name):
+    assert type(pipelines.scheduler({"_class_name": name})).__name__ == "DPMSolverMultistepScheduler"
+
+
 def test_a_broken_index_is_named(folder):
     (folder / "model_index.json").write_text("{")
     with pytest.raises(WrongArchitecture, match=r"model_index\.json is not JSON"):

@@ -111,5 +111,31 @@ def test_a_file_without_its_architecture_is_asked_for_it(tmp_path):
 
 def test_an_unknown_architecture_is_named(tmp_path):
     (tmp_path / "weights.safetensors").write_text("x")
-    with pytest.raises(WrongArchitecture, match="ViT-Z-99"):
+    with pytest.raises(
+        WeightsNotFound, match=r"ViT-Z-99: open_clip knows no architecture of this name; near it are ViT"
+    ):
         ClipReranker.load(resolve("reranking", f"ViT-Z-99:{tmp_path}/weights.safetensors"), CPU, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "what"),
+    [
+        ("ViT-B-16-SigLIP", "its tokenizer is timm/ViT-B-16-SigLIP"),
+        ("roberta-ViT-B-32", "configuration is roberta-base"),
+    ],
+)
+def test_what_must_come_from_the_hub_is_not_blamed_on_the_file(tmp_path, monkeypatch, architecture, what):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    (tmp_path / "weights.safetensors").write_text("x")
+    with pytest.raises(WeightsNotFound, match=f"{what}.* on the hub.*local-dir:") as caught:
+        ClipReranker.load(resolve("reranking", f"{architecture}:{tmp_path}/weights.safetensors"), CPU, torch.float32)
+    assert "weights.safetensors" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_whose_tokenizer_is_broken_says_so(tmp_path):
+    folder = tiny.clip_folder(tmp_path / "clip")
+    (folder / "tokenizer.json").write_text("[]")
+    with pytest.raises(WrongArchitecture, match=r"clip does not fit open_clip's tokenizer.*fetch it anew"):
+        ClipReranker.load(resolve("reranking", str(folder)), CPU, torch.float32)

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from models import pipelines, single_file, vocabulary
 from models.briefs import ModelUsed
 from models.catalog import resolve
+from models.checkpoints import read
 from models.errors import WrongArchitecture
 from tests import tiny_single
 
@@ -64,6 +65,17 @@ def test_velocity_models_are_recognised(tmp_path, files):
         assert single_file._prediction_type({}, "sd21", unet) == expected
 
 
+@pytest.mark.parametrize(("shift", "size", "prediction"), [(0.0, 512, "epsilon"), (-5.0, 768, "v_prediction")])
+def test_sd2_is_as_large_as_its_kind_of_prediction_was_trained(tmp_path, files, shift, size, prediction):
+    state = read(files["sd21"], "diffusion")
+    state["model.diffusion_model.out.2.weight"].zero_()
+    state["model.diffusion_model.out.2.bias"].fill_(0.5 + shift)
+    save_file(state, tmp_path / "sd2.safetensors")
+    pipeline = pipelines.load(resolve("diffusion", str(tmp_path / "sd2.safetensors")), torch.float32)
+    assert pipeline.scheduler.config.prediction_type == prediction
+    assert pipelines.native_size(pipeline) == size
+
+
 def test_every_kind_pads_with_its_own_token(files):
     pipeline = pipelines.load(resolve("diffusion", str(files["sdxl"])), torch.float32)
     assert (pipeline.tokenizer.pad_token, pipeline.tokenizer_2.pad_token) == ("<|endoftext|>", "!")
@@ -105,8 +117,6 @@ def test_another_model_is_refused_in_one_line(tmp_path, keys, message):
     ],
 )
 def test_a_file_with_a_hole_is_refused_and_the_hole_named(tmp_path, files, dropped, named):
-    from models.checkpoints import read
-
     state = read(files["sd15"], "diffusion")
     del state[dropped]
     save_file(state, tmp_path / "hole.safetensors")
@@ -115,8 +125,6 @@ def test_a_file_with_a_hole_is_refused_and_the_hole_named(tmp_path, files, dropp
 
 
 def test_an_inpainting_file_is_refused(tmp_path, files):
-    from models.checkpoints import read
-
     state = read(files["sd15"], "diffusion")
     key = "model.diffusion_model.input_blocks.0.0.weight"
     state[key] = torch.cat([state[key], state[key], state[key][:, :1]], dim=1)

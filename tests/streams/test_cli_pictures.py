@@ -164,6 +164,7 @@ def test_equal_seeds_give_equal_files(monkeypatch, tmp_path):
         (["🍓🍓"], "at least one letter"),
         (["a", "--format", "round"], "'round' is not one of"),
         (["a", "--seed", "-1"], "not in the range"),
+        (["a", "--sampler", "heun"], "'heun' is not one of 'dpmsolver++', 'euler', 'euler-trailing'"),
     ],
 )
 def test_wrong_options_are_usage_errors(arguments, words):
@@ -184,3 +185,10 @@ async def test_every_stage_is_shown_however_short(monkeypatch):
         "enlarging with SwinIR",
         "encoding",
     ]
+
+
+def test_a_sampler_of_no_known_name_is_a_settings_error(monkeypatch):
+    monkeypatch.setenv("CREATIVES_STUDIO__SAMPLER", "heun")
+    result = CliRunner().invoke(cli, ["generate", "coffee"])
+    assert result.exit_code == 2
+    assert "CREATIVES_STUDIO__SAMPLER: Input should be 'dpmsolver++', 'euler'" in result.output
