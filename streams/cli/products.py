@@ -108,8 +108,7 @@ def _given(product: str, options: dict[str, Any]) -> dict[str, Any]:
         "checkpoint_seconds": training.checkpoint_seconds,
         **training.lesson(options["method"]).model_dump(exclude_none=True),
     }
-    # A flag that was not given is no wish: the setting stands.
-    return settled | {name: value for name, value in options.items() if value is not None and value is not False}
+    return settled | {name: value for name, value in options.items() if value is not None}
 
 
 def _run(lesson: Lesson, folder: Path) -> None:
