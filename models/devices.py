@@ -45,7 +45,7 @@ def _processor() -> str:
     """Return the processor's name; Python's own does not know it on Linux."""
     table = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", table.read_text(), re.MULTILINE) if table.is_file() else None
-    return f"{named[1] if named else platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{named[1] if named else platform.machine()}, threads: {torch.get_num_threads()}"
 
 
 def device_of(name: str) -> torch.device:

@@ -36,7 +36,7 @@ def test_a_device_that_computes_is_described():
     found = looked(device="cpu", dtype="bfloat16")
     assert isinstance(found, DeviceSeen)
     assert (found.device, found.dtype, found.torch) == ("cpu", "bfloat16", torch.__version__)
-    assert found.name.endswith(f"{torch.get_num_threads()} threads")
+    assert found.name.endswith(f", threads: {torch.get_num_threads()}")
 
 
 @pytest.mark.parametrize("plan", [{"device": "cuda:99"}, {"device": "cpu", "dtype": "int8"}])

@@ -222,7 +222,7 @@ def test_bugs_are_one_line_and_a_traceback_with_debug(monkeypatch):
     monkeypatch.setattr(terminal, "read_settings", break_down)
     plain = CliRunner().invoke(cli, ["topics"])
     assert plain.exit_code == 1
-    assert plain.output.startswith("Error: unexpected ValueError: not thought of (run again with `creatives --debug`")
+    assert plain.output.startswith("Error: unexpected ValueError: not thought of (run again with --debug to")
     assert "Traceback" in CliRunner().invoke(cli, ["--debug", "topics"]).output
 
 
