@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import pickle
 import re
+import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ MALFORMED = (
     StrictDataclassError,
     TypeError,
     ValueError,
+    struct.error,
 )
 _HEAD = 1024
 _FOLDERS = re.compile(r"(?<![\w./])/(?!/)(?:[^\s'\":,]+/)+")

@@ -43,6 +43,23 @@ def test_torch_files_and_the_fp16_variant_load_too(folder):
     assert all(torch.equal(found[key], state[key]) for key in state)
 
 
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_weights_in_several_files_load_too(family_folder, folder, variant):
+    """As SDXL's UNet and SD 2.x's text encoder are published."""
+    source = load(family_folder / "diffusion")
+    for name in ("unet", "text_encoder"):
+        shutil.rmtree(folder / name)
+        getattr(source, name).save_pretrained(folder / name, max_shard_size="50KB", variant=variant)
+        assert len(list((folder / name).glob("*-of-*.safetensors"))) > 1
+    found = load(folder)
+    for name in ("unet", "text_encoder"):
+        expected = getattr(source, name).state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in getattr(found, name).state_dict().items())
+    (next((folder / "unet").glob("*-of-*.safetensors"))).unlink()
+    with pytest.raises(WrongArchitecture, match="model/unet does not fit UNet2DConditionModel"):
+        load(folder)
+
+
 class Evil:
     def __reduce__(self):
         return (eval, ("open('/dev/null')",))
