@@ -98,3 +98,8 @@ def test_it_is_the_content_of_weight_files_that_counts(tiny_plan, tiny_studio, f
 
 def test_every_field_is_in_the_recipe_or_said_not_to_be():
     assert set(FIELDS) - opening.NOT_IN_RECIPE == set(OTHERS)
+
+
+def test_samplers_of_one_class_are_different_recipes(tiny_plan):
+    plans = [dataclasses.replace(tiny_plan, sampler=name) for name in ("euler", "euler-trailing")]
+    assert fingerprint(plans[0]) != fingerprint(plans[1])
