@@ -18,8 +18,9 @@ Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-tra
 
 @dataclass(frozen=True)
 class StudioPlan:
-    """How a studio is made: which weights, on which device, with which settings. All but `dino`
-    and `concepts` is in the recipe.
+    """How a studio is made: which weights, on which device, with which settings.
+
+    What decides a picture's bytes is in the recipe; `models.opening.NOT_IN_RECIPE` names the rest.
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
