@@ -41,7 +41,7 @@ class Product:
     class_noun: str
     method: str
     steps: int
-    kills: int = 6
+    kills: int = 5
 
     @property
     def event_id(self) -> str:
