@@ -26,6 +26,7 @@ OVERRIDES = {
     "CREATIVES_LANE__START_DEADLINE": "300",
     "CREATIVES_KAFKA__INSTANCE_ID": "trainer",  # whoever comes next takes the partitions over at once
     "CREATIVES_TRAINING__CHECKPOINT_EVERY": "20",
+    "CREATIVES_TRAINING__CHECKPOINT_SECONDS": "0",
     "FAULT_ENTRY": "models.studio:serve",
 }
 DISKS = "abba"  # in turn: a trainer finds the disk of the one before it, or another with an older state or none
