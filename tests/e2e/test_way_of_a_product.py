@@ -88,7 +88,7 @@ async def test_before_while_and_after_each_segment_ends_in_one_creative_that_sho
     first = await until_current(ground)
     await ground.emit(naming("after"))
     await auditor.until(3)
-    await ground.settled()
+    await auditor.settled()
     found = {event_id: creative(auditor, event_id) for event_id in ("before", "while", "after")}
     for event in found.values():
         assert "sks jar of jam made slowly" in event["prompt"]
@@ -100,7 +100,7 @@ async def test_before_while_and_after_each_segment_ends_in_one_creative_that_sho
     second = await until_current(ground, first.sha256)
     await ground.emit(naming("later"), naming("after"))
     await auditor.until(5)
-    await ground.settled()
+    await auditor.settled()
     later = creative(auditor, "later")
     assert "sks jar of honey" in later["prompt"]
     assert later["concept_sha256"] == second.sha256
@@ -116,7 +116,7 @@ async def test_a_lesson_of_many_waiting_segments_releases_them_all(ground, audit
     await until_parked(ground, 12)
     await ground.register(registration(ground, "first"))
     await auditor.until(12)
-    await ground.settled()
+    await auditor.settled()
     first = await until_current(ground)
     assert {creative(auditor, name)["concept_sha256"] for name in names} == {first.sha256}
     report = await auditor.report()

@@ -53,7 +53,7 @@ async def test_an_event_becomes_pictures_and_an_announcement(ground, auditor):
     assert sorted(keys) == sorted(
         {manifest_key(prefix), *(image["s3_uri"].split("/", 3)[3] for image in event["images"])}
     )
-    await ground.settled()
+    await auditor.settled()
     report = await auditor.report()
     assert report.passed, report.violations
 
@@ -65,7 +65,7 @@ async def test_the_same_event_twice_is_one_set_and_one_announcement_byte_for_byt
     await auditor.until(1)
     keys = await ground.store.list("")
     await ground.emit(event)
-    await ground.settled()
+    await auditor.settled()
     report = await auditor.report()
     values = announced(auditor, "twice-1")
     assert len(values) == 2
@@ -82,7 +82,7 @@ async def test_bad_inputs_become_dead_letters_and_neighbours_are_served(ground, 
         await ground.produce((key, value))
         await ground.emit(neighbour)
     await auditor.until(2 * len(bad))
-    await ground.settled()
+    await auditor.settled()
     for _, value, word in bad:
         sent = next(sent for sent in ground.sent if sent.value == value)
         found = auditor.outcomes(sent)
@@ -125,7 +125,7 @@ async def test_two_workers_share_forty_events(make_real):
         await both_have_partitions(workers, ground.input)
         await ground.emit(*flow(ground.name, 40))
         await auditor.until(40)
-        await ground.settled()
+        await auditor.settled()
         report = await auditor.report()
         assert report.passed, report.violations
         assert report.outcomes == 40

@@ -349,7 +349,7 @@ def test_a_concept_learned_before_is_scored_and_nothing_else(taught, studio, tmp
 
 
 def test_scoring_a_file_that_is_not_the_concept_says_so(studio, tmp_path):
-    missing = Concept("milk", "dreambooth", str(tmp_path / "concept.safetensors"), "0" * 64, "sks")
+    missing = Concept("milk", "dreambooth", str(tmp_path / "concept.safetensors"), "0" * 64, "sks", "milk carton")
     with pytest.raises(WeightsNotFound):
         lessons.learn(studio, lesson(tmp_path, concept=missing), Listener())
 

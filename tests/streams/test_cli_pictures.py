@@ -96,17 +96,18 @@ def test_bars_fill_as_stages_go_by():
 
 def test_two_device_processes_have_bars_of_their_own():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    busy = {"state": "busy", "stage": "learn", "done": 30, "total": 120}
+    busy = {"state": "busy", "stages": {"learn": (30, 120)}}
     with StageBars(console) as bars:
-        _move({"state": "busy", "stage": "generate", "done": 3, "total": 20}, bars)
+        _move({"state": "busy", "stages": {"generate": (3, 20)}}, bars)
         _move(busy, bars, SCHOOL)
-        _move({"state": "busy", "stage": "generate", "done": 9, "total": 20}, bars)
+        _move({"state": "busy", "stages": {"generate": (9, 20)}}, bars)
         states = {task.description: (task.completed, task.total) for task in bars._progress.tasks}
         assert states == {"generating candidates": (9, 20), "products: learning the product": (30, 120)}
-        _move({"state": "idle", "stage": None}, bars, SCHOOL)
+        _move({"state": "busy", "stages": {"evaluate": (1, 8)}}, bars, SCHOOL)
         assert {task.description: task.finished for task in bars._progress.tasks} == {
             "generating candidates": False,
             "products: learning the product": True,
+            "products: evaluating": False,
         }
 
 

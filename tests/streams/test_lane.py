@@ -186,7 +186,7 @@ async def test_signs_of_life_move_the_deadline(opened: Open) -> None:
 
 async def test_every_stage_of_the_last_batch_is_remembered(opened: Open) -> None:
     lane = await opened()
-    assert lane.status().stages == {}
+    assert lane.status().stages == {"load": (1, 1)}
     await lane.render(brief("a", "stages"))
     await until(lambda: lane.status().state == "idle")
     assert list(lane.status().stages.items()) == [

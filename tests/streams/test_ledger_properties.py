@@ -91,7 +91,8 @@ class LedgerAgainstKafka(RuleBasedStateMachine):
         for partition in PARTITIONS:
             assert set(self.acked[partition]) <= self.finished[partition]
             for entry in self.owned[partition]:
-                if not entry.done:
+                # One that comes again without a revocation may have been finished, and acked, by its first delivery.
+                if not entry.done and entry.offset not in self.finished[partition]:
                     assert entry.offset >= self.committed(partition)
 
     @invariant()

@@ -252,4 +252,4 @@ async def test_the_tally_counts_what_is_confirmed(tmp_path: Path) -> None:
     assert tally.dead_letters == {"invalid_event": 1}
     assert [creative.segment_id for creative in tally.latest] == ["other", "coffee"]
     shown = json.loads(json.dumps(asdict(replace(STATE, outcomes=tally.outcomes, dead_letters=tally.dead_letters))))
-    assert (shown["outcomes"], shown["dead_letters"]) == ({"creative_ready": 3}, {"invalid_event": 1})
+    assert (shown["outcomes"], shown["dead_letters"]) == ({"creative_ready": 4}, {"invalid_event": 1})
