@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import structlog
@@ -77,7 +78,7 @@ class Tools:
     publisher: Publishes | None = None
     files: ConceptFiles = field(default_factory=ConceptFiles)
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         """What decides the pictures of a segment apart from its event: the studio, the prompts, and how many."""
         studio = self.settings.studio
@@ -111,7 +112,10 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
             if concept is None:
                 return None
         objects, manifest = await _rendered(_Request(event, source, headers, request, prefix, concept), tools)
-        standing = await put_set(tools.store, prefix, objects, manifest.to_json())
+        content = manifest.to_json()
+        standing = await put_set(tools.store, prefix, objects, content)
+        if standing is content:
+            return manifest.outcome
     return Manifest.model_validate_json(standing).outcome
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from schemas.events import Phrase, SegmentUpdated
 from streams.failures import InvalidEvent
@@ -43,7 +44,7 @@ class Prompter:
         self._max_tokens = max_tokens
         self._negative = negative_prompt
 
-    @property
+    @cached_property
     def words(self) -> dict[str, str | int]:
         """What decides prompts apart from events and the tokenizer, for the recipe."""
         spoken = hashlib.sha256(json.dumps(glossary(), sort_keys=True).encode()).hexdigest()[:12]
@@ -65,6 +66,9 @@ class Prompter:
 
     def _fitting(self, parts: _Parts) -> tuple[str, list[Term]]:
         """Return the text of as many parts as fit, added by importance, and the terms there was no room for."""
+        whole = parts.text(list(parts.by_importance()), _CLOSING)
+        if self._fits(whole):
+            return whole, []
         chosen: list[Term] = []
         short: list[Term] = []
         for term in parts.by_importance():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 import structlog
@@ -32,10 +31,10 @@ class Tally:
         self._publisher = publisher
         self.outcomes: dict[str, int] = {}  # no Counter: dataclasses.asdict takes its pairs for what it should count
         self.dead_letters: dict[str, int] = {}
-        self.latest: deque[CreativeReady] = deque(maxlen=_LATEST)
+        self._creatives: dict[bytes, None] = {}  # in order; repeats are the same bytes
 
     async def publish(self, outcome: Outcome) -> None:
-        """Publish, then count; a repeat of a creative is shown once."""
+        """Publish, then count; keep a creative for the gallery, which reads it when somebody looks."""
         await self._publisher.publish(outcome)
         self.outcomes[outcome.topic] = self.outcomes.get(outcome.topic, 0) + 1
         if outcome.topic == "creative_ready":
@@ -46,12 +45,20 @@ class Tally:
         await self._publisher.bury(raw, attempts, code, message)
         self.dead_letters[code] = self.dead_letters.get(code, 0) + 1
 
+    @property
+    def latest(self) -> list[CreativeReady]:
+        """Return the latest creatives, newest first; one of another version, which cannot be read here, is left out."""
+        return [ready for value in reversed(self._creatives) if (ready := _read(value)) is not None]
+
     def _show(self, outcome: Outcome) -> None:
-        """Keep a creative for the gallery; one it cannot read, of another version, has been delivered all the same."""
-        try:
-            ready = CreativeReady.model_validate_json(outcome.value)
-        except ValidationError as error:
-            log.warning("a creative is not shown", reason=error.errors(include_input=False)[0]["msg"])
-            return
-        if all(ready.request_id != other.request_id for other in self.latest):
-            self.latest.appendleft(ready)
+        self._creatives.setdefault(outcome.value)
+        if len(self._creatives) > _LATEST:
+            del self._creatives[next(iter(self._creatives))]
+
+
+def _read(value: bytes) -> CreativeReady | None:
+    try:
+        return CreativeReady.model_validate_json(value)
+    except ValidationError as error:
+        log.warning("a creative is not shown", reason=error.errors(include_input=False)[0]["msg"])
+        return None

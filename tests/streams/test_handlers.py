@@ -162,10 +162,13 @@ async def test_what_the_worker_decides_of_the_pictures_makes_another_request(
     assert (await rendered(other, segment())).value != (await rendered(tools, segment())).value
 
 
-async def test_another_template_makes_another_request(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_template_makes_another_request(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = tools.recipe.fingerprint
     monkeypatch.setattr(prompting, "TEMPLATE_VERSION", prompting.TEMPLATE_VERSION + 1)
-    assert tools.recipe.fingerprint != before
+    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "blurry")
+    assert Tools(tools.lane, tools.store, prompter, tools.settings).recipe.fingerprint != before
 
 
 async def test_a_refusal_has_a_manifest_too(tools: Tools) -> None:
