@@ -13,11 +13,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import structlog
@@ -29,6 +30,8 @@ from streams.failures import DeviceStuck
 _PR_SET_PDEATHSIG = 1
 _REAP_SECONDS = 5.0
 _END_SECONDS = 30.0  # after SIGKILL; a child that is longer there waits in the kernel, for a driver or a disk
+
+_FITS = 32 * 1024  # bytes; a pipe takes 64 KiB at least before it blocks its writer
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +60,7 @@ class DeviceProcess:
         self._verdict: str | None = None
         self._loop = asyncio.get_running_loop()
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="device-send")
+        self._sending: Future[None] | None = None
         try:
             self._start(entry, plan)
         except (OSError, RuntimeError) as error:  # RuntimeError: `can't start new thread`
@@ -81,9 +85,18 @@ class DeviceProcess:
             theirs.close()
 
     def send(self, message: Outgoing) -> None:
-        """Send in the background. A child that is gone says so in `messages`, not here."""
+        """Send in the background. A child that is gone says so in `messages`, not here.
+
+        Briefs go at once where they surely fit into the pipe: the child has nothing else to read, and a thread less
+        to wake is felt in every event.
+        """
+        content = memoryview(ForkingPickler.dumps(message))
+        ours = self._sending is None or self._sending.done()
+        if ours and isinstance(message, RenderJob) and len(content) <= _FITS:
+            self._send(content)
+            return
         with suppress(RuntimeError):  # the listener has closed the sender: the child is gone
-            self._sender.submit(self._send, message)
+            self._sending = self._sender.submit(self._send, content)
 
     def kill(self, verdict: str) -> None:
         """End the child at once; `verdict` is what `Gone` will say of it."""
@@ -134,9 +147,9 @@ class DeviceProcess:
             await asyncio.wait_for(self.gone.wait(), seconds)
         return self.gone.is_set()
 
-    def _send(self, message: Outgoing) -> None:
+    def _send(self, content: memoryview) -> None:
         with suppress(OSError):  # the pipe's other end is gone; the listener notices too
-            self._connection.send(message)
+            self._connection.send_bytes(content)
 
     def _listen(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -32,8 +33,13 @@ class Vocabulary:
             hint = "expected tokenizer.json, or vocab.json and merges.txt."
             raise WeightsNotFound(role="tokenizer", reference=path, hint=hint)
 
+        self._counted = lru_cache(maxsize=256)(self._count)
+
     def count(self, text: str) -> int:
         """Return the tokens of `text` together with the start and the end token, as the text encoder sees it."""
+        return self._counted(text)
+
+    def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids) + 2
 
 
