@@ -41,7 +41,7 @@ SETTINGS = {
     "CREATIVES_LANE__DEADLINE": "120",
     "CREATIVES_LANE__START_DEADLINE": "300",
     "CREATIVES_KAFKA__SESSION_TIMEOUT": "30",
-    "CREATIVES_TRAINING__PRIOR_LOSS_WEIGHT": "0",  # spares the minutes in which class images are made
+    "CREATIVES_TRAINING__DREAMBOOTH__PRIOR_LOSS_WEIGHT": "0",  # spares the minutes in which class images are made
 }
 LESSONS = (("milk", "carton of milk", "dreambooth"), ("jam", "jar of jam", "textual_inversion"))
 PATIENCE = 600.0
