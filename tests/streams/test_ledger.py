@@ -97,6 +97,16 @@ async def test_offsets_that_go_back_make_the_earlier_entries_stale():
     assert acks == [4]
 
 
+async def test_the_last_offset_again_makes_the_earlier_entries_stale_too():
+    ledger, acks = Ledger(window=10), Acks()
+    (entry,) = await enter(ledger, acks, [6])
+    (again,) = await enter(ledger, acks, [6])
+    assert entry.stale
+    assert ledger.finish(entry) == 0
+    assert ledger.finish(again) == 1
+    assert acks == [6]
+
+
 async def test_the_oldest_unfinished_event_is_known():
     ledger, acks = Ledger(window=10), Acks()
     assert ledger.oldest() is None
