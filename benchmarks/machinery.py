@@ -98,7 +98,7 @@ def ours(*, memory: bool) -> None:
                 self.media_types.pop(next(iter(self.objects)))
                 self.objects.pop(next(iter(self.objects)))
 
-    app = create_app(settings, "tests.faults.fake_studio:serve")
+    app = create_app(settings, "benchmarks.noop_studio:serve")
     faust.Worker(app, loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
 
 

@@ -9,17 +9,17 @@ import asyncio
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
+import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler
-from typing import Any
 
 import structlog
 
@@ -30,8 +30,6 @@ from streams.failures import DeviceStuck
 _PR_SET_PDEATHSIG = 1
 _REAP_SECONDS = 5.0
 _END_SECONDS = 30.0  # after SIGKILL; a child that is longer there waits in the kernel, for a driver or a disk
-
-_FITS = 32 * 1024  # bytes; a pipe takes 64 KiB at least before it blocks its writer
 
 log = structlog.get_logger(__name__)
 
@@ -47,37 +45,94 @@ Outgoing = RenderJob | LearnJob | Cancel | Stop
 Incoming = StudioReady | Progress | Checkpointed | Answer | CreativesError | Gone
 
 
+class _Frames(asyncio.Protocol):
+    """Our end of the child's pipe, on the event loop: a thread to wake for each message is felt in every event.
+
+    The child's end is a `multiprocessing.connection.Connection`, and this its format: each message after its length,
+    four bytes, big-endian; from 2 GiB on -1 and eight bytes.
+    """
+
+    def __init__(self, received: Callable[[bytes], None]) -> None:
+        self.closed = asyncio.Event()
+        self._received = received
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+
+    def send(self, content: bytes) -> None:
+        """Send one message; to whom is gone, nothing."""
+        if self._transport is not None and not self._transport.is_closing():
+            size = len(content)
+            length = struct.pack("!i", size) if size < 2**31 else struct.pack("!iQ", -1, size)
+            self._transport.write(length + content)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over every message that is whole."""
+        self._buffer += data
+        while self._transport is not None and (content := self._whole()) is not None:
+            self._received(content)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """See asyncio. Half a message is none."""
+        self._transport = None
+        self.closed.set()
+
+    def _whole(self) -> bytes | None:
+        start, size = 4, int.from_bytes(self._buffer[:4], "big", signed=True)
+        if size < 0:
+            start, size = 12, int.from_bytes(self._buffer[4:12], "big")
+        if len(self._buffer) < start + size:
+            return None
+        content = bytes(self._buffer[start : start + size])
+        del self._buffer[: start + size]
+        return content
+
+
 class DeviceProcess:
     """A running child. entry: `module:function`, called in the child as `function(connection, plan)`.
 
-    Two threads of its own carry messages, so neither a large lesson nor a stuck child blocks the event loop.
+    on_gone: called once the child is gone, after `gone` is set.
+    Neither a large lesson nor a stuck child blocks the event loop: what the child does not read waits in our memory,
+    and a thread waits for its death.
     Raises DeviceUnavailable where the machine has no memory, process, thread or descriptor left.
     """
 
-    def __init__(self, entry: str, plan: StudioPlan) -> None:
+    def __init__(self, entry: str, plan: StudioPlan, on_gone: Callable[[], object] = lambda: None) -> None:
         self.messages: asyncio.Queue[Incoming] = asyncio.Queue()
         self.gone = asyncio.Event()
+        self._on_gone = on_gone
         self._verdict: str | None = None
         self._loop = asyncio.get_running_loop()
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="device-send")
-        self._sending: Future[None] | None = None
+        self._frames = _Frames(self._received)
+        self._reaped = asyncio.Event()
         try:
             self._start(entry, plan)
         except (OSError, RuntimeError) as error:  # RuntimeError: `can't start new thread`
             detail = f"its process cannot be started ({error})."
             raise DeviceUnavailable(device=plan.device, detail=detail) from error
         self.pid: int | None = self._process.pid
+        self._life = asyncio.create_task(self._lived(), name="device")
 
     def _start(self, entry: str, plan: StudioPlan) -> None:
-        """Start child and listener, or neither."""
+        """Start child and reaper, or neither."""
+        self._socket, socket_there = socket.socketpair()
+        theirs = Connection(socket_there.detach())
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_run_entry, args=(entry, theirs, plan), name="device", daemon=True)
         try:
             self._process.start()
-            threading.Thread(target=self._listen, name="device-listen", daemon=True).start()
+            threading.Thread(target=self._reap, name="device-reap", daemon=True).start()
         except (OSError, RuntimeError):
-            self._connection.close()
+            self._socket.close()
             if self._process.pid is not None:
                 self._process.kill()
             raise
@@ -85,18 +140,8 @@ class DeviceProcess:
             theirs.close()
 
     def send(self, message: Outgoing) -> None:
-        """Send in the background. A child that is gone says so in `messages`, not here.
-
-        Briefs go at once where they surely fit into the pipe: the child has nothing else to read, and a thread less
-        to wake is felt in every event.
-        """
-        content = memoryview(ForkingPickler.dumps(message))
-        ours = self._sending is None or self._sending.done()
-        if ours and isinstance(message, RenderJob) and len(content) <= _FITS:
-            self._send(content)
-            return
-        with suppress(RuntimeError):  # the listener has closed the sender: the child is gone
-            self._sending = self._sender.submit(self._send, content)
+        """Send in the background. A child that is gone says so in `messages`, not here."""
+        self._frames.send(pickle.dumps(message))
 
     def kill(self, verdict: str) -> None:
         """End the child at once; `verdict` is what `Gone` will say of it."""
@@ -147,35 +192,32 @@ class DeviceProcess:
             await asyncio.wait_for(self.gone.wait(), seconds)
         return self.gone.is_set()
 
-    def _send(self, content: memoryview) -> None:
-        with suppress(OSError):  # the pipe's other end is gone; the listener notices too
-            self._connection.send_bytes(content)
+    def _received(self, content: bytes) -> None:
+        try:
+            message = pickle.loads(content)  # noqa: S301 - from our own child
+        except Exception as error:  # noqa: BLE001 - a process boundary: what cannot be unpickled ends this child
+            self.kill(f"sent what cannot be read ({type(error).__name__}: {error})")
+            self._frames.close()
+        else:
+            self.messages.put_nowait(message)
 
-    def _listen(self) -> None:
-        while True:
-            try:
-                message = self._connection.recv()
-            except (EOFError, OSError):
-                break
-            except Exception as error:  # noqa: BLE001 - a process boundary: what cannot be unpickled ends this child
-                self.kill(f"sent what cannot be read ({type(error).__name__}: {error})")
-                break
-            self._deliver(message)
-        self._process.join(_REAP_SECONDS)  # it closed its pipe; give it time to finish dying
+    async def _lived(self) -> None:
+        """Receive until the child closes its pipe, see it dead, and say how it ended."""
+        await self._loop.create_connection(lambda: self._frames, sock=self._socket)
+        await self._frames.closed.wait()
+        with suppress(TimeoutError):  # it closed its pipe; give it time to finish dying
+            await asyncio.wait_for(self._reaped.wait(), _REAP_SECONDS)
         self._process.kill()
+        await self._reaped.wait()
+        self.messages.put_nowait(Gone(self._verdict or _how(self._process.exitcode)))
+        self.gone.set()
+        self._on_gone()
+
+    def _reap(self) -> None:
+        """Wait for the child's death, in a thread of its own."""
         self._process.join()
-        self._sender.shutdown(wait=False)
-        self._deliver(Gone(self._verdict or _how(self._process.exitcode)))
-        self._connection.close()
-
-    def _deliver(self, message: Any) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self._arrived, message)
-
-    def _arrived(self, message: Incoming) -> None:
-        self.messages.put_nowait(message)
-        if isinstance(message, Gone):
-            self.gone.set()
+            self._loop.call_soon_threadsafe(self._reaped.set)
 
 
 def _how(status: int | None) -> str:

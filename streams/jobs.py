@@ -74,13 +74,16 @@ class Job:
 
 
 class JobQueue:
-    """Unfinished jobs by request id; those that wait for the device, first come first served."""
+    """Unfinished jobs by request id; those that wait for the device, first come first served.
+
+    stirred: set while jobs wait, and by whoever wants the device's owner to look up.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._queue: deque[Job] = deque()
         self._deaths: OrderedDict[str, int] = OrderedDict()
-        self.filled = asyncio.Event()
+        self.stirred = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -102,7 +105,7 @@ class JobQueue:
             alone = isinstance(work, Lesson) or work.request_id in self._deaths
             job = self._jobs[work.request_id] = Job(work, loop.create_future(), loop.time(), alone)
             self._queue.append(job)
-            self.filled.set()
+            self.stirred.set()
         return job
 
     def take(self, most: int) -> list[Job]:
@@ -111,7 +114,7 @@ class JobQueue:
         while batch and not batch[0].alone and len(batch) < most and self._queue and not self._queue[0].alone:
             batch.append(self._queue.popleft())
         if not self._queue:
-            self.filled.clear()
+            self.stirred.clear()
         return batch
 
     def lingers(self, most: int) -> bool:
@@ -124,7 +127,7 @@ class JobQueue:
             if job.waiters:
                 job.alone = True
                 self._queue.appendleft(job)
-                self.filled.set()
+                self.stirred.set()
             else:
                 self.finish(job, Cancelled())
 
@@ -133,7 +136,7 @@ class JobQueue:
         if job in self._queue:
             self._queue.remove(job)
         if not self._queue:
-            self.filled.clear()
+            self.stirred.clear()
         self.finish(job, Cancelled())
 
     def blame(self, job: Job) -> int:
@@ -163,6 +166,6 @@ class JobQueue:
     def finish_all(self, end: Exception) -> None:
         """End every job, waiting or running."""
         self._queue.clear()
-        self.filled.clear()
+        self.stirred.clear()
         for job in list(self._jobs.values()):
             self.finish(job, end)

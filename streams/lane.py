@@ -168,7 +168,7 @@ class Lane:
     async def _open(self) -> DeviceProcess:
         """Start a child and wait until it is ready. Raises its named error, or DeviceUnavailable."""
         self._state = "loading" if self._ready is None else "restarting"
-        process = self._process = DeviceProcess(self._entry, self._plan)
+        process = self._process = DeviceProcess(self._entry, self._plan, self._jobs.stirred.set)
         message = await process.first_word(self._settings.start_deadline, self._progressed)
         if isinstance(message, StudioReady):
             if self._ready is None or message.recipe.fingerprint == self._ready.recipe.fingerprint:
@@ -217,12 +217,7 @@ class Lane:
     async def _next_batch(self, process: DeviceProcess) -> list[Job]:
         """Return the jobs to do together, or nothing once the child is gone."""
         while not process.gone.is_set():
-            waits = [asyncio.ensure_future(event.wait()) for event in (self._jobs.filled, process.gone)]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+            await self._jobs.stirred.wait()
             if self._jobs.lingers(self._settings.batch):
                 await asyncio.sleep(self._settings.linger)
             if not process.gone.is_set() and (batch := self._jobs.take(self._settings.batch)):
