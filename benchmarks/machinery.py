@@ -3,7 +3,7 @@
 bare     aiokafka alone: read a batch, decode, publish with an idempotent producer and await it, commit
 stock    a Faust agent the ordinary way: JSON in, `topic.send` out, default acking
 memory   this service: all guarantees on, a no-op studio, an object store in the worker's memory
-minio    the same with a real MinIO
+minio    the same with a real MinIO; what each request waited for it is noted in FAULT_FOLDER/STORE_TIMES
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ import asyncio
 import json
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+STORE_TIMES = "store-times"
 KEPT = ("event_id", "segment_id", "name")
 
 
@@ -83,12 +88,8 @@ def ours(*, memory: bool) -> None:
     from streams.app import create_app
     from streams.logs import configure
     from streams.settings import Settings
+    from streams.storage import MinioStore
     from tests.fakes import MemoryStore
-
-    settings = Settings()
-    configure(settings.log)
-    if memory:
-        crew.MinioStore = lambda storage: Forgetful(storage.bucket)  # type: ignore[assignment,misc]
 
     class Forgetful(MemoryStore):
         """Keeps the last 2,000 objects, so that the worker's memory is the machinery's own."""
@@ -98,6 +99,37 @@ def ours(*, memory: bool) -> None:
                 self.media_types.pop(next(iter(self.objects)))
                 self.objects.pop(next(iter(self.objects)))
 
+    class Timed(MinioStore):
+        """Notes the seconds of a request's calls once its manifest, the last of them, is written. One at a time."""
+
+        times = Path(os.environ["FAULT_FOLDER"], STORE_TIMES)
+        seconds = 0.0
+
+        @contextmanager
+        def watched(self) -> Iterator[None]:
+            start = time.perf_counter()
+            yield
+            self.seconds += time.perf_counter() - start
+
+        async def get(self, key: str, limit: int | None = None) -> bytes | None:
+            with self.watched():
+                return await super().get(key, limit)
+
+        async def put(self, key: str, content: bytes, media_type: str) -> None:
+            with self.watched():
+                await super().put(key, content, media_type)
+
+        async def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
+            with self.watched():
+                written = await super().put_if_absent(key, content, media_type)
+            with self.times.open("a") as file:
+                file.write(f"{self.seconds}\n")
+            self.seconds = 0.0
+            return written
+
+    settings = Settings()
+    configure(settings.log)
+    crew.MinioStore = (lambda storage: Forgetful(storage.bucket)) if memory else Timed  # type: ignore[assignment,misc]
     app = create_app(settings, "benchmarks.noop_studio:serve")
     faust.Worker(app, loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
 

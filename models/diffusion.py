@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -77,6 +78,12 @@ class DiffusionGenerator:
         pipeline = self.pipeline
         side: int = pipeline.vae_scale_factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
         return math.lcm(side, 8)
+
+    def unguided(self) -> DiffusionGenerator:
+        """Return this generator without guidance: its pictures are as various as what the model has learned."""
+        other = copy(self)
+        other.sampling = replace(self.sampling, guidance_scale=1.0)
+        return other
 
     def shape(self, form: Format) -> tuple[int, int]:
         """Return (height, width) in pixels of a format: about the native area, near its aspect."""

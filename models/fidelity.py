@@ -7,6 +7,7 @@ a white wall in every photo must not count as likeness.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import mean
 from typing import Protocol
 
 import cv2
@@ -53,14 +54,19 @@ def prior_confusion(embedder: ImageEmbedder, class_pictures: Tensor, photos: Ten
     return subject_fidelity(embedder, class_pictures, photos)
 
 
-def diversity(embedder: ImageEmbedder, class_pictures: Tensor) -> float:
-    """Return DIV: the mean distance (1 - cosine) between pictures of the class noun alone. Higher is better.
+def diversity(embedder: ImageEmbedder, scenes: Sequence[Tensor]) -> float:
+    """Return DIV: the mean distance (1 - cosine) between pictures of the product under one prompt. Higher is better.
 
-    The paper measures it by LPIPS, whose weights do not ship with this project; CLIP's distance stands in.
+    scenes: for each prompt its pictures (N,3,H,W), two at least; only pictures of one prompt are compared.
+    A product learned by heart looks the same in every picture. The paper measures that by LPIPS, whose weights do not
+    ship with this project; CLIP's distance stands in.
     """
-    rows = embedder.embed_images(class_pictures).float().cpu()
-    apart = 1 - rows @ rows.T
-    return float(apart.sum() / (len(rows) * (len(rows) - 1))) if len(rows) > 1 else 0.0
+    return mean(_apart(embedder.embed_images(pictures).float().cpu()) for pictures in scenes)
+
+
+def _apart(rows: Tensor) -> float:
+    """Return the mean of 1 - cosine over all pairs of unit rows (N,D)."""
+    return float((1 - rows @ rows.T).sum() / (len(rows) * (len(rows) - 1)))
 
 
 def subjects(pixels: Tensor) -> Tensor:

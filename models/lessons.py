@@ -30,6 +30,7 @@ SHOWN = 2
 SCENES = ("a photo of a {}", "a photo of a {} on a table")
 PER_SCENE = 4
 OTHERS = 8
+PRIOR = "unguided"  # how class images are drawn; lessons and caches of another way are other ones
 DEFAULTS: dict[str, dreambooth.Options | textual_inversion.Options] = {
     "textual_inversion": textual_inversion.Options(),
     "dreambooth": dreambooth.Options(),
@@ -141,7 +142,7 @@ class Teaching:
             "fidelity": fidelity.subject_fidelity(embedder, shown, pixels),
             "prompt": fidelity.prompt_fidelity(embedder, shown, prompts),
             "prior": fidelity.prior_confusion(embedder, others, pixels),
-            "diversity": fidelity.diversity(embedder, others),
+            "diversity": fidelity.diversity(embedder, drawn),
         }
         if self.dino is not None:
             scores["fidelity_dino"] = fidelity.subject_fidelity(self.dino, shown, pixels)
@@ -162,14 +163,16 @@ class Teaching:
         pictures: tuple[Picture, ...] = self.studio.finish(drawn).pictures
         return pictures
 
-    def draw(self, prompt: str, seeds: tuple[int, ...], concept: Concept | None, stage: Stage = "evaluate") -> Tensor:
+    def draw(self, prompt: str, seeds: tuple[int, ...], concept: Concept | None) -> Tensor:
         """Return pixels (len(seeds),3,S,S) on the CPU."""
-        brief = self._brief(prompt, seeds, concept)
+        return self._drawn(self.studio.generator, self._brief(prompt, seeds, concept), "evaluate")
+
+    def _drawn(self, generator: Any, brief: Brief, stage: Stage) -> Tensor:
         with self.studio.applied(brief) as worded:
-            pixels: Tensor = self.studio.generator.generate(
+            pixels: Tensor = generator.generate(
                 worded,
                 brief.negative_prompt,
-                seeds,
+                brief.seeds,
                 report=lambda done, total: self.report.progress(stage, done, total),
             )
         return pixels.clone().cpu()
@@ -190,18 +193,22 @@ class Teaching:
     def _class_images(self, count: int) -> Tensor:
         """Return (count,3,S,S): the model's own idea of the class noun, made once per noun and recipe and kept.
 
-        Each bucket is kept as it is made, so an interruption costs one of them.
+        Without guidance, which narrows what is drawn, so that learning it would narrow the class: of its own unguided
+        pictures the untaught model has nothing to learn. Each bucket is kept as it is made, so an interruption costs
+        one of them.
         """
         noun = self.lesson.class_noun
-        name = _digest([self.studio.recipe.fingerprint, noun, count])[:32]
+        name = _digest([self.studio.recipe.fingerprint, noun, count, PRIOR])[:32]
         folder = Path(self.lesson.class_cache or self.lesson.workdir) / f"class-{name}"
         seeds, made = seeds_for("class", noun, count), []
+        unguided = self.studio.generator.unguided()
         for part in batches(count, self.studio.plan.bucket):
             path = folder / f"{part.start:05d}.safetensors"
             kept = _kept_pixels(path)
             if kept is None:
                 self.report.progress("prior", part.start, count)
-                drawn = self.draw(dreambooth.class_prompt(noun), tuple(seeds[index] for index in part), None, "prior")
+                brief = self._brief(dreambooth.class_prompt(noun), tuple(seeds[index] for index in part), None)
+                drawn = self._drawn(unguided, brief, "prior")
                 kept = drawn.mul(255).round().to(torch.uint8)
                 write_tensors({"pixels": kept}, path, {"class_noun": noun})
             made.append(kept)
@@ -211,7 +218,7 @@ class Teaching:
         """Name everything that decides the weights but the schedule: two lessons may share a folder by mistake."""
         photographed = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
         words = (self.lesson.method, self.lesson.placeholder_token, self.lesson.class_noun)
-        return _digest([self.studio.recipe.fingerprint, *words, photographed, asdict(self.options)])
+        return _digest([self.studio.recipe.fingerprint, *words, photographed, asdict(self.options), PRIOR])
 
 
 def seeds_for(purpose: str, text: str, count: int) -> tuple[int, ...]:

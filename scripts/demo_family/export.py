@@ -25,7 +25,7 @@ CARD = {
     "upscale": 4,
     # How this small UNet learns a product; the papers' own settings are for Stable Diffusion.
     "training": {
-        "dreambooth": {"steps": 300, "learning_rate": 3e-4, "batch": 4, "class_images": 32, "snr_gamma": 5.0},
+        "dreambooth": {"steps": 300, "learning_rate": 3e-4, "batch": 4, "class_images": 32},
         "dreambooth_lora": {
             "steps": 300,
             "learning_rate": 2e-3,
@@ -34,7 +34,7 @@ CARD = {
             "class_images": 32,
             "snr_gamma": 5.0,
         },
-        "textual_inversion": {"steps": 300, "learning_rate": 5e-3, "batch": 8, "vectors": 4, "snr_gamma": 5.0},
+        "textual_inversion": {"steps": 300, "learning_rate": 3e-4, "batch": 8, "vectors": 4, "snr_gamma": 5.0},
     },
 }
 

@@ -32,7 +32,7 @@ EXPLAINED = {
     "fidelity_dino": "the same by DINO",
     "prompt": "CLIP-T: likeness to the prompt",
     "prior": "PRES: likeness of other members of the class to the photos (lower is better)",
-    "diversity": "DIV: CLIP distance of those among themselves",
+    "diversity": "DIV: CLIP distance between pictures of the product under one prompt",
     "prior_preserved": "1: class images held the prior; 0: without them",
     "photos_refused": "photos that were left out",
 }

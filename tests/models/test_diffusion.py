@@ -52,6 +52,16 @@ def test_without_guidance_the_negative_prompt_is_not_read(family_folder):
     assert torch.equal(generator.generate("coffee", "", (1,)), generator.generate("coffee", "blurry", (1,)))
 
 
+def test_unguided_is_the_same_network_without_guidance(generator):
+    guided = generator.generate("a cup", "blue", (1, 2))
+    free = generator.unguided()
+    assert free.sampling.guidance_scale == 1
+    assert generator.sampling.guidance_scale > 1
+    assert torch.equal(free.generate("a cup", "blue", (1, 2)), free.generate("a cup", "red", (1, 2)))
+    assert not torch.equal(free.generate("a cup", "blue", (1, 2)), guided)
+    assert torch.equal(generator.generate("a cup", "blue", (1, 2)), guided)
+
+
 def test_a_bucket_of_one_size_gives_one_result_at_any_place(generator):
     """On the CPU a row of a bucket depends neither on its place nor on the other rows."""
     first, last = generator.generate("coffee", "", (7, 8, 9, 10)), generator.generate("coffee", "", (1, 2, 3, 7))

@@ -69,9 +69,13 @@ def test_prompt_fidelity_pairs_pictures_with_their_prompts():
 def test_diversity_is_nothing_among_copies_and_more_among_others():
     copies = pixels_of_pil(*[ball(RED, WHITE)] * 3)
     others = pixels_of_pil(ball(RED, RED), ball(GREEN, GREEN), ball(BLUE, BLUE))
-    assert fidelity.diversity(MeanColour(), copies) == pytest.approx(0, abs=1e-5)
-    assert fidelity.diversity(MeanColour(), others) > 0.5
-    assert fidelity.diversity(MeanColour(), copies[:1]) == 0
+    assert fidelity.diversity(MeanColour(), [copies]) == pytest.approx(0, abs=1e-5)
+    assert fidelity.diversity(MeanColour(), [others]) > 0.5
+
+
+def test_diversity_compares_only_pictures_of_one_prompt():
+    red, blue = pixels_of_pil(*[ball(RED, RED)] * 2), pixels_of_pil(*[ball(BLUE, BLUE)] * 2)
+    assert fidelity.diversity(MeanColour(), [red, blue]) == pytest.approx(0, abs=1e-5)
 
 
 def test_a_picture_without_a_subject_is_compared_whole():
