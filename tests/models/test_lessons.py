@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from models import lessons
+from models import dreambooth, lessons
 from models.briefs import Brief, Concept, Learned, Lesson, StudioPlan, placeholder
 from models.dreambooth import DreamBooth
 from models.errors import Cancelled, Refused, TrainingDiverged, UnusablePhotos, WeightsNotFound
@@ -296,6 +296,16 @@ def test_class_images_are_made_once_per_noun(studio, tmp_path):
     assert "prior" in {stage for stage, _, _ in first.signs}
     assert "prior" not in {stage for stage, _, _ in second.signs}
     assert one.sha256 == two.sha256
+
+
+def test_class_images_are_what_the_model_draws_without_guidance(studio, tmp_path):
+    lessons.learn(studio, lesson(tmp_path), Listener())
+    (path,) = tmp_path.glob("class-*/*.safetensors")
+    seeds = lessons.seeds_for("class", "milk carton", FAST["dreambooth"]["class_images"])
+    prompt = dreambooth.class_prompt("milk carton")
+    free, guided = (one.generate(prompt, "", seeds) for one in (studio.generator.unguided(), studio.generator))
+    assert torch.equal(load_file(path)["pixels"], free.mul(255).round().to(torch.uint8))
+    assert not torch.equal(free, guided)
 
 
 def class_files(folder: Path) -> dict[str, bytes]:
