@@ -53,12 +53,6 @@ class Publishes(Protocol):
         """Write the dead letter of an event."""
 
 
-def _no_such_number(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-_JSON = json.JSONDecoder(parse_constant=_no_such_number)
-
 Attempt = Callable[[RawEvent], Awaitable[Outcome | None]]
 """Parse and handle an event; the outcome to publish, or None when it was parked."""
 
@@ -74,7 +68,7 @@ def decode(raw: RawEvent, model: type[Event], max_bytes: int) -> Event:
     except UnicodeDecodeError as error:
         raise InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}") from None
     try:
-        fields = _JSON.decode(text)
+        fields = json.loads(text, parse_constant=_no_such_number)
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(field="value", rule=f"is not JSON: {error}") from None
     if not isinstance(fields, dict):
@@ -83,6 +77,10 @@ def decode(raw: RawEvent, model: type[Event], max_bytes: int) -> Event:
         return model.model_validate_json(text)
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+def _no_such_number(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _invalid(error: ValidationError) -> InvalidEvent:

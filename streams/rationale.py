@@ -59,8 +59,6 @@ class FieldTerms:
 
     def lines(self, short: Sequence[Term]) -> list[str]:
         """Return a line for each thing that became of the field's words. short: terms the prompt has no room for."""
-        if not self.terms:
-            return self.notes
         lines: list[str] = []
         used = [term for term in self.terms if term not in short]
         if used:

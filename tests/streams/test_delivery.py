@@ -256,6 +256,7 @@ def test_a_good_event_decodes():
         (raw(b'{"name": "\xff"}'), "value", "not UTF-8 at byte 10"),
         (raw(b"{"), "value", "not JSON"),
         (raw(b""), "value", "not JSON"),
+        (raw(b"\xef\xbb\xbf{}"), "value", "BOM"),
         (raw(b"[" * 100_000), "value", "not JSON"),
         (raw(b'{"weight": NaN}'), "value", "NaN is not a JSON number"),
         (raw(b"[1]"), "value", "must be a JSON object"),
