@@ -66,7 +66,8 @@ class _Frames(asyncio.Protocol):
             self._transport.write(length + content)
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more, not even what has come already."""
+        self._buffer.clear()
         if self._transport is not None:
             self._transport.abort()
 
@@ -78,7 +79,7 @@ class _Frames(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand over every message that is whole."""
         self._buffer += data
-        while self._transport is not None and (content := self._whole()) is not None:
+        while (content := self._whole()) is not None:
             self._received(content)
 
     def connection_lost(self, _: Exception | None) -> None:

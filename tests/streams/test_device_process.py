@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from multiprocessing.connection import Connection
@@ -54,8 +55,20 @@ async def test_a_message_of_the_long_form_is_read_in_any_pieces(ends):
 
 async def test_half_a_message_is_none_and_the_end_is_told(ends):
     frames, received, connection = ends
-    await asyncio.to_thread(connection._send, struct.pack("!i", 10) + b"half")
+    os.write(connection.fileno(), struct.pack("!i", 10) + b"half")
     connection.close()
     await asyncio.wait_for(frames.closed.wait(), 10)
     frames.send(b"to nobody")
     assert received == []
+
+
+async def test_after_closing_nothing_more_is_handed_over():
+    received: list[bytes] = []
+
+    def refuse(message: bytes) -> None:
+        received.append(message)
+        frames.close()
+
+    frames = _Frames(refuse)
+    frames.data_received((struct.pack("!i", 1) + b"a") * 3)
+    assert received == [b"a"]
