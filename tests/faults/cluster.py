@@ -172,7 +172,7 @@ class Cluster:
         (folder / "server.properties").write_text("\n".join(self._properties(number)) + "\n")
         identity = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, str(self.folder)).bytes).decode().rstrip("=")
         tool = ["java", "-cp", f"{kafka_jars()}/*", "kafka.tools.StorageTool", "format"]
-        _run([*tool, "-t", identity, "-c", str(folder / "server.properties")])
+        _run([*tool, f"--cluster-id={identity}", "-c", str(folder / "server.properties")])  # it may begin with a dash
 
     def _properties(self, number: int) -> Iterator[str]:
         listener, controller = self.kafka[number - 1]
