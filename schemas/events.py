@@ -67,7 +67,13 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class Contract(BaseModel):
     """The base of every event and of its parts."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        cache_strings="keys",  # the values are ids, for the most part: 16,384 of them would be kept for nothing
+    )
 
     def to_json(self) -> bytes:
         """Return the one canonical UTF-8 form: declared field order, no absent fields, no spaces."""

@@ -104,6 +104,8 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         # learns at the next refresh, by default 5 minutes later.
         "consumer_metadata_max_age_ms": 10_000,
         "PartitionAssignor": PatientAssignor,
+        # Of a backlog, each partition's fetch lies unpacked in memory. One larger event comes all the same (KIP-74).
+        "consumer_max_fetch_size": 2**18,
         "consumer_group_instance_id": kafka.instance_id,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": False,
