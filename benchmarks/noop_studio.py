@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from multiprocessing.connection import Connection
 
-from models.briefs import Answer, Brief, Candidate, Picture, Rendering, RenderJob, Stop, StudioPlan, StudioReady
+from models.briefs import Brief, Candidate, Picture, Rendering, StudioPlan, StudioReady
+from models.wire import Answer, RenderJob, Stop
 from tests.faults.fake_studio import RECIPE, png, tokenizer
 
 PICTURE = png("nothing", 0)

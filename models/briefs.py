@@ -1,6 +1,6 @@
 """The words between the worker process and the device process: frozen dataclasses that pickle.
 
-This module imports no torch, so the worker stays light.
+Neither this module nor `models.wire` imports torch, so the worker stays light.
 """
 
 from __future__ import annotations
@@ -245,63 +245,3 @@ def placeholder(product_id: str, method: Method) -> str:
 def subject(placeholder_token: str, class_noun: str, method: Method) -> str:
     """Return how a prompt names a product: `<milk>`, or `sks jar of jam` where the rare word qualifies its class."""
     return placeholder_token if method == "textual_inversion" else f"{placeholder_token} {class_noun}"
-
-
-# Messages over the pipe, worker -> device process and back. `ticket` pairs an answer with its job.
-
-
-@dataclass(frozen=True)
-class RenderJob:
-    """Render these briefs as one batch."""
-
-    ticket: int
-    briefs: tuple[Brief, ...]
-
-
-@dataclass(frozen=True)
-class LearnJob:
-    """Learn one product."""
-
-    ticket: int
-    lesson: Lesson
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Give up the job of this ticket at the next step; its requests are answered with `models.errors.Cancelled`."""
-
-    ticket: int
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Finish what is running and exit."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sign of life: the watchdog resets its deadline, bars move. done <= total, in the stage's own units."""
-
-    ticket: int
-    stage: Stage
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Checkpointed:
-    """The lesson's state after `step` lies complete in `path` (a file in its workdir)."""
-
-    ticket: int
-    step: int
-    path: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The end of one brief or lesson: a result, or a named error. One per request of the job."""
-
-    ticket: int
-    request_id: str
-    result: Rendering | Learned | None
-    error: Exception | None = None

@@ -16,22 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from models.briefs import (
-    Answer,
-    Brief,
-    Cancel,
-    Checkpointed,
-    LearnJob,
-    Progress,
-    RenderJob,
-    Stage,
-    Stop,
-    StudioPlan,
-    StudioReady,
-)
+from models.briefs import Brief, Stage, StudioPlan, StudioReady
 from models.concepts import grouped
 from models.errors import Cancelled, CreativesError, StageFailed
 from models.studio import Drawn, Studio, stage
+from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
 
 Job = RenderJob | LearnJob
 

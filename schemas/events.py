@@ -1,8 +1,7 @@
 """Every event that enters or leaves the service, as frozen pydantic models.
 
 JSON in UTF-8. Unknown fields are ignored, so emitters may add fields before we read them;
-`schema_version` grows only when a field changes its meaning. Ids become object keys, so their
-alphabet is small on purpose: no slash, no `..`, no space.
+`schema_version` grows only when a field changes its meaning.
 """
 
 from __future__ import annotations
@@ -11,10 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
@@ -26,58 +21,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
-Format = Literal["square", "portrait", "landscape", "story"]
-
-
-def _no_parent_folder(value: str) -> str:
-    if ".." in value:
-        raise ValueError("must not contain '..'")
-    return value
-
-
-def _has_a_letter(value: str) -> str:
-    if not any(character.isalpha() for character in value):
-        raise ValueError("must contain at least one letter (a prompt cannot be made of signs or emoji alone)")
-    return value
-
-
-def _iso_8601(value: Any) -> Any:
-    """Pydantic would take numbers and dates without a time too; an event log needs one form."""
-    if isinstance(value, str) and ("T" not in value or value.strip() != value):
-        raise ValueError("must be an ISO 8601 date and time with an offset, such as 2026-11-23T10:00:00Z")
-    if isinstance(value, int | float):
-        raise ValueError("must be a string such as 2026-11-23T10:00:00Z, not a number")  # noqa: TRY004 - pydantic's way
-    return value
-
-
-Identifier = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"),
-    AfterValidator(_no_parent_folder),
-]
-Timestamp = Annotated[AwareDatetime, BeforeValidator(_iso_8601)]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Wording = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_has_a_letter)
-]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Contract(BaseModel):
-    """The base of every event and of its parts."""
-
-    model_config = ConfigDict(
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        allow_inf_nan=False,
-        cache_strings="keys",  # the values are ids, for the most part: 16,384 of them would be kept for nothing
-    )
-
-    def to_json(self) -> bytes:
-        """Return the one canonical UTF-8 form: declared field order, no absent fields, no spaces."""
-        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+from schemas.base import Contract, Format, Identifier, Method, Sha256, Timestamp, Wording, Words, has_a_letter
 
 
 class Keyword(Contract):
@@ -177,7 +121,7 @@ class ProductRegistered(Contract):
     occurred_at: Timestamp
     product_id: Identifier
     name: Wording
-    class_noun: Annotated[str, StringConstraints(strip_whitespace=True, max_length=60), AfterValidator(_has_a_letter)]
+    class_noun: Annotated[str, StringConstraints(strip_whitespace=True, max_length=60), AfterValidator(has_a_letter)]
     images: tuple[Annotated[str, StringConstraints(pattern=r"^(s3|https)://[^\s]{1,2000}$")], ...] = Field(
         min_length=3, max_length=30
     )

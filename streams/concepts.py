@@ -16,7 +16,8 @@ from pathlib import Path
 from models.briefs import Concept, Recipe
 from models.briefs import subject as subject_of
 from models.errors import WeightsError
-from schemas.events import Contract, Method, SegmentUpdated, Timestamp
+from schemas.base import Contract, Method, Timestamp
+from schemas.events import SegmentUpdated
 from streams.failures import ConceptUnusable, ObjectMissing
 from streams.keys import current_concept_key, parked_key, parked_prefix, pinned_concept_key
 from streams.objects import ObjectStore

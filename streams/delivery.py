@@ -19,7 +19,7 @@ import structlog
 from pydantic import ValidationError
 
 from models.errors import CreativesError
-from schemas.events import Contract
+from schemas.base import Contract
 from streams.failures import OUTAGES, CannotBury, InvalidEvent, Verdict, code_of, judge
 from streams.messages import Outcome, RawEvent
 from streams.settings import DeliverySettings

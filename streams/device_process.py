@@ -23,8 +23,9 @@ from multiprocessing.connection import Connection
 
 import structlog
 
-from models.briefs import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop, StudioPlan, StudioReady
+from models.briefs import StudioPlan, StudioReady
 from models.errors import CreativesError, DeviceUnavailable, StageFailed
+from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
 from streams.failures import DeviceStuck
 
 _PR_SET_PDEATHSIG = 1

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import structlog
 
-from models.briefs import Brief, Checkpointed, Learned, Lesson, Rendering
+from models.briefs import Brief, Learned, Lesson, Rendering
 from models.errors import Cancelled, CreativesError
+from models.wire import Checkpointed
 
 log = structlog.get_logger(__name__)
 

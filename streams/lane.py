@@ -12,21 +12,9 @@ from typing import Any
 
 import structlog
 
-from models.briefs import (
-    Answer,
-    Brief,
-    Cancel,
-    Checkpointed,
-    Learned,
-    LearnJob,
-    Lesson,
-    Progress,
-    Rendering,
-    RenderJob,
-    StudioPlan,
-    StudioReady,
-)
+from models.briefs import Brief, Learned, Lesson, Rendering, StudioPlan, StudioReady
 from models.errors import Cancelled, CreativesError, DeviceUnavailable, StageFailed
+from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob
 from streams.device_process import DeviceProcess, Gone
 from streams.failures import DeviceProcessDied, DeviceStuck, WeightsChanged
 from streams.jobs import Job, JobQueue, LaneStatus, OnCheckpoint, State

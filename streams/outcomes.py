@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from models.briefs import Picture
 from models.briefs import Recipe as RecipeUsed
-from schemas.events import Contract, CreativeReady, CreativeRejected, Image, ModelUsed, ProductReady, Recipe
+from schemas.base import Contract
+from schemas.events import CreativeReady, CreativeRejected, Image, ModelUsed, ProductReady, Recipe
 from streams.keys import picture_name
 from streams.messages import Headers, Outcome, OutcomeTopic
 from streams.objects import ObjectStore, StoredObject

@@ -16,26 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from models.briefs import (
-    Answer,
     Brief,
-    Cancel,
     Candidate,
-    Checkpointed,
     Learned,
-    LearnJob,
     Lesson,
     ModelUsed,
     Picture,
-    Progress,
     Recipe,
     Rendering,
-    RenderJob,
     Stage,
-    Stop,
     StudioPlan,
     StudioReady,
 )
 from models.errors import Cancelled, NothingPassed, StageFailed, WeightsNotFound
+from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
 from streams.failures import ObjectTooLarge, StoreUnavailable
 from streams.jobs import OnCheckpoint
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.events import Contract, ProductRegistered, SegmentUpdated, Source
+from schemas.base import Contract
+from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.delivery import decode, faults
 from streams.failures import InvalidEvent
 from streams.messages import RawEvent

@@ -19,24 +19,9 @@ import zlib
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from models.briefs import (
-    Answer,
-    Brief,
-    Candidate,
-    Learned,
-    LearnJob,
-    Lesson,
-    Picture,
-    Progress,
-    Recipe,
-    Rendering,
-    RenderJob,
-    Stage,
-    Stop,
-    StudioPlan,
-    StudioReady,
-)
+from models.briefs import Brief, Candidate, Learned, Lesson, Picture, Recipe, Rendering, Stage, StudioPlan, StudioReady
 from models.errors import StageFailed
+from models.wire import Answer, LearnJob, Progress, RenderJob, Stop
 
 DELAY = float(os.environ.get("FAKE_DELAY", "0.02"))
 SLOW = float(os.environ.get("FAKE_SLOW", "10"))

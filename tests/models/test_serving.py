@@ -13,22 +13,10 @@ import pytest
 import torch
 
 from models import serving
-from models.briefs import (
-    Answer,
-    Brief,
-    Cancel,
-    Concept,
-    LearnJob,
-    Lesson,
-    Progress,
-    Recipe,
-    RenderJob,
-    Stop,
-    StudioPlan,
-    StudioReady,
-)
+from models.briefs import Brief, Concept, Lesson, Recipe, StudioPlan, StudioReady
 from models.errors import Cancelled, StageFailed, WeightsNotFound
 from models.studio import Networks, Studio
+from models.wire import Answer, Cancel, LearnJob, Progress, RenderJob, Stop
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.events import Contract, ProductRegistered, SegmentUpdated, Source
+from schemas.base import Contract
+from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.delivery import decode
 from streams.failures import InvalidEvent
 from streams.messages import RawEvent
