@@ -4,14 +4,19 @@ v-prediction (Salimans and Ho 2022), min-SNR weighting (Hang et al. 2023), a sch
 (Lin et al. 2024), classifier-free guidance by dropped captions (Ho and Salimans 2022).
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torchvision.utils import save_image
 from transformers import CLIPTextModel
 
@@ -106,11 +111,35 @@ def source(work: Path, device: torch.device) -> Source:
     )
 
 
-def fit(work: Path, budget: Budget, device: torch.device, batch: int = 16, crew: Crew = ALONE) -> UNet2DConditionModel:
+class SingleAttention(TorchFunctionMode):
+    """Attention in single precision: in bfloat16 its backward pass takes ten times as long on a CPU."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not functional.scaled_dot_product_attention:
+            return func(*args, **kwargs or {})
+        query, key, value, *others = args
+        with torch.autocast(query.device.type, enabled=False):
+            answer = func(query.float(), key.float(), value.float(), *others, **kwargs or {})
+        return answer.to(query.dtype)
+
+
+@contextmanager
+def halved(device: torch.device) -> Iterator[None]:
+    """Mixed precision where the processor multiplies bfloat16: a step takes 0.6 of the time. Elsewhere nothing."""
+    if device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16", False):
+        yield
+        return
+    with torch.autocast(device.type, torch.bfloat16), SingleAttention():
+        yield
+
+
+def fit(work: Path, budget: Budget, device: torch.device, batch: int = 24, crew: Crew = ALONE) -> UNet2DConditionModel:
     """Train the denoiser."""
     stuff = source(work, device)
     torch.manual_seed(RECIPE.seed)
-    model = network().to(device, memory_format=torch.channels_last)
+    model = network().to(device)
     kept = scheduler().alphas_cumprod.to(device)
 
     def loss(step: int) -> Tensor:
@@ -134,8 +163,9 @@ def denoising(model: UNet2DConditionModel, z: Tensor, states: Tensor, t: Tensor,
     noisy, target = signal * z + noise_share * noise, signal * noise - noise_share * z
     snr = kept[t] / (1 - kept[t])
     weight = (snr.clamp(max=5) / (snr + 1)).clamp(min=0.2)  # the floor: pure noise must be learned too
-    answer = model(noisy.contiguous(memory_format=torch.channels_last), t, states).sample
-    error: Tensor = (answer - target).square().mean((1, 2, 3))
+    with halved(z.device):
+        answer = model(noisy, t, states).sample
+    error: Tensor = (answer.float() - target).square().mean((1, 2, 3))
     return (weight * error).mean()
 
 
@@ -148,8 +178,7 @@ def sample(model: UNet2DConditionModel, states: Tensor, nothing: Tensor, guidanc
     z = torch.randn(len(states), latents.CHANNELS, 16, 16, generator=generator).to(states)
     both = torch.cat([nothing.expand_as(states), states])
     for t in solver.timesteps:
-        doubled = torch.cat([z, z]).contiguous(memory_format=torch.channels_last)
-        free, led = model(doubled, t, both).sample.chunk(2)
+        free, led = model(torch.cat([z, z]), t, both).sample.chunk(2)
         z = solver.step(free + guidance * (led - free), t, z).prev_sample
     return z
 

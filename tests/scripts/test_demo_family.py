@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scripts.demo_family import captions, checkpoints, composites, latents, material, measures, packages, scenes, swinir
+from scripts.demo_family import (
+    captions,
+    checkpoints,
+    composites,
+    latents,
+    material,
+    measures,
+    packages,
+    scenes,
+    swinir,
+    unet,
+)
 from scripts.demo_family.concepts import Concept
 from scripts.demo_family.training import Budget, Recipe, Run, train
 
@@ -128,6 +139,31 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     resumed = _learn(tmp_path / "killed", 40)
     for name, value in whole.state_dict().items():
         assert torch.allclose(resumed.state_dict()[name], value, atol=1e-6)
+
+
+def test_half_precision_hardly_changes_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(bfloat16: bool) -> tuple[float, Tensor]:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bfloat16})
+        torch.manual_seed(3)
+        model = unet.network()
+        z, states, t = torch.randn(4, 16, 16, 16), torch.randn(4, 77, 128), torch.tensor([1, 300, 600, 999])
+        loss = unet.denoising(model, z, states, t, unet.scheduler().alphas_cumprod)
+        loss.backward()
+        return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    (whole, gradient), (half, rough) = step(False), step(True)
+    assert half != whole
+    assert half == pytest.approx(whole, rel=0.01)
+    assert torch.nn.functional.cosine_similarity(gradient, rough, dim=0) > 0.995
+
+
+def test_attention_is_computed_in_single_precision() -> None:
+    query, key, value = torch.randn(3, 1, 2, 8, 4).bfloat16()
+    attend = torch.nn.functional.scaled_dot_product_attention
+    with torch.autocast("cpu", torch.bfloat16), unet.SingleAttention():
+        answer = attend(query, key, value)
+    assert torch.equal(answer, attend(query.float(), key.float(), value.float()).bfloat16())
+    assert not torch.equal(answer, attend(query, key, value))
 
 
 def test_a_checkpoint_that_was_cut_short_is_not_read(tmp_path: Path) -> None:
