@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,14 +49,21 @@ class LaneStatus:
 
 @dataclass(eq=False)
 class Job:
-    """One brief or lesson. alone: runs in a batch of its own, as lessons do, and briefs under suspicion."""
+    """One brief or lesson. alone: runs in a batch of its own, as lessons do, and briefs under suspicion.
+
+    waiters: a future for everyone who waits for its end, so that one who gives up takes it from nobody else.
+    """
 
     work: Brief | Lesson
-    future: asyncio.Future[Any]
     since: float
     alone: bool
-    waiters: int = 0
-    checkpoints: asyncio.Queue[Checkpointed] = field(default_factory=asyncio.Queue)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    waiters: list[asyncio.Future[Any]] = field(default_factory=list)
+
+    @cached_property
+    def checkpoints(self) -> asyncio.Queue[Checkpointed]:
+        """What a lesson has on disk so far."""
+        return asyncio.Queue()
 
     @property
     def request_id(self) -> str:
@@ -102,9 +110,8 @@ class JobQueue:
         """Return the job of this request: the unfinished one, or a new one at the queue's end."""
         job = self._jobs.get(work.request_id)
         if job is None:
-            loop = asyncio.get_running_loop()
             alone = isinstance(work, Lesson) or work.request_id in self._deaths
-            job = self._jobs[work.request_id] = Job(work, loop.create_future(), loop.time(), alone)
+            job = self._jobs[work.request_id] = Job(work, asyncio.get_running_loop().time(), alone)
             self._queue.append(job)
             self.stirred.set()
         return job
@@ -156,13 +163,15 @@ class JobQueue:
         """Give everyone who waits for `job` its end."""
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
-        if job.future.done():
-            return
-        if isinstance(end, Exception):
-            job.future.set_exception(end)
-            job.future.exception()  # nobody may be left to look at it, which asyncio would complain about
-        else:
-            job.future.set_result(end)
+        job.ended.set()
+        for waiter in job.waiters:
+            if waiter.done():
+                continue
+            if isinstance(end, Exception):
+                waiter.set_exception(end)
+                waiter.exception()  # who is just giving up does not look at it, which asyncio would complain about
+            else:
+                waiter.set_result(end)
 
     def finish_all(self, end: Exception) -> None:
         """End every job, waiting or running."""

@@ -133,16 +133,17 @@ class Lane:
     async def _entered(self, work: Brief | Lesson) -> Job:
         """Enter work; what has its request id and differs (one event id for two segments) is waited for, not joined."""
         while other := self._jobs.in_the_way(work):
-            await asyncio.wait({other.future})
+            await other.ended.wait()
         return self._jobs.enter(work)
 
     async def _end_of(self, job: Job) -> Any:
-        job.waiters += 1
+        waiter = asyncio.get_running_loop().create_future()
+        job.waiters.append(waiter)
         try:
-            return await asyncio.shield(job.future)
+            return await waiter
         finally:
-            job.waiters -= 1
-            if job.waiters == 0 and not job.future.done():
+            job.waiters.remove(waiter)
+            if not job.waiters and not job.ended.is_set():
                 self._abandon(job)
 
     def _abandon(self, job: Job) -> None:
