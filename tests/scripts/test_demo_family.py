@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
         assert torch.allclose(resumed.state_dict()[name], value, atol=1e-6)
 
 
-def test_half_precision_hardly_changes_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixed_precision_hardly_changes_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(bfloat16: bool) -> tuple[float, Tensor]:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bfloat16})
         torch.manual_seed(3)
@@ -160,7 +160,7 @@ def test_half_precision_hardly_changes_a_step(monkeypatch: pytest.MonkeyPatch) -
 def test_attention_is_computed_in_single_precision() -> None:
     query, key, value = torch.randn(3, 1, 2, 8, 4).bfloat16()
     attend = torch.nn.functional.scaled_dot_product_attention
-    with torch.autocast("cpu", torch.bfloat16), unet.SingleAttention():
+    with torch.autocast("cpu", torch.bfloat16), unet.Float32Attention():
         answer = attend(query, key, value)
     assert torch.equal(answer, attend(query.float(), key.float(), value.float()).bfloat16())
     assert not torch.equal(answer, attend(query, key, value))
