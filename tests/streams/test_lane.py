@@ -128,11 +128,11 @@ async def test_two_briefs_of_one_request_id_each_get_their_own(opened: Open, tmp
 @pytest.mark.parametrize(("word", "error"), [("reject", NothingPassed), ("fail", StageFailed)])
 async def test_named_errors_arrive(opened: Open, word: str, error: type[Exception]) -> None:
     lane = await opened()
-    neighbour, failed = await asyncio.gather(
-        lane.render(brief("good")), lane.render(brief("bad", word)), return_exceptions=True
-    )
+    work = brief("good"), brief("bad", word), brief("bad", word)
+    neighbour, failed, joined = await asyncio.gather(*map(lane.render, work), return_exceptions=True)
     assert neighbour == fakes.rendering(brief("good"))
     assert isinstance(failed, error)
+    assert joined is failed
     assert lane.status().restarts == 0
 
 
@@ -263,13 +263,17 @@ async def test_cancelling_drops_what_is_queued(opened: Open, tmp_path: Path) -> 
     assert (tmp_path / "log").read_text().split() == ["running", "next"]
 
 
-async def test_cancelling_one_of_two_keeps_the_job(opened: Open) -> None:
+@pytest.mark.parametrize("queued", [False, True])
+async def test_cancelling_one_of_two_keeps_the_job(opened: Open, queued: bool) -> None:
     lane = await opened("slow=0.1")
-    first = asyncio.create_task(lane.render(brief("same")))
-    second = asyncio.create_task(lane.render(brief("same")))
-    await until(lambda: lane.status().running)
+    ahead = [asyncio.create_task(lane.render(brief("ahead")))] if queued else []
+    if queued:
+        await until(lambda: lane.status().running)
+    first, second = (asyncio.create_task(lane.render(brief("same"))) for _ in range(2))
+    await until(lambda: lane.status().queued if queued else lane.status().running)
     first.cancel()
     assert await second == fakes.rendering(brief("same"))
+    await asyncio.gather(*ahead)
 
 
 async def test_learns_with_checkpoints(opened: Open, tmp_path: Path) -> None:
