@@ -26,15 +26,8 @@ CARD = {
     # How this small UNet learns a product; the papers' own settings are for Stable Diffusion.
     "training": {
         "dreambooth": {"steps": 300, "learning_rate": 3e-4, "batch": 4, "class_images": 32},
-        "dreambooth_lora": {
-            "steps": 300,
-            "learning_rate": 2e-3,
-            "batch": 4,
-            "rank": 16,
-            "class_images": 32,
-            "snr_gamma": 5.0,
-        },
-        "textual_inversion": {"steps": 300, "learning_rate": 3e-4, "batch": 8, "vectors": 4, "snr_gamma": 5.0},
+        "dreambooth_lora": {"steps": 300, "learning_rate": 2e-3, "batch": 4, "rank": 16, "class_images": 32},
+        "textual_inversion": {"steps": 300, "learning_rate": 1e-2, "batch": 8, "vectors": 8},
     },
 }
 
