@@ -24,6 +24,7 @@ from yarl import URL
 from models.errors import CreativesError
 from streams import agents
 from streams.brokers import faust_credentials, heed_group_errors
+from streams.consumer import Transport
 from streams.crew import Crew, group_id
 from streams.ledger import Partition
 from streams.settings import Settings
@@ -40,7 +41,7 @@ class PatientAssignor(PartitionAssignor):
     """
 
     def assign(self, cluster: Any, members: Any) -> Any:
-        """Assign partitions; runs in the consumer's own thread."""
+        """Assign partitions. aiokafka asks for them in one call, so that the loop stands still meanwhile."""
         if len(members) > 1:
             time.sleep(0.3)
         return super().assign(cluster, members)
@@ -54,6 +55,9 @@ class CreativesApp(faust.App):
 
     logger = logging.getLogger("faust.app")  # Faust's lines about us are Faust's: warnings and up
     crew: Crew
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
         """Make no folder: Faust would, for tables, and we keep none."""
@@ -85,7 +89,7 @@ class CreativesApp(faust.App):
 def faust_options(settings: Settings) -> dict[str, Any]:
     """Return the settings under which Faust neither loses events nor wedges.
 
-    Why each: docs/decisions. A huge max-poll interval takes Kafka's hang detection away: `streams.watchdog` stands in.
+    Why each: docs/decisions. A huge max-poll interval lets a lesson take hours; a hang is `streams.watchdog`'s to find.
     """
     kafka = settings.kafka
     return {

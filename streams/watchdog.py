@@ -1,7 +1,7 @@
-"""Hang detection of our own, in place of Kafka's: a huge max-poll interval no longer notices a blocked main loop.
+"""Hang detection of our own: a blocked event loop cannot report itself, so a thread watches its tick.
 
-A blocked loop cannot report itself, so a thread watches its tick; heartbeats go on meanwhile (aiokafka's own thread),
-which is why exiting is the only way to give the partitions to somebody who works.
+The group takes the partitions away by itself, heartbeats come from the same loop; but a worker that is blocked for ever
+would be one too few until a person sees it. It exits, for its supervisor to start it anew.
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+"""Faust's consumer on the worker's own event loop, where Faust gives it a thread and a loop of its own (decision 0012).
+
+What Faust calls the thread is a service with a loop. Here the loop is ours, and a task serves instead of a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from faust.transport.drivers import aiokafka as driver
+from mode.threads import ServiceThread
+from mode.utils.futures import maybe_async
+
+
+class _Serving:
+    """Stands where mode starts and joins a thread (`mode.threads.WorkerThread`)."""
+
+    def __init__(self, service: ServiceThread) -> None:
+        self._service = service
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Serve. What goes wrong reaches who starts the service, through the service."""
+        serving = self._service._serve()  # noqa: SLF001 - what mode's own thread runs
+        self._task = self._service.parent_loop.create_task(serving, name="consumer")
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def stop(self) -> None:
+        """Join nothing: the task ends by itself once the service was told to, which has been waited for."""
+
+
+class _LoopConsumer(driver.AIOKafkaConsumerThread):
+    """What Faust takes for the consumer's thread."""
+
+    async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Call. As in a thread, what has begun goes on to its end where its caller gives up: a commit, for one."""
+        return await asyncio.shield(maybe_async(fun(*args, **kwargs)))
+
+    async def _gather_remaining_tasks(self) -> None:
+        """Cancel none: a thread would leave nobody else's tasks on its loop, but ours goes on."""
+
+
+class Consumer(driver.Consumer):
+    """A consumer without a thread."""
+
+    def _new_consumer_thread(self) -> _LoopConsumer:
+        return _LoopConsumer(self, loop=self.loop, thread_loop=self.loop, Worker=_Serving, beacon=self.beacon)
+
+
+class Transport(driver.Transport):
+    """Faust's transport over aiokafka, with that consumer."""
+
+    Consumer = Consumer

@@ -1,0 +1,123 @@
+"""Faust's consumer without its thread, against the embedded broker."""
+# ruff: noqa: ASYNC110
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import faust
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from streams.app import CreativesApp
+from streams.consumer import Transport
+from streams.embedded import EmbeddedBroker
+
+TOPIC = "events"
+
+
+class App(faust.App):
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[EmbeddedBroker]:
+    found = EmbeddedBroker({TOPIC: 2})
+    yield found
+    found.stop()
+
+
+def app_on(servers: str, tmp_path: Path, taken: list[bytes]) -> App:
+    app = App(
+        "group",
+        broker=f"aiokafka://{servers}",
+        consumer_auto_offset_reset="earliest",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        broker_commit_interval=0.1,
+        datadir=str(tmp_path),
+    )
+
+    async def take(stream: Any) -> None:
+        async for value in stream:
+            taken.append(value)
+
+    app.agent(app.topic(TOPIC, value_type=bytes, value_serializer="raw", key_serializer="raw"))(take)
+    return app
+
+
+async def produce(servers: str, count: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=servers)
+    await producer.start()
+    for number in range(count):
+        await producer.send_and_wait(TOPIC, b"%d" % number, partition=number % 2)
+    await producer.stop()
+
+
+async def committed(servers: str) -> int:
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id="group", enable_auto_commit=False)
+    await consumer.start()
+    found = [await consumer.committed(TopicPartition(TOPIC, number)) or 0 for number in range(2)]
+    await consumer.stop()
+    return sum(found)
+
+
+async def test_events_are_taken_and_committed_on_the_loop_of_the_app_and_stopping_leaves_the_loop_alone(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    taken: list[bytes] = []
+    await produce(broker.bootstrap_servers, 10)
+    app = app_on(broker.bootstrap_servers, tmp_path, taken)
+    mine = asyncio.create_task(asyncio.sleep(60))
+    threads = set(threading.enumerate())
+    async with asyncio.timeout(60):
+        await app.start()
+        while len(taken) < 10:
+            await asyncio.sleep(0.05)
+        new = [thread.name for thread in threading.enumerate() if thread not in threads]
+        assert not [name for name in new if not name.startswith("asyncio")], "nobody but the loop's own executor"
+        assert app.consumer._thread.thread_loop is asyncio.get_running_loop()
+        await app.stop()
+    assert not mine.done()
+    mine.cancel()
+    assert sorted(map(int, taken)) == list(range(10))
+    assert await committed(broker.bootstrap_servers) == 10
+
+
+async def test_a_call_goes_on_where_its_caller_gives_up(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def commit(word: str) -> str:
+        begun.set()
+        await asyncio.sleep(0.01)
+        done.set()
+        return word
+
+    assert await consumer._thread.call_thread(commit, "written") == "written"
+    begun.clear()
+    done.clear()
+    caller = asyncio.create_task(consumer._thread.call_thread(commit, "written"))
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await asyncio.wait_for(done.wait(), 5)
+
+
+async def test_a_broker_that_is_not_there_is_told_to_who_starts(tmp_path: Path) -> None:
+    app = app_on("127.0.0.1:9", tmp_path, [])
+    with pytest.raises(Exception, match="Unable to bootstrap"):
+        await asyncio.wait_for(app.consumer.start(), 30)
+
+
+def test_the_service_uses_it() -> None:
+    app = CreativesApp("group", broker="aiokafka://127.0.0.1:9")
+    assert type(app.transport) is Transport
