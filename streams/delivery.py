@@ -64,19 +64,20 @@ def decode(raw: RawEvent, model: type[Event], max_bytes: int) -> Event:
     if len(raw.value) > max_bytes:
         raise InvalidEvent(field="value", rule=f"{len(raw.value)} bytes are more than the {max_bytes} allowed")
     try:
-        text = raw.value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}") from None
-    try:
-        fields = json.loads(text, parse_constant=_no_such_number)
-    except (ValueError, RecursionError) as error:
-        raise InvalidEvent(field="value", rule=f"is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidEvent(field="value", rule="must be a JSON object")
-    try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(raw.value)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise _unreadable(raw.value) or _invalid(error) from None
+
+
+def _unreadable(value: bytes) -> InvalidEvent | None:
+    """Say why bytes are no JSON object; None where they are one."""
+    try:
+        fields = json.loads(value.decode("utf-8"), parse_constant=_no_such_number)
+    except UnicodeDecodeError as error:
+        return InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}")
+    except (ValueError, RecursionError) as error:
+        return InvalidEvent(field="value", rule=f"is not JSON: {error}")
+    return None if isinstance(fields, dict) else InvalidEvent(field="value", rule="must be a JSON object")
 
 
 def _no_such_number(name: str) -> float:
