@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import structlog
@@ -32,7 +32,7 @@ from streams.concepts import (
 from streams.jobs import OnCheckpoint
 from streams.keys import creative_prefix, manifest_key
 from streams.messages import Headers, Outcome
-from streams.objects import ObjectStore, StoredObject, put_set
+from streams.objects import ObjectSet, ObjectStore, put_set
 from streams.outcomes import CandidateMade, Manifest, manifest_of, now, recipe_of, stored
 from streams.prompting import Prompt, Prompter
 from streams.settings import Settings
@@ -111,11 +111,8 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
             concept = await _pinned_or_parked(event, request, prefix, tools)
             if concept is None:
                 return None
-        objects, manifest = await _rendered(_Request(event, source, headers, request, prefix, concept), tools)
-        content = manifest.to_json()
-        standing = await put_set(tools.store, prefix, objects, content)
-        if standing is content:
-            return manifest.outcome
+        answer = await _rendered(_Request(event, source, headers, request, prefix, concept), tools)
+        standing = await put_set(tools.store, prefix, answer)
     return Manifest.model_validate_json(standing).outcome
 
 
@@ -168,19 +165,23 @@ async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None
     return None
 
 
-async def _rendered(request: _Request, tools: Tools) -> tuple[list[StoredObject], Manifest]:
-    """Return what is to be stored: pictures and manifest, or the manifest of a refusal."""
-    key, current = request.event.segment_id, request.concept
+async def _rendered(request: _Request, tools: Tools) -> Callable[[], ObjectSet]:
+    """Return what makes the set that is to be stored: pictures and manifest, or the manifest of a refusal."""
+    current = request.concept
     prompt = tools.prompter.compose(request.event, current.subject if current else None)
     try:
         async with _on_disk(current, tools) as concept:
             rendering = await tools.lane.render(_brief(request, prompt, concept, tools.settings))
     except Refused as refusal:
-        return [], manifest_of("creative_rejected", key, _rejected(request, refusal), request.headers)
+        return partial(_refused, request, refusal)
     if not rendering.pictures:
         raise StageFailed(stage="render", kind="Rendering", detail="it holds no picture")
+    return partial(_shown, request, prompt, rendering, tools)
+
+
+def _shown(request: _Request, prompt: Prompt, rendering: Rendering, tools: Tools) -> ObjectSet:
+    key, current, ready = request.event.segment_id, request.concept, tools.lane.ready
     objects, images, ends = stored(rendering.pictures, request.prefix, tools.store)
-    ready = tools.lane.ready
     message = CreativeReady(
         request_id=request.id,
         event_id=request.event.event_id,
@@ -199,7 +200,7 @@ async def _rendered(request: _Request, tools: Tools) -> tuple[list[StoredObject]
         url_expires_at=ends,
     )
     made = [CandidateMade(**vars(candidate)) for candidate in rendering.candidates]
-    return objects, manifest_of("creative_ready", key, message, request.headers, made)
+    return ObjectSet(objects, manifest_of("creative_ready", key, message, request.headers, made).to_json())
 
 
 @asynccontextmanager
@@ -225,14 +226,16 @@ def _brief(request: _Request, prompt: Prompt, concept: Concept | None, settings:
     )
 
 
-def _rejected(request: _Request, refusal: Refused) -> CreativeRejected:
-    return CreativeRejected(
+def _refused(request: _Request, refusal: Refused) -> ObjectSet:
+    key = request.event.segment_id
+    message = CreativeRejected(
         request_id=request.id,
         event_id=request.event.event_id,
-        segment_id=request.event.segment_id,
+        segment_id=key,
         product_id=request.event.product_id,
         code=refusal.code,
         reason=str(refusal),
         source=request.source,
         created_at=now(),
     )
+    return ObjectSet([], manifest_of("creative_rejected", key, message, request.headers).to_json())

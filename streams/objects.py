@@ -6,7 +6,7 @@ Pictures first, the manifest last: the manifest is the commit point of a request
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -68,17 +68,31 @@ class StoredObject:
     media_type: str
 
 
-async def put_set(store: ObjectStore, prefix: str, objects: Iterable[StoredObject], manifest: bytes) -> bytes:
-    """Write all objects, then the manifest; return the manifest that stands (another worker's, if it was faster).
+@dataclass(frozen=True)
+class ObjectSet:
+    """Everything of a request that is to be stored."""
+
+    objects: Sequence[StoredObject]
+    manifest: bytes = field(repr=False)
+
+
+async def put_set(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]) -> bytes:
+    """Write what `make` returns, the manifest last; return the manifest that stands (another worker's, if faster).
 
     Objects of one request have the same bytes whoever writes them, so two writers do each other no harm. Last bits may
-    differ between machines, though: so a manifest that came while the pictures were made is looked for first.
+    differ between machines, though: so a manifest that came while the pictures were made is looked for first, and the
+    set is made while the store is looking.
     """
     key = manifest_key(prefix)
-    if (standing := await store.get(key)) is not None:
+    standing, made = await asyncio.gather(store.get(key), _called(make))
+    if standing is not None:
         return standing
-    await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in objects))
-    if await store.put_if_absent(key, manifest, "application/json"):
-        return manifest
+    await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in made.objects))
+    if await store.put_if_absent(key, made.manifest, "application/json"):
+        return made.manifest
     standing = await store.get(key)
-    return manifest if standing is None else standing
+    return made.manifest if standing is None else standing
+
+
+async def _called(make: Callable[[], ObjectSet]) -> ObjectSet:
+    return make()

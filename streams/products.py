@@ -15,7 +15,7 @@ from streams.handlers import Tools, request_id, usable_concept
 from streams.keys import concept_prefix, manifest_key, parked_prefix
 from streams.lessons import SAFETENSORS, Request, forget, taught
 from streams.messages import Headers, Outcome
-from streams.objects import StoredObject, put_set
+from streams.objects import ObjectSet, put_set
 from streams.outcomes import Manifest, manifest_of, now, recipe_of, stored, traceparent
 from streams.thresholds import finite, too_weak
 
@@ -30,8 +30,8 @@ async def learn_product(event: ProductRegistered, source: Source, tools: Tools, 
     request = _request(event, source, tools, headers)
     standing = await tools.store.get(manifest_key(request.prefix))
     if standing is None:
-        objects, manifest = await _learned(request, tools)
-        standing = await put_set(tools.store, request.prefix, objects, manifest.to_json())
+        learned = await _learned(request, tools)
+        standing = await put_set(tools.store, request.prefix, lambda: learned)
     await forget(request, tools.store)
     outcome = Manifest.model_validate_json(standing).outcome
     if outcome.topic == "product_ready":
@@ -49,7 +49,7 @@ def _request(event: ProductRegistered, source: Source, tools: Tools, headers: He
     return Request(event, source, headers, found, prefix, workdir(training) / "lessons" / found)
 
 
-async def _learned(request: Request, tools: Tools) -> tuple[list[StoredObject], Manifest]:
+async def _learned(request: Request, tools: Tools) -> ObjectSet:
     """Return what is to be stored: samples and manifest, or the manifest of a refusal. The concept itself is stored."""
     try:
         learned = await taught(request, tools)
@@ -80,7 +80,7 @@ async def _learned(request: Request, tools: Tools) -> tuple[list[StoredObject], 
         created_at=now(),
         url_expires_at=ends,
     )
-    return objects, manifest_of("product_ready", key, message, request.headers)
+    return ObjectSet(objects, manifest_of("product_ready", key, message, request.headers).to_json())
 
 
 async def _release(request: Request, tools: Tools) -> None:
@@ -108,9 +108,7 @@ def _concept_of(request: Request, ready: ProductReady, tools: Tools) -> CurrentC
     )
 
 
-async def _refusal(
-    request: Request, refusal: Refused, scores: dict[str, float], tools: Tools
-) -> tuple[list[StoredObject], Manifest]:
+async def _refusal(request: Request, refusal: Refused, scores: dict[str, float], tools: Tools) -> ObjectSet:
     """Return the manifest of a refusal; it says how many segments wait for a product that has no concept yet."""
     key, waiting = request.event.product_id, None
     if await usable_concept(key, tools) is None:
@@ -128,4 +126,4 @@ async def _refusal(
         source=request.source,
         created_at=now(),
     )
-    return [], manifest_of("creative_rejected", key, message, request.headers)
+    return ObjectSet([], manifest_of("creative_rejected", key, message, request.headers).to_json())
