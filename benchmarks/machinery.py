@@ -102,7 +102,7 @@ def ours(*, memory: bool) -> None:
     class Timed(MinioStore):
         """Notes the seconds of a request's calls once its manifest, the last of them, is written. One at a time."""
 
-        times = Path(os.environ["FAULT_FOLDER"], STORE_TIMES)
+        times = Path(os.environ["FAULT_FOLDER"], STORE_TIMES).open("a", buffering=1)
         seconds = 0.0
 
         @contextmanager
@@ -122,8 +122,7 @@ def ours(*, memory: bool) -> None:
         async def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
             with self.watched():
                 written = await super().put_if_absent(key, content, media_type)
-            with self.times.open("a") as file:
-                file.write(f"{self.seconds}\n")
+            self.times.write(f"{self.seconds}\n")
             self.seconds = 0.0
             return written
 

@@ -1,6 +1,6 @@
 """What the machinery costs: events per second, added latency and memory of a worker whose studio does nothing.
 
-    python -m benchmarks.throughput [--events 10000] [--rounds 3] [--soak 50000] [--page docs/throughput.md]
+    python -m benchmarks.throughput [--events 10000] [--rounds 5] [--soak 50000] [--page docs/throughput.md]
 
 Writes the page (benchmarks/figures.py); exit code 1 when a limit is not held.
 On a real Kafka and MinIO of its own (scripts/services). Contenders take turns, so that a busy machine harms all alike:
@@ -208,7 +208,7 @@ async def measure(cluster: Cluster, folder: Path, given: argparse.Namespace) -> 
 async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--soak", type=int, default=50_000, help="events; 0: no soak, and its limit is not held")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
