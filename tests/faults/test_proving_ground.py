@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.embedded import Embedded
 from streams.topics import expected
-from tests.faults import page, run
+from tests.faults import cluster, page, run
+from tests.faults.cluster import Cluster
 from tests.faults.ground import Ground, segment
 from tests.faults.invariants import Auditor, Report
 from tests.faults.proxy import FaultProxy
@@ -197,6 +198,17 @@ def row(**changed):
         "number": "2", "title": "a kill", "device": "fake", "brokers": 1, "short": True, "faults": {"kill": 1},
         "report": Report(events=3, outcomes=3), "lag_zero": 1.0, "note": "", "date": "2026-11-24 10:00",
     } | changed))  # fmt: skip
+
+
+def test_no_folder_gives_an_id_that_kafkas_tool_takes_for_an_option(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(cluster, "kafka_jars", lambda: tmp_path)
+    monkeypatch.setattr(cluster, "_run", seen.append)
+    for number in range(300):  # one id in 64 begins with a dash
+        Cluster(tmp_path / str(number), ((1, 2),), 3, ())._format(1)
+    options = [[part for part in argv if part.startswith("-")] for argv in seen]
+    assert {tuple(part.partition("=")[0] for part in found) for found in options} == {("-cp", "--cluster-id", "-c")}
+    assert any(found[1].startswith("--cluster-id=-") for found in options)
 
 
 def test_the_page_says_when_in_which_form_and_on_how_many_brokers_a_row_was_played(tmp_path):
