@@ -87,7 +87,7 @@ def ours(*, memory: bool) -> None:
     from streams import crew
     from streams.app import create_app
     from streams.logs import configure
-    from streams.settings import Settings
+    from streams.settings import Settings, StorageSettings
     from streams.storage import MinioStore
     from tests.fakes import MemoryStore
 
@@ -102,8 +102,10 @@ def ours(*, memory: bool) -> None:
     class Timed(MinioStore):
         """Notes the seconds of a request's calls once its manifest, the last of them, is written. One at a time."""
 
-        times = Path(os.environ["FAULT_FOLDER"], STORE_TIMES).open("a", buffering=1)
-        seconds = 0.0
+        def __init__(self, settings: StorageSettings) -> None:
+            super().__init__(settings)
+            self.times = Path(os.environ["FAULT_FOLDER"], STORE_TIMES).open("a", buffering=1)  # noqa: SIM115 - to the end
+            self.seconds = 0.0
 
         @contextmanager
         def watched(self) -> Iterator[None]:
