@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import TP
 from mode.threads import ServiceThread
 from mode.utils.futures import maybe_async
 
@@ -37,6 +38,15 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """Call. As in a thread, what has begun goes on to its end where its caller gives up: a commit, for one."""
         return await asyncio.shield(maybe_async(fun(*args, **kwargs)))
+
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:  # noqa: ASYNC109
+        """Return what was fetched, as asked by our own loop: given up, it has taken nothing."""
+        consumer = self._ensure_consumer()
+        most = consumer._max_poll_records  # noqa: SLF001 - as Faust does
+        records: dict[TP, list[Any]] = await self._fetch_records(
+            consumer, active_partitions, timeout=timeout, max_records=most
+        )
+        return records
 
     async def _gather_remaining_tasks(self) -> None:
         """Cancel none: a thread would leave nobody else's tasks on its loop, but ours goes on."""
