@@ -32,7 +32,7 @@ from streams.concepts import (
 from streams.jobs import OnCheckpoint
 from streams.keys import creative_prefix, manifest_key
 from streams.messages import Headers, Outcome
-from streams.objects import ObjectSet, ObjectStore, put_set
+from streams.objects import ObjectSet, ObjectStore, meanwhile, put_set
 from streams.outcomes import CandidateMade, Manifest, manifest_of, now, recipe_of, stored
 from streams.prompting import Prompt, Prompter
 from streams.settings import Settings
@@ -104,14 +104,18 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
     """
     request = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
     prefix = creative_prefix(event.segment_id, request)
-    standing = await tools.store.get(manifest_key(prefix))
+    standing, prompt = await meanwhile(
+        tools.store.get(manifest_key(prefix)),
+        lambda: tools.prompter.compose(event) if event.product_id is None else None,
+    )
     if standing is None:
         concept = None
-        if event.product_id is not None:
+        if prompt is None:
             concept = await _pinned_or_parked(event, request, prefix, tools)
             if concept is None:
                 return None
-        answer = await _rendered(_Request(event, source, headers, request, prefix, concept), tools)
+            prompt = tools.prompter.compose(event, concept.subject)
+        answer = await _rendered(_Request(event, source, headers, request, prefix, prompt, concept), tools)
         standing = await put_set(tools.store, prefix, answer)
     return Manifest.model_validate_json(standing).outcome
 
@@ -125,6 +129,7 @@ class _Request:
     headers: Headers
     id: str
     prefix: str
+    prompt: Prompt
     concept: CurrentConcept | None
 
 
@@ -167,20 +172,18 @@ async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None
 
 async def _rendered(request: _Request, tools: Tools) -> Callable[[], ObjectSet]:
     """Return what makes the set that is to be stored: pictures and manifest, or the manifest of a refusal."""
-    current = request.concept
-    prompt = tools.prompter.compose(request.event, current.subject if current else None)
     try:
-        async with _on_disk(current, tools) as concept:
-            rendering = await tools.lane.render(_brief(request, prompt, concept, tools.settings))
+        async with _on_disk(request.concept, tools) as concept:
+            rendering = await tools.lane.render(_brief(request, concept, tools.settings))
     except Refused as refusal:
         return partial(_refused, request, refusal)
     if not rendering.pictures:
         raise StageFailed(stage="render", kind="Rendering", detail="it holds no picture")
-    return partial(_shown, request, prompt, rendering, tools)
+    return partial(_shown, request, rendering, tools)
 
 
-def _shown(request: _Request, prompt: Prompt, rendering: Rendering, tools: Tools) -> ObjectSet:
-    key, current, ready = request.event.segment_id, request.concept, tools.lane.ready
+def _shown(request: _Request, rendering: Rendering, tools: Tools) -> ObjectSet:
+    key, prompt, current, ready = request.event.segment_id, request.prompt, request.concept, tools.lane.ready
     objects, images, ends = stored(rendering.pictures, request.prefix, tools.store)
     message = CreativeReady(
         request_id=request.id,
@@ -212,8 +215,8 @@ async def _on_disk(current: CurrentConcept | None, tools: Tools) -> AsyncIterato
         yield concept
 
 
-def _brief(request: _Request, prompt: Prompt, concept: Concept | None, settings: Settings) -> Brief:
-    event, studio = request.event, settings.studio
+def _brief(request: _Request, concept: Concept | None, settings: Settings) -> Brief:
+    event, prompt, studio = request.event, request.prompt, settings.studio
     candidates = event.candidates or studio.candidates
     return Brief(
         request_id=request.id,

@@ -6,13 +6,16 @@ Pictures first, the manifest last: the manifest is the commit point of a request
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from streams.keys import manifest_key
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class ObjectStore(Protocol):
@@ -84,7 +87,7 @@ async def put_set(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]
     set is made while the store is looking.
     """
     key = manifest_key(prefix)
-    standing, made = await asyncio.gather(store.get(key), _called(make))
+    standing, made = await meanwhile(store.get(key), make)
     if standing is not None:
         return standing
     await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in made.objects))
@@ -94,5 +97,12 @@ async def put_set(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]
     return made.manifest if standing is None else standing
 
 
-async def _called(make: Callable[[], ObjectSet]) -> ObjectSet:
-    return make()
+async def meanwhile(answer: Coroutine[Any, Any, A], call: Callable[[], B]) -> tuple[A, B]:
+    """Return what is waited for, such as the store's answer, and what `call`, made in the meantime, returned."""
+    asked = asyncio.create_task(answer)
+    try:
+        await asyncio.sleep(0)  # ask first
+        called = call()
+        return await asked, called
+    finally:
+        asked.cancel()

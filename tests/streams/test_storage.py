@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -265,6 +266,16 @@ async def test_a_set_is_made_while_the_store_is_asked_and_is_not_written_over_on
 
     assert await put_set(store, "p/", make) == b"theirs"
     assert len(store.calls) == 1
+
+
+async def test_a_set_that_cannot_be_made_leaves_no_question_behind() -> None:
+    store = MemoryStore()
+    before = asyncio.all_tasks()
+    with pytest.raises(ZeroDivisionError):
+        await put_set(store, "p/", lambda: ObjectSet([], bytes(1 // 0)))
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert not store.objects
 
 
 async def test_no_manifest_without_its_pictures() -> None:
