@@ -40,7 +40,7 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
         return await asyncio.shield(maybe_async(fun(*args, **kwargs)))
 
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:  # noqa: ASYNC109
-        """Return what was fetched, as asked by our own loop: given up, it has taken nothing."""
+        """Return what was fetched. Without a task in between: a caller that gives up has taken no record."""
         consumer = self._ensure_consumer()
         most = consumer._max_poll_records  # noqa: SLF001 - as Faust does
         records: dict[TP, list[Any]] = await self._fetch_records(

@@ -22,8 +22,7 @@ TOPIC = "events"
 
 
 class App(faust.App):
-    def _new_transport(self) -> Transport:
-        return Transport(self.conf.broker_consumer, self)
+    _new_transport = CreativesApp._new_transport
 
 
 @pytest.fixture
@@ -110,6 +109,25 @@ async def test_a_call_goes_on_where_its_caller_gives_up(broker: EmbeddedBroker, 
     with pytest.raises(asyncio.CancelledError):
         await caller
     await asyncio.wait_for(done.wait(), 5)
+
+
+async def test_a_fetch_that_is_given_up_takes_no_record(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+    kafka = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
+    partitions = {TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)}
+    async with asyncio.timeout(60):
+        await kafka.start()
+        kafka.assign(partitions)
+        consumer._thread._consumer, consumer.flow_active = kafka, True
+        given_up = asyncio.create_task(consumer._thread.getmany(partitions, 30.0))
+        await asyncio.sleep(0.1)
+        given_up.cancel()
+        await asyncio.wait({given_up})
+        await produce(broker.bootstrap_servers, 1)
+        await asyncio.sleep(0.5)
+        found = await consumer._thread.getmany(partitions, 5.0)
+        await kafka.stop()
+    assert [record.value for records in found.values() for record in records] == [b"0"]
 
 
 async def test_a_broker_that_is_not_there_is_told_to_who_starts(tmp_path: Path) -> None:
