@@ -44,9 +44,7 @@ class KafkaSettings(Group):
     ca_file: PemFile | None = Field(default=None, description="PEM of the authority to trust; None: the system's")
     certificate_file: PemFile | None = Field(default=None, description="PEM of our own certificate, for mutual TLS")
     key_file: PemFile | None = Field(default=None, description="PEM of its key")
-    session_timeout: float = Field(
-        default=30.0, gt=0, description="seconds until a dead or stuck worker's partitions move"
-    )
+    session_timeout: float = Field(default=30.0, gt=0, description="seconds until a dead or stuck worker is replaced")
     heartbeat_interval: float = Field(default=3.0, gt=0)
     request_timeout: float = Field(default=90.0, gt=0)
     commit_interval: float = Field(default=1.0, gt=0)
