@@ -6,6 +6,7 @@ What Faust calls the thread is a service with a loop. Here the loop is ours, and
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 from mode.threads import ServiceThread
 from mode.utils.futures import maybe_async
+
+_LOGGER = logging.getLogger("faust.consumer")  # Faust's lines about it are Faust's, as those of `CreativesApp`
 
 
 class _Serving:
@@ -35,6 +38,8 @@ class _Serving:
 class _LoopConsumer(driver.AIOKafkaConsumerThread):
     """What Faust takes for the consumer's thread."""
 
+    logger = _LOGGER
+
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """Call. As in a thread, what has begun goes on to its end where its caller gives up: a commit, for one."""
         return await asyncio.shield(maybe_async(fun(*args, **kwargs)))
@@ -54,6 +59,8 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
 
 class Consumer(driver.Consumer):
     """A consumer without a thread."""
+
+    logger = _LOGGER
 
     def _new_consumer_thread(self) -> _LoopConsumer:
         return _LoopConsumer(self, loop=self.loop, thread_loop=self.loop, Worker=_Serving, beacon=self.beacon)

@@ -136,6 +136,7 @@ async def test_a_broker_that_is_not_there_is_told_to_who_starts(tmp_path: Path) 
         await asyncio.wait_for(app.consumer.start(), 30)
 
 
-def test_the_service_uses_it() -> None:
+def test_the_service_uses_it_and_its_lines_stay_fausts() -> None:
     app = CreativesApp("group", broker="aiokafka://127.0.0.1:9")
     assert type(app.transport) is Transport
+    assert {app.consumer.logger.name, app.consumer._thread.logger.name} == {"faust.consumer"}
