@@ -144,7 +144,7 @@ class Candidate:
     index: int
     seed: int
     scores: dict[str, float]
-    rank: int | None
+    rank: int | None = None
 
 
 @dataclass(frozen=True)

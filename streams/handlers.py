@@ -32,8 +32,8 @@ from streams.concepts import (
 from streams.jobs import OnCheckpoint
 from streams.keys import creative_prefix, manifest_key
 from streams.messages import Headers, Outcome
-from streams.objects import ObjectSet, ObjectStore, meanwhile, put_set
-from streams.outcomes import CandidateMade, Manifest, manifest_of, now, recipe_of, stored
+from streams.objects import ObjectStore, meanwhile
+from streams.outcomes import ObjectSet, manifest_of, now, outcome_in, put_set, recipe_of, stored
 from streams.prompting import Prompt, Prompter
 from streams.settings import Settings
 
@@ -108,16 +108,16 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
         tools.store.get(manifest_key(prefix)),
         lambda: tools.prompter.compose(event) if event.product_id is None else None,
     )
-    if standing is None:
-        concept = None
-        if prompt is None:
-            concept = await _pinned_or_parked(event, request, prefix, tools)
-            if concept is None:
-                return None
-            prompt = tools.prompter.compose(event, concept.subject)
-        answer = await _rendered(_Request(event, source, headers, request, prefix, prompt, concept), tools)
-        standing = await put_set(tools.store, prefix, answer)
-    return Manifest.model_validate_json(standing).outcome
+    if standing is not None:
+        return outcome_in(standing)
+    concept = None
+    if prompt is None:
+        concept = await _pinned_or_parked(event, request, prefix, tools)
+        if concept is None:
+            return None
+        prompt = tools.prompter.compose(event, concept.subject)
+    answer = await _rendered(_Request(event, source, headers, request, prefix, prompt, concept), tools)
+    return await put_set(tools.store, prefix, answer)
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,7 @@ def _shown(request: _Request, rendering: Rendering, tools: Tools) -> ObjectSet:
         created_at=now(),
         url_expires_at=ends,
     )
-    made = [CandidateMade(**vars(candidate)) for candidate in rendering.candidates]
-    return ObjectSet(objects, manifest_of("creative_ready", key, message, request.headers, made).to_json())
+    return ObjectSet(objects, manifest_of("creative_ready", key, message, request.headers, rendering.candidates))
 
 
 @asynccontextmanager
@@ -241,4 +240,4 @@ def _refused(request: _Request, refusal: Refused) -> ObjectSet:
         source=request.source,
         created_at=now(),
     )
-    return ObjectSet([], manifest_of("creative_rejected", key, message, request.headers).to_json())
+    return ObjectSet([], manifest_of("creative_rejected", key, message, request.headers))

@@ -1,20 +1,25 @@
-"""The outcome of a request as its manifest keeps it: whoever reads the manifest publishes the same bytes again."""
+"""The outcome of a request as its manifest keeps it: whoever reads the manifest publishes the same bytes again.
+
+Pictures are written first, the manifest last: it is the commit point of a request.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from models.briefs import Picture
+from models.briefs import Candidate, Picture
 from models.briefs import Recipe as RecipeUsed
 from schemas.base import Contract
 from schemas.events import CreativeReady, CreativeRejected, Image, ModelUsed, ProductReady, Recipe
-from streams.keys import picture_name
+from streams.keys import manifest_key, picture_name
 from streams.messages import Headers, Outcome, OutcomeTopic
-from streams.objects import ObjectStore, StoredObject
+from streams.objects import ObjectStore, StoredObject, meanwhile
 
 CE_SOURCE = "/fluence/creatives"
 _TYPES: dict[OutcomeTopic, str] = {
@@ -24,16 +29,6 @@ _TYPES: dict[OutcomeTopic, str] = {
 }
 _TRACE = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 Message = CreativeReady | ProductReady | CreativeRejected
-
-
-class CandidateMade(Contract):
-    """One generated candidate and its scores; rank is absent for those that were not kept."""
-
-    format: str
-    index: int
-    seed: int
-    scores: dict[str, float]
-    rank: int | None = None
 
 
 class Manifest(Contract):
@@ -47,7 +42,7 @@ class Manifest(Contract):
     key: str
     headers: tuple[tuple[str, str], ...]
     message: str
-    candidates: tuple[CandidateMade, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -56,8 +51,43 @@ class Manifest(Contract):
         return Outcome(self.topic, self.key.encode(), self.message.encode(), headers)
 
 
+@dataclass(frozen=True)
+class ObjectSet:
+    """Everything of a request that is to be stored."""
+
+    objects: Sequence[StoredObject]
+    manifest: Manifest
+
+
+async def put_set(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]) -> Outcome:
+    """Write what `make` returns, the manifest last; return the outcome that stands (another worker's, if faster).
+
+    Objects of one request have the same bytes whoever writes them, so two writers do each other no harm. Last bits may
+    differ between machines, though: so a manifest that came while the pictures were made is looked for first, and the
+    set is made while the store is looking.
+    """
+    key = manifest_key(prefix)
+    standing, (made, manifest) = await meanwhile(store.get(key), lambda: _encoded(make()))
+    if standing is not None:
+        return outcome_in(standing)
+    await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in made.objects))
+    if await store.put_if_absent(key, manifest, "application/json"):
+        return made.manifest.outcome
+    standing = await store.get(key)
+    return made.manifest.outcome if standing is None else outcome_in(standing)
+
+
+def _encoded(made: ObjectSet) -> tuple[ObjectSet, bytes]:
+    return made, made.manifest.to_json()
+
+
+def outcome_in(manifest: bytes) -> Outcome:
+    """Return the outcome that a stored manifest holds."""
+    return Manifest.model_validate_json(manifest).outcome
+
+
 def manifest_of(
-    topic: OutcomeTopic, key: str, message: Message, parent: Headers, candidates: Iterable[CandidateMade] = ()
+    topic: OutcomeTopic, key: str, message: Message, parent: Headers, candidates: Iterable[Candidate] = ()
 ) -> Manifest:
     """Return the manifest of an outcome. parent: the headers of the event that asked for it."""
     return Manifest(

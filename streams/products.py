@@ -15,8 +15,7 @@ from streams.handlers import Tools, request_id, usable_concept
 from streams.keys import concept_prefix, manifest_key, parked_prefix
 from streams.lessons import SAFETENSORS, Request, forget, taught
 from streams.messages import Headers, Outcome
-from streams.objects import ObjectSet, put_set
-from streams.outcomes import Manifest, manifest_of, now, recipe_of, stored, traceparent
+from streams.outcomes import ObjectSet, manifest_of, now, outcome_in, put_set, recipe_of, stored, traceparent
 from streams.thresholds import finite, too_weak
 
 log = structlog.get_logger(__name__)
@@ -29,11 +28,12 @@ async def learn_product(event: ProductRegistered, source: Source, tools: Tools, 
     """
     request = _request(event, source, tools, headers)
     standing = await tools.store.get(manifest_key(request.prefix))
-    if standing is None:
+    if standing is not None:
+        outcome = outcome_in(standing)
+    else:
         learned = await _learned(request, tools)
-        standing = await put_set(tools.store, request.prefix, lambda: learned)
+        outcome = await put_set(tools.store, request.prefix, lambda: learned)
     await forget(request, tools.store)
-    outcome = Manifest.model_validate_json(standing).outcome
     if outcome.topic == "product_ready":
         await make_current(tools.store, _concept_of(request, ProductReady.model_validate_json(outcome.value), tools))
         await _release(request, tools)
@@ -80,7 +80,7 @@ async def _learned(request: Request, tools: Tools) -> ObjectSet:
         created_at=now(),
         url_expires_at=ends,
     )
-    return ObjectSet(objects, manifest_of("product_ready", key, message, request.headers).to_json())
+    return ObjectSet(objects, manifest_of("product_ready", key, message, request.headers))
 
 
 async def _release(request: Request, tools: Tools) -> None:
@@ -126,4 +126,4 @@ async def _refusal(request: Request, refusal: Refused, scores: dict[str, float],
         source=request.source,
         created_at=now(),
     )
-    return ObjectSet([], manifest_of("creative_rejected", key, message, request.headers).to_json())
+    return ObjectSet([], manifest_of("creative_rejected", key, message, request.headers))

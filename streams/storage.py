@@ -9,7 +9,7 @@ import asyncio
 import base64
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,43 +75,43 @@ class MinioStore:
         self._signer = _client(_address(public), settings, self._pool) if public else self._client
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
 
-    async def put(self, key: str, content: bytes, media_type: str) -> None:
+    def put(self, key: str, content: bytes, media_type: str) -> Awaitable[None]:
         """See ObjectStore."""
-        await self._run(
+        return self._run(
             lambda: self._client.put_object(
                 self._bucket, key, io.BytesIO(content), len(content), media_type, part_size=_PART_SIZE
             )
         )
 
-    async def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
+    def put_if_absent(self, key: str, content: bytes, media_type: str) -> Awaitable[bool]:
         """See ObjectStore. Atomic where the store honours `If-None-Match: *`; else a look, then a write."""
-        return await self._run(lambda: self._put_if_absent(key, content, media_type))
+        return self._run(lambda: self._put_if_absent(key, content, media_type))
 
-    async def get(self, key: str, limit: int | None = None) -> bytes | None:
+    def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
         """See ObjectStore."""
-        return await self._run(lambda: self._get(key, limit))
+        return self._run(lambda: self._get(key, limit))
 
-    async def upload(self, key: str, path: Path, media_type: str) -> None:
+    def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
         """See ObjectStore."""
-        await self._run(
+        return self._run(
             lambda: self._client.fput_object(self._bucket, key, str(path), media_type, part_size=_PART_SIZE)
         )
 
-    async def download(self, key: str, path: Path) -> bool:
+    def download(self, key: str, path: Path) -> Awaitable[bool]:
         """See ObjectStore."""
-        return await self._run(lambda: self._download(key, path))
+        return self._run(lambda: self._download(key, path))
 
-    async def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str) -> Awaitable[list[str]]:
         """See ObjectStore."""
-        return await self._run(
+        return self._run(
             lambda: sorted(
                 found.object_name or "" for found in self._client.list_objects(self._bucket, prefix, recursive=True)
             )
         )
 
-    async def delete(self, key: str) -> None:
+    def delete(self, key: str) -> Awaitable[None]:
         """See ObjectStore."""
-        await self._run(lambda: self._client.remove_object(self._bucket, key))
+        return self._run(lambda: self._client.remove_object(self._bucket, key))
 
     async def check(self) -> None:
         """See ObjectStore."""
@@ -143,9 +143,13 @@ class MinioStore:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.clear()
 
-    async def _run(self, call: Callable[[], T]) -> T:
+    def _run(self, call: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._called, call)
+
+    def _called(self, call: Callable[[], T]) -> T:
+        """Call, in a thread; errors are named."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            return call()
         except FileNotFoundError:  # a local file's, not the store's
             raise
         except (

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import wraps
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from models.briefs import (
     Brief,
@@ -39,6 +41,25 @@ TINY_PNG = bytes.fromhex(
 )
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def begun(method: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Do what is asked when it is asked, as stores do; what it came to is there for who waits."""
+
+    @wraps(method)
+    def call(*given: P.args, **named: P.kwargs) -> Awaitable[T]:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            answer.set_result(method(*given, **named))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it reaches who waits
+            answer.set_exception(error)
+        return answer
+
+    return call
+
+
 class MemoryStore:
     """An ObjectStore in a dict. `fail`: a function of (operation, key) that may raise."""
 
@@ -53,38 +74,47 @@ class MemoryStore:
         self.calls.append((operation, key))
         self.fail(operation, key)
 
-    async def put(self, key: str, content: bytes, media_type: str) -> None:
+    @begun
+    def put(self, key: str, content: bytes, media_type: str) -> None:
         self._enter("put", key)
         self.objects[key], self.media_types[key] = bytes(content), media_type
 
-    async def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
+    @begun
+    def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
         self._enter("put_if_absent", key)
         if key in self.objects:
             return False
         self.objects[key], self.media_types[key] = bytes(content), media_type
         return True
 
-    async def get(self, key: str, limit: int | None = None) -> bytes | None:
+    @begun
+    def get(self, key: str, limit: int | None = None) -> bytes | None:
         self._enter("get", key)
         content = self.objects.get(key)
         if content is not None and limit is not None and len(content) > limit:
             raise ObjectTooLarge(uri=self.uri(key), limit=limit)
         return content
 
-    async def upload(self, key: str, path: Path, media_type: str) -> None:
-        await self.put(key, path.read_bytes(), media_type)
+    @begun
+    def upload(self, key: str, path: Path, media_type: str) -> None:
+        self._enter("put", key)
+        self.objects[key], self.media_types[key] = path.read_bytes(), media_type
 
-    async def download(self, key: str, path: Path) -> bool:
-        content = await self.get(key)
+    @begun
+    def download(self, key: str, path: Path) -> bool:
+        self._enter("get", key)
+        content = self.objects.get(key)
         if content is not None:
             path.write_bytes(content)
         return content is not None
 
-    async def list(self, prefix: str) -> list[str]:
+    @begun
+    def list(self, prefix: str) -> list[str]:
         self._enter("list", prefix)
         return sorted(key for key in self.objects if key.startswith(prefix))
 
-    async def delete(self, key: str) -> None:
+    @begun
+    def delete(self, key: str) -> None:
         self._enter("delete", key)
         self.objects.pop(key, None)
 

@@ -59,6 +59,14 @@ async def test_what_was_put_is_got(store: ObjectStore, own: str) -> None:
     assert await store.get(own + "1.png") == b""
 
 
+async def test_what_is_called_for_has_begun(store: ObjectStore, own: str) -> None:
+    answer = store.put(own + "a", b"one", "text/plain")
+    async with asyncio.timeout(30):
+        while await store.get(own + "a") is None:  # noqa: ASYNC110 - only the store can tell
+            await asyncio.sleep(0.01)
+    await answer
+
+
 async def test_what_is_not_there(store: ObjectStore, own: str, tmp_path: Path) -> None:
     assert await store.get(own + "nothing") is None
     assert await store.download(own + "nothing", tmp_path / "nothing") is False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,11 +13,8 @@ import pytest
 from models.errors import CreativesError
 from streams.failures import StoreRefused, StoreUnavailable
 from streams.keys import creative_prefix, current_concept_key, parked_key, picture_name
-from streams.objects import ObjectSet, StoredObject, put_set
 from streams.settings import StorageSettings
 from streams.storage import MinioStore
-from tests import fakes
-from tests.fakes import MemoryStore
 
 SECRET = "s3cret-Of-Ours"
 ACCESS = "AKIAOURS"
@@ -246,53 +242,6 @@ def test_signed_links_hold_no_secret() -> None:
     assert SECRET not in url
     assert ends is not None
     store.close()
-
-
-async def test_a_set_is_pictures_then_manifest() -> None:
-    store = MemoryStore()
-    items = [StoredObject(f"{rank}.png", b"x", "image/png") for rank in (1, 2)]
-    assert await put_set(store, "p/", lambda: ObjectSet(items, b"mine")) == b"mine"
-    assert store.calls[-1] == ("put_if_absent", "p/manifest.json")
-    assert await put_set(store, "p/", lambda: ObjectSet(items, b"another's")) == b"mine"
-
-
-async def test_a_set_is_made_while_the_store_is_asked_and_is_not_written_over_one_that_stands() -> None:
-    store = MemoryStore()
-    store.objects["p/manifest.json"] = b"theirs"
-
-    def make() -> ObjectSet:
-        assert store.calls == [("get", "p/manifest.json")]
-        return ObjectSet([StoredObject("1.png", b"x", "image/png")], b"mine")
-
-    assert await put_set(store, "p/", make) == b"theirs"
-    assert len(store.calls) == 1
-
-
-async def test_a_set_that_cannot_be_made_leaves_no_question_behind() -> None:
-    class Silent(MemoryStore):
-        async def get(self, key: str, limit: int | None = None) -> bytes | None:
-            await asyncio.Event().wait()
-            return None
-
-    before = asyncio.all_tasks()
-    with pytest.raises(ZeroDivisionError):
-        await put_set(Silent(), "p/", lambda: ObjectSet([], bytes(1 // 0)))
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
-
-
-async def test_no_manifest_without_its_pictures() -> None:
-    store = MemoryStore()
-
-    def fail(operation: str, key: str) -> None:
-        if key.endswith("2.png"):
-            fakes.unavailable(operation, key)
-
-    store.fail = fail
-    items = [StoredObject(f"{rank}.png", b"x", "image/png") for rank in (1, 2, 3)]
-    with pytest.raises(StoreUnavailable):  # the error itself, no group: its verdict depends on its type
-        await put_set(store, "p/", lambda: ObjectSet(items, b"mine"))
-    assert "p/manifest.json" not in store.objects
 
 
 @pytest.mark.parametrize(
