@@ -103,15 +103,23 @@ class DeviceProcess:
     """A running child. entry: `module:function`, called in the child as `function(connection, plan)`.
 
     on_gone: called once the child is gone, after `gone` is set.
+    on_message: called with each message as it comes, before it waits in `messages`.
     Neither a large lesson nor a stuck child blocks the event loop: what the child does not read waits in our memory,
     and a thread waits for its death.
     Raises DeviceUnavailable where the machine has no memory, process, thread or descriptor left.
     """
 
-    def __init__(self, entry: str, plan: StudioPlan, on_gone: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        entry: str,
+        plan: StudioPlan,
+        on_gone: Callable[[], object] = lambda: None,
+        on_message: Callable[[Incoming], object] = lambda _: None,
+    ) -> None:
         self.messages: asyncio.Queue[Incoming] = asyncio.Queue()
         self.gone = asyncio.Event()
         self._on_gone = on_gone
+        self._on_message = on_message
         self._verdict: str | None = None
         self._loop = asyncio.get_running_loop()
         self._frames = _Frames(self._received)
@@ -201,6 +209,7 @@ class DeviceProcess:
             self.kill(f"sent what cannot be read ({type(error).__name__}: {error})")
             self._frames.close()
         else:
+            self._on_message(message)
             self.messages.put_nowait(message)
 
     async def _lived(self) -> None:

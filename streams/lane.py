@@ -15,7 +15,7 @@ import structlog
 from models.briefs import Brief, Learned, Lesson, Rendering, StudioPlan, StudioReady
 from models.errors import Cancelled, CreativesError, DeviceUnavailable, StageFailed
 from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob
-from streams.device_process import DeviceProcess, Gone
+from streams.device_process import DeviceProcess, Gone, Incoming
 from streams.failures import DeviceProcessDied, DeviceStuck, WeightsChanged
 from streams.jobs import Job, JobQueue, LaneStatus, OnCheckpoint, State
 from streams.settings import LaneSettings
@@ -157,7 +157,7 @@ class Lane:
     async def _open(self) -> DeviceProcess:
         """Start a child and wait until it is ready. Raises its named error, or DeviceUnavailable."""
         self._state = "loading" if self._ready is None else "restarting"
-        process = self._process = DeviceProcess(self._entry, self._plan, self._jobs.stirred.set)
+        process = self._process = DeviceProcess(self._entry, self._plan, self._jobs.stirred.set, self._heard)
         message = await process.first_word(self._settings.start_deadline, self._progressed)
         if isinstance(message, StudioReady):
             if self._ready is None or message.recipe.fingerprint == self._ready.recipe.fingerprint:
@@ -207,7 +207,7 @@ class Lane:
         """Return the jobs to do together, or nothing once the child is gone."""
         while not process.gone.is_set():
             await self._jobs.stirred.wait()
-            if self._jobs.lingers(self._settings.batch):
+            if self._settings.linger and self._jobs.lingers(self._settings.batch):
                 await asyncio.sleep(self._settings.linger)
             if not process.gone.is_set() and (batch := self._jobs.take(self._settings.batch)):
                 return batch
@@ -222,16 +222,20 @@ class Lane:
         briefs = tuple(job.work for job in batch if isinstance(job.work, Brief))
         process.send(LearnJob(self._ticket, lessons[0]) if lessons else RenderJob(self._ticket, briefs))
         while self._running:
-            match await process.next_message(self._settings.deadline):
-                case Progress(ticket=self._ticket) as progress:
-                    self._progressed(progress)
-                case Checkpointed(ticket=self._ticket) as checkpoint:
-                    batch[0].checkpoints.put_nowait(checkpoint)
-                case Answer(ticket=self._ticket) as answer:
-                    self._answered(answer)
-                case Gone(how=how):
-                    self._died(how)
-        self._state, self._progress = "idle", None
+            message = await process.next_message(self._settings.deadline)
+            if isinstance(message, Gone):
+                self._died(message.how)
+
+    def _heard(self, message: Incoming) -> None:
+        """Take what the child says of the present batch as it comes: a task would come to it a little later."""
+        match message:
+            case Progress(ticket=self._ticket) as progress:
+                self._progressed(progress)
+            case Checkpointed(ticket=self._ticket) as checkpoint:
+                for job in self._running.values():
+                    job.checkpoints.put_nowait(checkpoint)
+            case Answer(ticket=self._ticket) as answer:
+                self._answered(answer)
 
     def _progressed(self, progress: Progress) -> None:
         self._progress = progress
@@ -242,6 +246,8 @@ class Lane:
         if job is None:
             return
         end = answer.result or answer.error or StageFailed(stage="answer", kind="Answer", detail="it is empty")
+        if not self._running:
+            self._state, self._progress = "idle", None
         self._failures = 0
         self._finished += 1
         self._jobs.forgive(job)
