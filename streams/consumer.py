@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
+from mode.services import WaitResults
 from mode.threads import ServiceThread
 from mode.utils.futures import maybe_async
 
@@ -62,8 +64,51 @@ class Consumer(driver.Consumer):
 
     logger = _LOGGER
 
+    async def wait_first(self, *coros: Coroutine[Any, Any, Any], timeout: Any = None) -> WaitResults:  # noqa: ASYNC109
+        """Deliver a message, for which alone Faust calls this; tasks only for one that has to wait.
+
+        Faust makes four of each message, to watch for the end of the flow.
+        """
+        delivery, *watches = coros
+        try:
+            waited_for = delivery.send(None)
+        except BaseException as end:
+            for watch in watches:
+                watch.close()
+            if isinstance(end, StopIteration):
+                await asyncio.sleep(0)  # of a backlog in one go, all would reach the device at the same time
+                return WaitResults([], [], stopped=False)
+            raise
+        return await super().wait_first(_Rest(delivery, waited_for), *watches, timeout=timeout)
+
+    async def sleep(self, n: Any) -> None:
+        """Sleep. Faust's way to let others run for a moment, `sleep(0)`, is a task that is cancelled at once."""
+        await (super().sleep(n) if n else asyncio.sleep(0))
+
     def _new_consumer_thread(self) -> _LoopConsumer:
         return _LoopConsumer(self, loop=self.loop, thread_loop=self.loop, Worker=_Serving, beacon=self.beacon)
+
+
+class _Rest:
+    """What is left of a coroutine that waits for something."""
+
+    def __init__(self, begun: Coroutine[Any, Any, Any], waited_for: Any) -> None:
+        self._begun = begun
+        self._waited_for = waited_for
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        waited_for = self._waited_for
+        while True:
+            try:
+                yield waited_for
+            except BaseException as error:  # noqa: BLE001 - it is the coroutine's own affair
+                step = partial(self._begun.throw, error)
+            else:
+                step = partial(self._begun.send, None)
+            try:
+                waited_for = step()
+            except StopIteration as end:
+                return end.value
 
 
 class Transport(driver.Transport):

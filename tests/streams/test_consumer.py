@@ -140,3 +140,69 @@ def test_the_service_uses_it_and_its_lines_stay_fausts() -> None:
     app = CreativesApp("group", broker="aiokafka://127.0.0.1:9")
     assert type(app.transport) is Transport
     assert {app.consumer.logger.name, app.consumer._thread.logger.name} == {"faust.consumer"}
+
+
+async def test_a_message_there_is_room_for_is_delivered_at_once(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+    delivered: list[set[asyncio.Task[Any]]] = []
+
+    async def deliver() -> None:
+        delivered.append(asyncio.all_tasks())
+
+    before = asyncio.all_tasks()
+    await consumer.wait_first(deliver(), consumer.suspend_flow.wait())
+    assert delivered == [before]
+
+
+async def test_one_that_has_to_wait_is_delivered_when_there_is_room_or_given_up_when_the_flow_ends(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+    room, turns = asyncio.Event(), []
+
+    async def deliver() -> str:
+        try:
+            await asyncio.sleep(0)
+            turns.append("waits")
+            await room.wait()
+            await asyncio.sleep(0)
+            turns.append("delivered")
+        except asyncio.CancelledError:
+            turns.append("given up")
+            raise
+        return "delivered"
+
+    async with asyncio.timeout(30):
+        waiting = asyncio.create_task(consumer.wait_first(deliver(), consumer.suspend_flow.wait()))
+        while turns != ["waits"]:
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        room.set()
+        assert (await waiting).results == ["delivered"]
+        assert turns == ["waits", "delivered"]
+        room.clear()
+        waiting = asyncio.create_task(consumer.wait_first(deliver(), consumer.suspend_flow.wait()))
+        await asyncio.sleep(0.01)
+        consumer.suspend_flow.set()
+        await waiting
+        while turns[3:] != ["given up"]:
+            await asyncio.sleep(0)
+
+
+async def test_a_message_that_cannot_be_delivered_says_so(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+
+    async def deliver(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise LookupError
+
+    for turns in range(3):
+        with pytest.raises(LookupError):
+            await consumer.wait_first(deliver(turns), consumer.suspend_flow.wait())
+
+
+def test_faust_keeps_no_statistics_of_messages() -> None:
+    app = CreativesApp("group", broker="aiokafka://127.0.0.1:9")
+    assert list(app.on_init_dependencies())
+    assert list(app.sensors) == []
