@@ -71,8 +71,8 @@ async def test_a_broker_that_goes_away_is_noticed_and_one_that_comes_back_too(br
         assert probe.away >= before + 0.2
         broker.up()
         await produce(broker, 2)
-        await until(lambda: not probe.away)
-        assert probe.behind == ({"segment-updated[0]": 5} if partitions else {})
+        found = {"segment-updated[0]": 5} if partitions else {}
+        await until(lambda: not probe.away and probe.behind == found)  # a probe may have come before the second message
 
 
 async def test_no_trouble_of_a_probe_is_its_last(broker, monkeypatch):
