@@ -10,7 +10,6 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ import faust
 import structlog
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.types.tuples import TP
-from mode import ServiceT
 from yarl import URL
 
 from models.errors import CreativesError
@@ -60,12 +58,6 @@ class CreativesApp(faust.App):
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
-
-    def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """Leave out Faust's statistics of each message: nobody reads them, `streams.metrics` has ours."""
-        services: Iterable[ServiceT] = super().on_init_dependencies()
-        self.sensors.remove(self.monitor)
-        return services
 
     async def on_first_start(self) -> None:
         """Make no folder: Faust would, for tables, and we keep none."""

@@ -64,11 +64,13 @@ class Consumer(driver.Consumer):
 
     logger = _LOGGER
 
-    async def wait_first(self, *coros: Coroutine[Any, Any, Any], timeout: Any = None) -> WaitResults:  # noqa: ASYNC109
-        """Deliver a message, for which alone Faust calls this; tasks only for one that has to wait.
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109
+        """Wait for the first of several. Two are a message's delivery and the end of the flow.
 
-        Faust makes four of each message, to watch for the end of the flow.
+        Faust makes four tasks of each message; here only one that has to wait gets them.
         """
+        if len(coros) != 2:
+            return await super().wait_first(*coros, timeout=timeout)
         delivery, *watches = coros
         try:
             waited_for = delivery.send(None)

@@ -202,7 +202,20 @@ async def test_a_message_that_cannot_be_delivered_says_so(broker: EmbeddedBroker
             await consumer.wait_first(deliver(turns), consumer.suspend_flow.wait())
 
 
-def test_faust_keeps_no_statistics_of_messages() -> None:
-    app = CreativesApp("group", broker="aiokafka://127.0.0.1:9")
-    assert list(app.on_init_dependencies())
-    assert list(app.sensors) == []
+async def test_the_flow_stops_for_a_rebalance_and_goes_on(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    taken: list[bytes] = []
+    await produce(broker.bootstrap_servers, 10)
+    app = app_on(broker.bootstrap_servers, tmp_path, taken)
+    async with asyncio.timeout(60):
+        await app.start()
+        while len(taken) < 10:
+            await asyncio.sleep(0.05)
+        app.consumer.stop_flow()
+        await asyncio.sleep(1.5)  # beyond a fetch
+        await produce(broker.bootstrap_servers, 4)
+        app.consumer.resume_flow()
+        while len(taken) < 14:
+            await asyncio.sleep(0.05)
+        await app.stop()
+    assert not app.crashed
+    assert await committed(broker.bootstrap_servers) == 14
