@@ -71,17 +71,17 @@ class Consumer(driver.Consumer):
         """
         if len(coros) != 2:
             return await super().wait_first(*coros, timeout=timeout)
-        delivery, *watches = coros
+        delivery, end_of_flow = coros
         try:
             waited_for = delivery.send(None)
-        except BaseException as end:
-            for watch in watches:
-                watch.close()
-            if isinstance(end, StopIteration):
-                await asyncio.sleep(0)  # of a backlog in one go, all would reach the device at the same time
-                return WaitResults([], [], stopped=False)
+        except StopIteration:
+            end_of_flow.close()
+            await asyncio.sleep(0)  # of a backlog in one go, all would reach the device at the same time
+            return WaitResults([], [], stopped=False)
+        except BaseException:
+            end_of_flow.close()
             raise
-        return await super().wait_first(_Rest(delivery, waited_for), *watches, timeout=timeout)
+        return await super().wait_first(_Rest(delivery, waited_for), end_of_flow, timeout=timeout)
 
     async def sleep(self, n: Any) -> None:
         """Sleep. Faust's way to let others run for a moment, `sleep(0)`, is a task that is cancelled at once."""

@@ -86,7 +86,7 @@ class Publisher:
             await self._send(topic, key, b"", (*reason, missing, *omitted))
 
     async def _send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        producer = self._producer or await self._connected()
+        producer = await self._connected()
         if key is None and value is None:
             value = b""  # Kafka takes no message without both
         try:
