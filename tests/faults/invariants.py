@@ -123,6 +123,12 @@ class Auditor:
         if not held and otherwise not in self.violations:
             self.violations.append(otherwise)
 
+    def demand_that_workers_stood(self) -> None:
+        """Note every worker that ended by itself: one that is started again loses nothing, so only this tells."""
+        for worker in self.ground.workers:
+            for code in worker.exits:
+                self.demand(code <= 0, f"{worker.name} ended by itself with {code}")
+
     async def settled(self, seconds: float = 120) -> float:
         """Wait until the broker-side lag is 0; return the seconds that took since the last fault or its outage's end.
 

@@ -45,6 +45,8 @@ async def play(cluster: Cluster, folder: Path, scenario: Scenario, *, short: boo
             lag_zero = await auditor.settled(scenario.timeout if module == "worker" else 45)
         except TimeoutError as error:
             note = f"timed out: {error}"
+        if scenario.stands:
+            auditor.demand_that_workers_stood()
         report = await auditor.report()
     return Row(
         number=scenario.number,

@@ -16,6 +16,7 @@ from tests.faults import cluster, page, run
 from tests.faults.cluster import Cluster
 from tests.faults.ground import Ground, segment
 from tests.faults.invariants import Auditor, Report
+from tests.faults.processes import come_true
 from tests.faults.proxy import FaultProxy
 from tests.faults.rows import Row
 
@@ -166,6 +167,17 @@ async def test_a_dead_letter_that_is_not_the_event(ground, auditor, wrong, words
     await bury(ground, **wrong)
     report = await auditor.report()
     assert any(words in violation for violation in report.violations)
+
+
+async def test_a_worker_that_ends_by_itself_is_noticed_though_it_is_started_again(ground, auditor):
+    ground.program = ("tests.faults.no_such_program",)
+    worker = await ground.worker("crashing")
+    await come_true(lambda: len(worker.exits) > 1)
+    killed = await ground.worker("killed", supervised=False)
+    killed.kill()
+    assert await killed.ended() < 0
+    auditor.demand_that_workers_stood()
+    assert auditor.violations == ["crashing ended by itself with 1"]
 
 
 async def test_the_seconds_to_lag_0_count_from_the_last_fault_however_long_a_scenario_looks_on(ground, auditor):
