@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .concepts import OWN, Concept
-from .drawings import STYLES, svg
+from .drawings import makes, svg
+from .paint import STYLES
 
 SIZE = 256
 
@@ -19,19 +20,26 @@ SIZE = 256
 def rasterise(concepts: list[Concept], roots: dict[str, Path]) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
     """Draw the concepts: sprites (S, 256, 256, 4) and their rows (S, 2) of concept and style number.
 
-    `roots` maps a style to the root of its package. A concept without art in a style is left out there.
+    `roots` maps a style to the root of its package. A concept without art in a style is left out there; one of many
+    makes has as many rows in each style, one behind the other.
     """
     vectors = {style: _icons(roots[style]) for style in STYLES if style != "3d"}
-    jobs = [(c, s, concept, style) for c, concept in enumerate(concepts) for s, style in enumerate(STYLES)]
+    jobs = [
+        (c, s, concept, make)
+        for c, concept in enumerate(concepts)
+        for s in range(len(STYLES))
+        for make in range(makes(concept.hexcode) if concept.label.startswith(OWN) else 1)
+    ]
 
-    def draw(job: tuple[int, int, Concept, str]) -> Image.Image | None:
-        _, _, concept, style = job
+    def draw(job: tuple[int, int, Concept, int]) -> Image.Image | None:
+        _, number, concept, make = job
+        style = STYLES[number]
         if concept.label.startswith(OWN):
-            return _raster(svg(concept.hexcode, style))
+            return raster(svg(concept.hexcode, style, make))
         if style == "3d":
             return _render(roots["3d"], concept.hexcode)
         found = _icon(vectors[style], concept.hexcode)
-        return _raster(found) if found else None
+        return raster(found) if found else None
 
     with ThreadPoolExecutor() as threads:
         images = list(threads.map(draw, jobs))
@@ -52,7 +60,8 @@ def _centred(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(canvas)
 
 
-def _raster(text: str) -> Image.Image:
+def raster(text: str) -> Image.Image:
+    """SVG as RGBA, 256 pixels a side."""
     return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, width=SIZE, height=SIZE)))).convert(
         "RGBA"
     )

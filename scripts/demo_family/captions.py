@@ -25,6 +25,7 @@ MOODS = (
 )  # fmt: skip
 PEOPLE = ("enthusiast", "lover", "fan", "lovers", "enthusiasts", "fans", "addict", "hobby", "community")
 SEGMENTS = ("healthy vegan", "cooking enthusiast", "busy parent", "young professional", "home chef", "student life")
+UNSAID = 0.45  # of the colours of walls and tables: what is not asked for must not always look the same
 AMOUNT = ("", "a ", "the ", "fresh ", "some ", "one ", "delicious ", "a nice ")
 
 
@@ -92,12 +93,15 @@ class Writer:
         return f"{rng.choice((concept.noun, *concept.tags))} {rng.choice(PEOPLE)}"
 
     def setting(self, scenes: Scenes, i: int, rng: Random) -> str:
-        """The named wall and table; nothing where the colours have no name."""
+        """The named wall and table; of the wall nothing, and of the table its colour not, where that goes unsaid."""
         wall, table = int(scenes.wall_name[i]), int(scenes.table_name[i])
+        wall = -1 if rng.random() < UNSAID else wall
         words = []
         if int(scenes.backdrop[i]) == 3:
             surface = rng.choice(("table", "table", "surface", "desk"))
-            if table == WOOD:
+            if rng.random() < UNSAID:
+                words.append(f"on a {surface}")
+            elif table == WOOD:
                 words.append(rng.choice((f"on a wooden {surface}", f"on a wood {surface}")))
             else:
                 words.append(f"on a {NAMES[table]} {surface}" if table >= 0 else f"on a light {surface}")

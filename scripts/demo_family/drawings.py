@@ -1,49 +1,28 @@
 """Products that the emoji sets lack, drawn here as SVG in the three styles: milk carton, jam, jam on bread, pot."""
 
 from collections.abc import Callable
+from functools import partial
 
-STYLES = ("3d", "flat", "noto")
-OUTLINE = 'stroke="#5b3a29" stroke-width="4" stroke-linejoin="round"'
+from . import packs
+from .paint import Paint
+from .paint import path as _path
+
+Drawing = Callable[[Paint], str]
 
 
-def svg(name: str, style: str) -> str:
-    """The drawing `name` as SVG text; `style` is "3d" (shaded), "flat" (plain) or "noto" (outlined)."""
-    body = DRAWINGS[name]
+def makes(name: str) -> int:
+    """How many makes of the thing `name` there are."""
+    return len(DRAWINGS[name])
+
+
+def svg(name: str, style: str, make: int = 0) -> str:
+    """A make of the thing `name` as SVG text; `style` is "3d" (shaded), "flat" (plain) or "noto" (outlined)."""
     paint = Paint(style)
-    shapes = body(paint)
+    shapes = DRAWINGS[name][make](paint)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256">'
         f"<defs>{''.join(paint.gradients)}</defs>{shapes}</svg>"
     )
-
-
-class Paint:
-    """Turns a colour into a fill: a gradient from light to dark in "3d", the plain colour otherwise."""
-
-    def __init__(self, style: str) -> None:
-        self.style = style
-        self.gradients: list[str] = []
-
-    def fill(self, light: str, base: str, dark: str) -> str:
-        """Attributes for a shape of this colour, lit from the left."""
-        if self.style == "flat":
-            return f'fill="{base}"'
-        if self.style == "noto":
-            return f'fill="{base}" {OUTLINE}'
-        name = f"g{len(self.gradients)}"
-        self.gradients.append(
-            f'<linearGradient id="{name}"><stop offset="0" stop-color="{base}"/>'
-            f'<stop offset=".3" stop-color="{light}"/><stop offset="1" stop-color="{dark}"/></linearGradient>'
-        )
-        return f'fill="url(#{name})"'
-
-    def shine(self, shape: str) -> str:
-        """A highlight that only the shaded style shows."""
-        return shape if self.style == "3d" else ""
-
-
-def _path(d: str, attributes: str) -> str:
-    return f'<path d="{d}" {attributes}/>'
 
 
 def milk_carton(p: Paint) -> str:
@@ -116,9 +95,9 @@ def cooking_pot(p: Paint) -> str:
     )
 
 
-DRAWINGS: dict[str, Callable[[Paint], str]] = {
-    "milk-carton": milk_carton,
-    "jam-jar": jam_jar,
-    "jam-toast": jam_toast,
-    "cooking-pot": cooking_pot,
+DRAWINGS: dict[str, tuple[Drawing, ...]] = {
+    "milk-carton": (milk_carton, *(partial(packs.carton, make=make) for make in range(packs.MAKES))),
+    "jam-jar": (jam_jar, *(partial(packs.jar, make=make) for make in range(packs.MAKES))),
+    "jam-toast": (jam_toast,),
+    "cooking-pot": (cooking_pot,),
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import art, composites, concepts, packages, scenes
-from .drawings import STYLES
+from .paint import STYLES
 
 FRAME = 64
 UNSEEN = 10**9  # added to the seeds of what is only measured on

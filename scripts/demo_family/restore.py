@@ -10,11 +10,14 @@ from torch import nn
 
 from . import checkpoints, clip, judge, latents, material, swinir, text, tokens, unet, vae
 
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
+
 
 def restore(work: Path, shipped: Path, judged: Path) -> None:
     """Write the checkpoints that `work` lacks from the family in `shipped` and the judge in `judged`."""
-    if not (work / "tokenizer").exists():
-        shutil.copytree(shipped / "diffusion" / "tokenizer", work / "tokenizer")
+    (work / "tokenizer").mkdir(exist_ok=True)
+    for name in TOKENIZER:  # from CLIP's folder, as it was trained: diffusers adds to the pipeline's as it writes it
+        shutil.copy(shipped / "clip" / name, work / "tokenizer" / name)
     pipeline = StableDiffusionPipeline.from_pretrained(shipped / "diffusion", torch_dtype=torch.float32)
     if not (work / "code.pt").exists():
         checkpoints.save(unfold(pipeline.vae).state(), work / "code.pt")

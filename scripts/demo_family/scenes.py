@@ -58,17 +58,32 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Shelves:
-    """The sprite table's rows: `table` (C, 3) row of concept and style or -1; `weights` (C,) how often drawn."""
+    """The sprite table's rows: `table` (C, 3) first row of concept and style or -1, `makes` (C, 3) how many there are.
+
+    `weights` (C,) says how often a concept is drawn.
+    """
 
     table: Tensor
+    makes: Tensor
     weights: Tensor
+
+    def pick(self, concepts: Tensor, style: Tensor, rng: torch.Generator) -> Tensor:
+        """A row for each concept of (N, 2) in its scene's style (N,), of any make; -1 where there is no concept."""
+        first, makes = self.table[concepts, style[:, None]], self.makes[concepts, style[:, None]]
+        make = (torch.rand(concepts.shape, generator=rng) * makes).long()
+        return torch.where(concepts < 0, -1, first + make)
 
 
 def shelves(rows: Tensor, concepts: int, weights: Tensor) -> Shelves:
-    """Index the sprites' (S, 2) rows of concept and style."""
-    table = torch.full((concepts, 3), -1, dtype=torch.long)
-    table[rows[:, 0].long(), rows[:, 1].long()] = torch.arange(len(rows))
-    return Shelves(table, weights)
+    """Index the sprites' (S, 2) rows of concept and style; those of the makes of one concept are neighbours.
+
+    What comes in many makes is drawn more often, by the root of their number: there is more to learn.
+    """
+    where = rows[:, 0].long() * 3 + rows[:, 1].long()
+    makes = torch.bincount(where, minlength=concepts * 3).view(concepts, 3)
+    table = torch.full((concepts * 3,), len(rows)).scatter_reduce(0, where, torch.arange(len(rows)), "amin")
+    table = table.view(concepts, 3).masked_fill(makes == 0, -1)
+    return Shelves(table, makes, weights * makes.amax(1).clamp(min=1).sqrt())
 
 
 def draw(shelf: Shelves, n: int, rng: torch.Generator, pairs: float = PAIRS) -> Scenes:
@@ -79,8 +94,8 @@ def draw(shelf: Shelves, n: int, rng: torch.Generator, pairs: float = PAIRS) -> 
     single = torch.rand(n, generator=rng) >= pairs
     single |= concepts[:, 0] == concepts[:, 1]
     concepts[single, 1] = -1
-    sprites = torch.where(concepts < 0, -1, shelf.table[concepts, style[:, None]])
-    wall, wall_name = _tones(n, 0.5, rng)
+    sprites = shelf.pick(concepts, style, rng)
+    wall, wall_name = _tones(n, 0.65, rng)
     table, table_name = _tones(n, 0.6, rng)
     backdrop = torch.multinomial(torch.tensor([0.35, 0.15, 0.2, 0.3]), n, True, generator=rng)
     wooden = torch.rand(n, generator=rng) < 0.35

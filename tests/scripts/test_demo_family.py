@@ -1,5 +1,6 @@
 """The demo family's recipe: scenes, words, codes, checkpoints; each with art made in a moment."""
 
+import re
 from pathlib import Path
 from random import Random
 
@@ -11,6 +12,7 @@ from scripts.demo_family import (
     captions,
     checkpoints,
     composites,
+    drawings,
     latents,
     material,
     measures,
@@ -19,6 +21,7 @@ from scripts.demo_family import (
     swinir,
     unet,
 )
+from scripts.demo_family.art import raster
 from scripts.demo_family.concepts import Concept
 from scripts.demo_family.training import Budget, Recipe, Run, train
 
@@ -81,14 +84,47 @@ def test_words_that_are_not_drawn_stand_behind_commas(art: material.Art) -> None
 
 
 def test_a_caption_names_what_is_drawn_and_where(art: material.Art) -> None:
-    drawn = scenes.draw(art.shelf, 100, torch.Generator().manual_seed(2))
+    drawn = scenes.draw(art.shelf, 200, torch.Generator().manual_seed(2))
     writer, rng = captions.Writer(art.concepts), Random(0)
-    for i in range(100):
+    said = []
+    for i in range(200):
         text = writer.caption(drawn, i, rng)
+        named = re.search(r"(light blue|\w+) (?:background|wall)\b", text)
         wall = int(drawn.wall_name[i])
-        assert wall < 0 or scenes.NAMES[wall] in text
+        assert named is None or (wall >= 0 and named[1] == scenes.NAMES[wall])
+        assert (int(drawn.backdrop[i]) == 3) == bool(re.search(r" (table|surface|desk)\b", text))
+        if wall >= 0:
+            said.append(named is not None)
         if int(drawn.concepts[i, 1]) >= 0:
             assert all(art.concepts[int(c)].noun in text for c in drawn.concepts[i])
+    assert 0.4 < sum(said) / len(said) < 0.7  # of the rest the model learns that any colour may stand behind
+
+
+def test_a_thing_of_many_makes_is_drawn_in_all_of_them_and_more_often() -> None:
+    rows = torch.tensor([[0, 0], [1, 0], [1, 0], [1, 0], [1, 0], [1, 1]])  # the first of two things has one make
+    shelf = scenes.shelves(rows, 2, torch.ones(2))
+    drawn = scenes.draw(shelf, 600, torch.Generator().manual_seed(4), pairs=0.0)
+    plain = drawn.style == 0
+    shown = drawn.sprites[:, 0]
+    assert set(shown[plain & (drawn.concepts[:, 0] == 1)].tolist()) == {1, 2, 3, 4}
+    assert set(shown[drawn.style == 1].tolist()) == {5}  # what has no art in a style is drawn in the first
+    assert set(shown[drawn.concepts[:, 0] == 0].tolist()) == {0}
+    assert 1.6 < float((drawn.concepts[:, 0] == 1).sum() / (drawn.concepts[:, 0] == 0).sum()) < 2.5
+    assert torch.equal(drawn.sprites[:, 1], torch.full((600,), -1))
+
+
+@pytest.mark.parametrize("name", ["milk-carton", "jam-jar"])
+def test_every_make_is_a_picture_of_its_own(name: str) -> None:
+    makes = [drawings.svg(name, "3d", make) for make in range(drawings.makes(name))]
+    pictures = [raster(make) for make in makes]
+    assert len({picture.tobytes() for picture in pictures}) == len(makes) > 30
+    for picture in pictures:
+        left, top, right, bottom = picture.getchannel("A").point(lambda a: 255 * (a > 16)).getbbox()
+        assert 0 < top < 110  # not cut off above
+        assert right - left > 90
+        assert bottom > 220  # stands on the floor
+    again = drawings.svg(name, "3d", 5)
+    assert again == makes[5]
 
 
 def test_the_encoder_is_the_principal_components() -> None:
