@@ -93,7 +93,7 @@ class Writer:
         return f"{rng.choice((concept.noun, *concept.tags))} {rng.choice(PEOPLE)}"
 
     def setting(self, scenes: Scenes, i: int, rng: Random) -> str:
-        """The named wall and table; of the wall nothing, and of the table its colour not, where that goes unsaid."""
+        """The wall and the table by their colours; where one goes unsaid, the table alone is named and the wall is not."""
         wall, table = int(scenes.wall_name[i]), int(scenes.table_name[i])
         wall = -1 if rng.random() < UNSAID else wall
         words = []

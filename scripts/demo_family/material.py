@@ -37,17 +37,14 @@ class Art:
 
 
 def prepare(work: Path) -> None:
-    """Fetch, rasterise and save what `load` reads; of the same list only the words and marks are written anew."""
+    """Fetch, rasterise and save what `load` reads."""
     work.mkdir(parents=True, exist_ok=True)
     roots = {name.rsplit("@", 1)[0]: packages.unpacked(name, work / "packages") for name in packages.PACKAGES}
     things = concepts.load(roots["emojibase-data"])
-    known, rows_file = work / "concepts.json", work / "rows.npy"
-    same = known.exists() and [c.label for c in concepts.read(known)] == [c.label for c in things]
-    if not same:
-        sprites, rows = art.rasterise(things, {style: roots[name] for style, name in STYLE_PACKAGES.items()})
-        np.save(work / "sprites.npy", sprites)
-        np.save(rows_file, rows)
-    concepts.save(things, known)
+    sprites, rows = art.rasterise(things, {style: roots[name] for style, name in STYLE_PACKAGES.items()})
+    np.save(work / "sprites.npy", sprites)
+    np.save(work / "rows.npy", rows)
+    concepts.save(things, work / "concepts.json")
 
 
 def load(work: Path) -> Art:

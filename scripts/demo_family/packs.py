@@ -59,7 +59,7 @@ def carton(p: Paint, make: int) -> str:
     drawn = front.patch((0, 1), (0, 1), p.tone(body)) + side.patch((0, 1), (0, 1), p.tone(body, 0.8))
     drawn += front.patch((0, 1), (band[0], band[1]), p.tone(ink))
     drawn += side.patch((0, 1), (band[0], band[1]), p.tone(ink, 0.8))
-    drawn += _gable(p, (front, side), roof, rng) if gabled else _lid(p, (front, side), roof)
+    drawn += _gable(p, (front, side), roof, rng) if gabled else _flat_top(p, (front, side), roof)
     if rng.random() < 0.6:
         x, y = front.at(0.5, -0.14 if gabled else -0.05)
         drawn += f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="15" ry="11" {p.tone(cap)}/>'
@@ -84,7 +84,7 @@ def _gable(p: Paint, faces: tuple[Face, Face], colour: str, rng: Random) -> str:
     )
 
 
-def _lid(p: Paint, faces: tuple[Face, Face], colour: str) -> str:
+def _flat_top(p: Paint, faces: tuple[Face, Face], colour: str) -> str:
     """The flat top, as far as it is seen."""
     front, side = faces
     (left, top), near, (right, far) = front.left[0], front.right[0], side.right[0]

@@ -15,9 +15,12 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.tx
 
 def restore(work: Path, shipped: Path, judged: Path) -> None:
     """Write the checkpoints that `work` lacks from the family in `shipped` and the judge in `judged`."""
-    (work / "tokenizer").mkdir(exist_ok=True)
-    for name in TOKENIZER:  # from CLIP's folder, as it was trained: diffusers adds to the pipeline's as it writes it
-        shutil.copy(shipped / "clip" / name, work / "tokenizer" / name)
+    if not (work / "tokenizer").exists():
+        (work / "tokenizer").mkdir()
+        for (
+            name
+        ) in TOKENIZER:  # from CLIP's folder, as it was trained: diffusers adds to the pipeline's as it writes it
+            shutil.copy(shipped / "clip" / name, work / "tokenizer" / name)
     pipeline = StableDiffusionPipeline.from_pretrained(shipped / "diffusion", torch_dtype=torch.float32)
     if not (work / "code.pt").exists():
         checkpoints.save(unfold(pipeline.vae).state(), work / "code.pt")

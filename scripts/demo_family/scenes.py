@@ -75,14 +75,13 @@ class Shelves:
 
 
 def shelves(rows: Tensor, concepts: int, weights: Tensor) -> Shelves:
-    """Index the sprites' (S, 2) rows of concept and style; those of the makes of one concept are neighbours.
+    """Index the sprites' (S, 2) rows of concept and style, sorted by both; a row for each make.
 
     What comes in many makes is drawn more often, by the root of their number: there is more to learn.
     """
     where = rows[:, 0].long() * 3 + rows[:, 1].long()
     makes = torch.bincount(where, minlength=concepts * 3).view(concepts, 3)
-    table = torch.full((concepts * 3,), len(rows)).scatter_reduce(0, where, torch.arange(len(rows)), "amin")
-    table = table.view(concepts, 3).masked_fill(makes == 0, -1)
+    table = (makes.flatten().cumsum(0).view(concepts, 3) - makes).masked_fill(makes == 0, -1)
     return Shelves(table, makes, weights * makes.amax(1).clamp(min=1).sqrt())
 
 
