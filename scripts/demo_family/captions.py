@@ -93,7 +93,7 @@ class Writer:
         return f"{rng.choice((concept.noun, *concept.tags))} {rng.choice(PEOPLE)}"
 
     def setting(self, scenes: Scenes, i: int, rng: Random) -> str:
-        """The wall and the table by their colours; where one goes unsaid, the table alone is named and the wall is not."""
+        """The wall and the table by their colours; where one goes unsaid, only the table is named."""
         wall, table = int(scenes.wall_name[i]), int(scenes.table_name[i])
         wall = -1 if rng.random() < UNSAID else wall
         words = []

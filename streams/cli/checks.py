@@ -151,7 +151,7 @@ async def _models(settings: Settings) -> tuple[str, ...]:
         ready = await lane.start()
     finally:
         await lane.stop()
-    models = [f"{model.role}: {model.id} ({model.revision[:12]}, {model.licence})" for model in ready.recipe.models]
+    models = [f"{model.role}: {model.id} ({model.revision[:16]}, {model.licence})" for model in ready.recipe.models]
     return f"on {ready.device}, recipe {ready.recipe.fingerprint[:12]}", *models
 
 

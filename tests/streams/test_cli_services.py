@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from streams.cli.checks import BROKER, DEVICE, EMBEDDED, MACHINE, MODELS, STORE,
 from streams.cli.services import write_env_file
 from streams.settings import Settings
 from streams.storage import MinioStore
+from tests.fakes import recipe
 
 ROOT = Path(__file__).parents[2]
 CREATIVES = [sys.executable, "-m", "streams.cli"]
@@ -174,6 +176,22 @@ async def test_missing_weights_are_a_finding(monkeypatch):
     assert not broken.works
     working = await examine(MODELS, Settings(studio={"diffusion": "fake"}))
     assert working.lines == ("on cpu, recipe 000000000000", "diffusion: fake (1, Apache-2.0)")
+
+
+async def test_doctor_tells_two_sets_of_the_familys_weights_apart(monkeypatch):
+    from streams.cli import checks
+
+    class Loaded:
+        def __init__(self, *_): ...
+
+        async def start(self):
+            return SimpleNamespace(device="cpu", recipe=recipe("demo-2026.11.4"))
+
+        async def stop(self): ...
+
+    monkeypatch.setattr(checks, "Lane", Loaded)
+    seen = await examine(MODELS, Settings())
+    assert seen.lines[1] == "diffusion: fake (demo-2026.11.4, Apache-2.0)"
 
 
 @pytest.mark.parametrize(
