@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
+import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 from mode.services import WaitResults
 from mode.threads import ServiceThread
 from mode.utils.futures import maybe_async
 
+_log = structlog.get_logger(__name__)
+_STOP_SECONDS = 10.0
 _LOGGER = logging.getLogger("faust.consumer")  # Faust's lines about it are Faust's, as those of `CreativesApp`
 
 
@@ -54,6 +57,18 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
             consumer, active_partitions, timeout=timeout, max_records=most
         )
         return records
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, within `_STOP_SECONDS`: what was not committed comes again, to the same bytes.
+
+        Where no broker answers, aiokafka's own end waits for one, or is cut off by a task that it has itself cancelled.
+        """
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait([leaving], timeout=_STOP_SECONDS)
+        if not leaving.done() or leaving.cancelled():
+            _log.warning("left the group without a word to it: no broker answers")
+        else:
+            leaving.result()
 
     async def _gather_remaining_tasks(self) -> None:
         """Cancel none: a thread would leave nobody else's tasks on its loop, but ours goes on."""

@@ -57,6 +57,8 @@ class LagProbe:
             finally:
                 probe.cancel()  # does nothing to one that is done
             if probe.done() and not probe.cancelled() and probe.exception() is None:
+                if self.away:
+                    log.info("the broker answers again", away=round(self.away))
                 self.behind, self._answered_at, self._misses = probe.result(), loop.time(), 0
                 continue
             self._misses += 1

@@ -13,6 +13,7 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
+from structlog.testing import capture_logs
 
 from streams.app import CreativesApp
 from streams.consumer import Transport
@@ -88,6 +89,22 @@ async def test_events_are_taken_and_committed_on_the_loop_of_the_app_and_stoppin
     mine.cancel()
     assert sorted(map(int, taken)) == list(range(10))
     assert await committed(broker.bootstrap_servers) == 10
+
+
+async def test_an_app_ends_soon_where_the_broker_is_gone_for_good(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    taken: list[bytes] = []
+    await produce(broker.bootstrap_servers, 2)
+    app = app_on(broker.bootstrap_servers, tmp_path, taken)
+    async with asyncio.timeout(60):
+        await app.start()
+        while len(taken) < 2:
+            await asyncio.sleep(0.05)
+    broker.down()
+    await asyncio.sleep(1)  # until a fetch is under way that nobody answers
+    with capture_logs() as lines:
+        async with asyncio.timeout(30):
+            await app.stop()
+    assert "left the group without a word to it: no broker answers" in [line["event"] for line in lines]
 
 
 async def test_a_call_goes_on_where_its_caller_gives_up(broker: EmbeddedBroker, tmp_path: Path) -> None:

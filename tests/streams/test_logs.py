@@ -56,3 +56,30 @@ async def test_a_connection_cut_in_a_signed_request_shows_no_signature(
 async def test_our_own_lines_are_written(written: io.StringIO) -> None:
     structlog.get_logger("streams").info("event failed", offset=3)
     assert "event failed" in written.getvalue()
+
+
+def test_a_library_says_a_thing_once_in_a_while_and_how_often_it_would_have() -> None:
+    now = 100.0
+    thinned = logs.Thinned(lambda: now)
+
+    def said(name: str, form: str, *words: object) -> str | None:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, form, words, None)
+        return record.getMessage() if thinned.filter(record) else None
+
+    form = "Unable connect to %s"
+    assert said("aiokafka.client", form, "one") == "Unable connect to one"
+    for number in range(40):
+        now += 0.5
+        assert said("streams.lag", "lag unknown") == "lag unknown"  # ours all pass
+        assert said("aiokafka.client", form, number) is None
+    assert said("aiokafka.conn", form, "other") == "Unable connect to other"  # another library's part
+    now += 30
+    assert said("aiokafka.client", form, "last") == "Unable connect to last (40 more like it in 50 s)"
+    assert said("aiokafka.client", form, "last") is None
+
+
+def test_what_is_remembered_of_lines_is_bounded() -> None:
+    thinned = logs.Thinned(lambda: 0.0)
+    for number in range(3 * logs._MOST_FORMS):
+        assert thinned.filter(logging.LogRecord("faust", logging.ERROR, "", 0, f"line {number}", (), None))
+    assert len(thinned._said) <= logs._MOST_FORMS
