@@ -84,6 +84,6 @@ def fit(work: Path, budget: Budget, device: torch.device, batch: int = 64) -> Ju
 
 def trained(work: Path, device: torch.device) -> Judge:
     """The judge as the last checkpoint has it."""
-    model = averaged(Judge(len(material.load(work).concepts)), work / "judge", device)
+    model = averaged(Judge(material.count(work)), work / "judge", device)
     assert isinstance(model, Judge)
     return model

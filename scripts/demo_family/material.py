@@ -54,6 +54,11 @@ def load(work: Path) -> Art:
     return Art(concepts.read(work / "concepts.json"), composites.pyramid(rgba), rows)
 
 
+def count(work: Path) -> int:
+    """The number of concepts, without reading the pictures."""
+    return len(concepts.read(work / "concepts.json"))
+
+
 def compose(art: Art, count: int, seed: int, pairs: float = scenes.PAIRS) -> tuple[Tensor, scenes.Scenes]:
     """New composites (count, 3, 64, 64) in [0, 1] and their scenes; a share `pairs` of them shows two things.
 

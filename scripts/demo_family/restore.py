@@ -17,20 +17,18 @@ def restore(work: Path, shipped: Path, judged: Path) -> None:
     """Write the checkpoints that `work` lacks from the family in `shipped` and the judge in `judged`."""
     if not (work / "tokenizer").exists():
         (work / "tokenizer").mkdir()
-        for (
-            name
-        ) in TOKENIZER:  # from CLIP's folder, as it was trained: diffusers adds to the pipeline's as it writes it
+        for name in TOKENIZER:  # from CLIP's folder, where it is as trained: diffusers adds to the pipeline's
             shutil.copy(shipped / "clip" / name, work / "tokenizer" / name)
     pipeline = StableDiffusionPipeline.from_pretrained(shipped / "diffusion", torch_dtype=torch.float32)
     if not (work / "code.pt").exists():
         checkpoints.save(unfold(pipeline.vae).state(), work / "code.pt")
     vocabulary = tokens.load(work / "tokenizer").get_vocab_size()
-    concepts = len(material.load(work).concepts)
-    reader, decoder, denoiser = text.Reader(vocabulary, concepts), vae.Decoder(), unet.network()
+    count = material.count(work)
+    reader, decoder, denoiser = text.Reader(vocabulary, count), vae.Decoder(), unet.network()
     reader.encoder.load_state_dict(pipeline.text_encoder.state_dict())
     decoder.vae.load_state_dict(pipeline.vae.state_dict())
     denoiser.load_state_dict(pipeline.unet.state_dict())
-    reranker, upscaler, named = clip.build(vocabulary), swinir.build(), judge.Judge(concepts)
+    reranker, upscaler, named = clip.build(vocabulary), swinir.build(), judge.Judge(count)
     files = (shipped / "clip" / "open_clip_model.safetensors", shipped / "swinir" / "model.safetensors", judged)
     for model, file in zip((reranker, upscaler, named), files, strict=True):
         model.load_state_dict({k: v.float() for k, v in load_file(file).items()}, strict=False)

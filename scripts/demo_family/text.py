@@ -136,7 +136,7 @@ def plant(model: Reader, art: material.Art, tokenizer: Tokenizer) -> None:
 
 def trained(work: Path, device: torch.device) -> Reader:
     """The reader as the last checkpoint has it."""
-    concepts = len(material.load(work).concepts)
-    model = averaged(Reader(tokens.load(work / "tokenizer").get_vocab_size(), concepts), work / "text", device)
+    vocabulary = tokens.load(work / "tokenizer").get_vocab_size()
+    model = averaged(Reader(vocabulary, material.count(work)), work / "text", device)
     assert isinstance(model, Reader)
     return model

@@ -12,6 +12,11 @@ from safetensors.torch import load_file
 from spandrel import ModelLoader
 from tokenizers import Tokenizer
 
+from scripts.demo_family import concepts
+from scripts.demo_family.concepts import Concept
+from scripts.demo_family.export import export
+from scripts.demo_family.restore import restore
+
 DEMO = Path(__file__).resolve().parents[2] / "models" / "demo"
 CARD = json.loads((DEMO / "family.json").read_text())
 
@@ -25,6 +30,23 @@ def test_every_file_has_the_hash_that_the_card_gives() -> None:
 
 def test_the_family_is_small() -> None:
     assert sum(p.stat().st_size for p in DEMO.rglob("*") if p.is_file()) < 50e6
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_training_goes_on_from_what_is_shipped(tmp_path: Path) -> None:
+    """Restored and exported again, the family is the same to the byte, and nothing that is there is written over."""
+    judged = DEMO.parents[1] / "benchmarks" / "judge" / "model.safetensors"
+    trained_on = next(v.shape[0] for k, v in load_file(judged).items() if k.endswith("bias") and v.shape[0] > 256)
+    shown = [Concept(n, n, (), (), "", n, True) for n in CARD["concepts"]]
+    others = [Concept(f"other {n}", f"other {n}", (), (), "", str(n), False) for n in range(trained_on - len(shown))]
+    concepts.save([*shown, *others], tmp_path / "concepts.json")
+    restore(tmp_path, DEMO, judged)
+    export(tmp_path, tmp_path / "demo", CARD["revision"])
+    assert json.loads((tmp_path / "demo" / "family.json").read_text()) == CARD
+    checkpoint = tmp_path / "unet" / "checkpoint.pt"
+    checkpoint.write_bytes(b"further on")
+    restore(tmp_path, DEMO, judged)
+    assert checkpoint.read_bytes() == b"further on"
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__", "ignore:torch.meshgrid")
