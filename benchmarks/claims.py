@@ -37,6 +37,8 @@ def claims(product: str, ways: Mapping[str, Sequence[Scores]], untaught: Scores)
     if dreambooth and alone:
         text = "with prior preservation other members of the class resemble the product less (PRES)"
         found.append(_higher(product, text, "prior", alone, dreambooth))
+        text = "with prior preservation other members of the class differ more among themselves (DIV of the class)"
+        found.append(_higher(product, text, "prior_diversity", dreambooth, alone))
         text = "with prior preservation pictures of the product differ more among themselves (DIV)"
         found.append(_higher(product, text, "diversity", dreambooth, alone))
     return found

@@ -31,7 +31,7 @@ from models.studio import Studio
 from streams.cli.sheets import Frame, Strip, contact_sheet
 
 SHOWN = "a photo of a {} on a table"
-COLUMNS = ("fidelity", "prompt", "prior", "diversity")
+COLUMNS = ("fidelity", "prompt", "prior", "prior_diversity", "diversity")
 Rows = Mapping[tuple[str, str], Sequence[Row]]
 """By product and way, in the order of the seeds."""
 
@@ -155,9 +155,11 @@ def _page(
         "Made by `python -m benchmarks.products`. Figures are means over the seeds, with the standard deviation where",
         "there are several. fidelity: CLIP-I on background-masked crops against the photos (higher is better).",
         "prompt: CLIP-T (higher). prior: PRES, likeness of pictures of the class noun alone to the product (lower).",
+        "prior_diversity: DIV of the class, mean CLIP distance between those pictures on the same crops (higher).",
         "diversity: DIV, mean CLIP distance between pictures of the product under one prompt (higher); of the photos:",
         "between them. The embeddings are the demo family's own small CLIP's: compare rows of this table with each",
-        "other, not with figures from elsewhere.",
+        "other, not with figures from elsewhere. What moves both kinds of diversity in the demo family is told in",
+        "[decision 0013](decisions/0013-the-demo-familys-classes-have-many-makes.md).",
         "",
         f"Model {used.id} {used.revision}, device {studio.device}, {time.strftime('%Y-%m-%d')}.",
         "",
@@ -175,7 +177,7 @@ def _page(
             "",
             f"| way | seeds | steps | seconds | {' | '.join(COLUMNS)} |",
             f"|---|---|---|---|{'---|' * len(COLUMNS)}",
-            f"| the photos themselves | | | | | | | {variety:.3f} |",
+            f"| the photos themselves | | | |{' |' * (len(COLUMNS) - 1)} {variety:.3f} |",
             f"| untaught model | | | | {' | '.join(f'{scores[column]:.3f}' for column in COLUMNS)} |",
         ]
         lines += [_line(way, rows[product, way.name]) for way in ways]

@@ -216,9 +216,10 @@ class Lesson:
 class Learned:
     """A finished lesson. path: the concept's safetensors file in the workdir; pictures: samples that show it.
 
-    scores: `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `diversity` (DIV), `fidelity_dino` where the studio
-    has a DINO, and the untaught model's under the same names with `_before`; `photos_refused`, how many were left out;
-    of DreamBooth `prior_preserved`, 1 with prior preservation and 0 without.
+    scores: `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `prior_diversity` and `diversity` (DIV of the class
+    and of the product), `fidelity_dino` where the studio has a DINO, and the untaught model's under the same names with
+    `_before`; `photos_refused`, how many were left out; of DreamBooth `prior_preserved`, 1 with prior preservation and
+    0 without.
     """
 
     request_id: str

@@ -54,6 +54,15 @@ def prior_confusion(embedder: ImageEmbedder, class_pictures: Tensor, photos: Ten
     return subject_fidelity(embedder, class_pictures, photos)
 
 
+def prior_diversity(embedder: ImageEmbedder, class_pictures: Tensor) -> float:
+    """Return DIV of the class: how far its pictures (N,3,H,W), of the class noun alone, are from each other.
+
+    The mean of 1 - cosine on the same masked crops as `prior_confusion`. Higher is better: where the class noun has
+    drifted to the product, all its pictures show one thing.
+    """
+    return _apart(embedder.embed_images(subjects(class_pictures)).float().cpu())
+
+
 def diversity(embedder: ImageEmbedder, scenes: Sequence[Tensor]) -> float:
     """Return DIV: the mean distance (1 - cosine) between pictures of the product under one prompt. Higher is better.
 

@@ -142,6 +142,7 @@ class Teaching:
             "fidelity": fidelity.subject_fidelity(embedder, shown, pixels),
             "prompt": fidelity.prompt_fidelity(embedder, shown, prompts),
             "prior": fidelity.prior_confusion(embedder, others, pixels),
+            "prior_diversity": fidelity.prior_diversity(embedder, others),
             "diversity": fidelity.diversity(embedder, drawn),
         }
         if self.dino is not None:

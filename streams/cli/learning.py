@@ -32,6 +32,7 @@ EXPLAINED = {
     "fidelity_dino": "the same by DINO",
     "prompt": "CLIP-T: likeness to the prompt",
     "prior": "PRES: likeness of other members of the class to the photos (lower is better)",
+    "prior_diversity": "DIV of the class: CLIP distance between its members, background masked",
     "diversity": "DIV: CLIP distance between pictures of the product under one prompt",
     "prior_preserved": "1: class images held the prior; 0: without them",
     "photos_refused": "photos that were left out",

@@ -5,17 +5,17 @@ import time
 from benchmarks.claims import claims
 from benchmarks.teaching import WAYS, Course, Task, tasks_of
 
-UNTAUGHT = {"fidelity": 0.60, "prior": 0.50, "diversity": 0.40}
+UNTAUGHT = {"fidelity": 0.60, "prior": 0.50, "prior_diversity": 0.40, "diversity": 0.40}
 
 
-def scores(fidelity, prior=0.5, diversity=0.4):
-    return {"fidelity": fidelity, "prior": prior, "diversity": diversity}
+def scores(fidelity, prior=0.5, diversity=0.4, prior_diversity=0.4):
+    return {"fidelity": fidelity, "prior": prior, "prior_diversity": prior_diversity, "diversity": diversity}
 
 
 GOOD = {
     "Textual Inversion": [scores(0.70), scores(0.72)],
     "DreamBooth": [scores(0.85, 0.50, 0.40), scores(0.71, 0.54, 0.36)],
-    "DreamBooth, no prior": [scores(0.9, 0.80, 0.20), scores(0.9, 0.53, 0.37)],
+    "DreamBooth, no prior": [scores(0.9, 0.80, 0.20, 0.3), scores(0.9, 0.53, 0.37, 0.3)],
 }
 
 
@@ -25,7 +25,7 @@ def held(ways, untaught=UNTAUGHT):
 
 def test_figures_that_hold_are_said_to_hold():
     found = claims("jam", GOOD, UNTAUGHT)
-    assert [claim.held for claim in found] == [True] * 5
+    assert [claim.held for claim in found] == [True] * 6
     assert str(found[0]) == (
         "held: jam: DreamBooth is nearer to the product than Textual Inversion (fidelity): "
         "mean 0.780 > 0.710, so in 1 of 2 seeds"
@@ -37,9 +37,16 @@ def test_each_claim_falls_by_its_own_figures():
     inversion = GOOD["Textual Inversion"]
     assert held({**GOOD, "Textual Inversion": [scores(0.79)] * 2})[0] is False
     assert held({**GOOD, "Textual Inversion": [scores(0.7), scores(0.64)]})[1] is False
-    assert held(GOOD, {**UNTAUGHT, "fidelity": 0.67}) == [True, False, False, True, True]
-    assert held({**GOOD, "DreamBooth, no prior": [scores(0.9, 0.52, 0.20), scores(0.9, 0.51, 0.20)]})[3] is False
-    assert held({**GOOD, "DreamBooth, no prior": [scores(0.9, 0.80, 0.38), scores(0.9, 0.80, 0.39)]})[4] is False
+    assert held(GOOD, {**UNTAUGHT, "fidelity": 0.67}) == [True, False, False, True, True, True]
+    assert (
+        held({**GOOD, "DreamBooth, no prior": [scores(0.9, 0.52, 0.20, 0.3), scores(0.9, 0.51, 0.20, 0.3)]})[3] is False
+    )
+    assert (
+        held({**GOOD, "DreamBooth, no prior": [scores(0.9, 0.80, 0.20, 0.4), scores(0.9, 0.80, 0.20, 0.4)]})[4] is False
+    )
+    assert (
+        held({**GOOD, "DreamBooth, no prior": [scores(0.9, 0.80, 0.38, 0.3), scores(0.9, 0.80, 0.39, 0.3)]})[5] is False
+    )
     equal = claims("jam", {"Textual Inversion": inversion, "DreamBooth": inversion}, UNTAUGHT)[0]
     assert str(equal).startswith("not held: jam: ")
 

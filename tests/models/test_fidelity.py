@@ -78,6 +78,14 @@ def test_diversity_compares_only_pictures_of_one_prompt():
     assert fidelity.diversity(MeanColour(), [red, blue]) == pytest.approx(0, abs=1e-5)
 
 
+def test_diversity_of_the_class_is_of_what_stands_in_front_and_not_of_its_ground():
+    grounds = pixels_of_pil(*(ball(RED, ground) for ground in (WHITE, BLUE, GREEN)))
+    members = pixels_of_pil(*(ball(colour, WHITE) for colour in (RED, BLUE, GREEN)))
+    apart = fidelity.prior_diversity(MeanColour(), members)
+    assert fidelity.prior_diversity(MeanColour(), grounds) < apart / 10
+    assert fidelity.diversity(MeanColour(), [grounds]) > apart  # of the whole pictures it is the other way round
+
+
 def test_a_picture_without_a_subject_is_compared_whole():
     flat = np.full((64, 64, 3), 200, np.uint8)
     mask = fidelity.foreground(flat)

@@ -118,11 +118,11 @@ def test_a_lesson_ends_with_a_file_scores_and_pictures(taught):
     method, _, learned, listener, _ = taught
     assert hashlib.sha256(Path(learned.path).read_bytes()).hexdigest() == learned.sha256
     assert learned.steps == FAST[method]["steps"]
-    measured = {"fidelity", "prompt", "prior", "diversity"}
+    measured = {"fidelity", "prompt", "prior", "prior_diversity", "diversity"}
     more = {"photos_refused"} if method == "textual_inversion" else {"photos_refused", "prior_preserved"}
     assert set(learned.scores) == measured | {f"{name}_before" for name in measured} | more
     moved = {name for name in measured if learned.scores[name] != learned.scores[f"{name}_before"]}
-    assert moved == (measured - {"prior"} if method == "textual_inversion" else measured)
+    assert moved == (measured - {"prior", "prior_diversity"} if method == "textual_inversion" else measured)
     assert learned.scores["photos_refused"] == 0
     assert learned.scores.get("prior_preserved", 1.0) == 1.0
     assert all(np.isfinite(score) for score in learned.scores.values())

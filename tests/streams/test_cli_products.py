@@ -37,7 +37,7 @@ def test_a_product_is_learned_and_scored_again(tiny_settings, tmp_path, monkeypa
     assert {"concept.safetensors", "lesson.json", "scores.json", "before-and-after.png", "loss.png"} <= written
     first = json.loads((out / "scores.json").read_text())
     assert first["steps"] == 4
-    measured = {"fidelity", "prompt", "prior", "diversity"}
+    measured = {"fidelity", "prompt", "prior", "prior_diversity", "diversity"}
     assert set(first["scores"]) == measured | {f"{name}_before" for name in measured} | {"photos_refused"}
     assert len(list((out / "photos").iterdir())) == 5
 
