@@ -22,7 +22,8 @@ _MOST_FORMS = 1000  # of lines remembered, whatever a library may write
 class Thinned(logging.Filter):
     """Lets a library's line through, but of those of one form one in `_PAUSE` seconds, with the number left out.
 
-    While a broker is away, aiokafka's clients say so thirty times a second and more. Our own lines all pass.
+    While a broker is away, aiokafka's clients say so thirty times a second and more. Our own lines all pass, and those
+    with a traceback.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +33,7 @@ class Thinned(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written; says in it how many like it were not."""
-        if record.name.partition(".")[0] not in _TALKATIVE:
+        if record.name.partition(".")[0] not in _TALKATIVE or record.exc_info:
             return True
         form, now = (record.name, str(record.msg)), self._clock()
         said, left_out = self._said.get(form, (now - _PAUSE, 0))

@@ -72,6 +72,8 @@ def test_a_library_says_a_thing_once_in_a_while_and_how_often_it_would_have() ->
         now += 0.5
         assert said("streams.lag", "lag unknown") == "lag unknown"  # ours all pass
         assert said("aiokafka.client", form, number) is None
+    crash = logging.LogRecord("aiokafka.client", logging.ERROR, "", 0, form, ("one",), (OSError, OSError(), None))
+    assert thinned.filter(crash)
     assert said("aiokafka.conn", form, "other") == "Unable connect to other"  # another library's part
     now += 30
     assert said("aiokafka.client", form, "last") == "Unable connect to last (40 more like it in 50 s)"
