@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from math import inf
 
 import structlog
 from structlog.typing import Processor
@@ -36,7 +37,7 @@ class Thinned(logging.Filter):
         if record.name.partition(".")[0] not in _TALKATIVE or record.exc_info:
             return True
         form, now = (record.name, str(record.msg)), self._clock()
-        said, left_out = self._said.get(form, (now - _PAUSE, 0))
+        said, left_out = self._said.get(form, (-inf, 0))
         if now - said < _PAUSE:
             self._said[form] = said, left_out + 1
             return False
