@@ -38,9 +38,9 @@ class Embedder(ImageEmbedder, Protocol):
 def subject_fidelity(embedder: ImageEmbedder, generated: Tensor, photos: Tensor) -> float:
     """Return CLIP-I, or DINO, after the embedder: the mean cosine between generated pictures and real photos.
 
-    Both are (N,3,H,W), and compared on masked crops.
+    Both are (N,3,S,S), cut out by `subjects`.
     """
-    return _mean_cosine(embedder.embed_images(subjects(generated)), embedder.embed_images(subjects(photos)))
+    return _mean_cosine(embedder.embed_images(generated), embedder.embed_images(photos))
 
 
 def prompt_fidelity(embedder: Embedder, generated: Tensor, prompts: Sequence[str]) -> float:
@@ -50,17 +50,8 @@ def prompt_fidelity(embedder: Embedder, generated: Tensor, prompts: Sequence[str
 
 
 def prior_confusion(embedder: ImageEmbedder, class_pictures: Tensor, photos: Tensor) -> float:
-    """Return PRES: how much pictures of the class noun alone look like the product. Lower is better."""
+    """Return PRES: how much pictures of the class noun alone look like the product, both cut out. Lower is better."""
     return subject_fidelity(embedder, class_pictures, photos)
-
-
-def prior_diversity(embedder: ImageEmbedder, class_pictures: Tensor) -> float:
-    """Return DIV of the class: how far its pictures (N,3,H,W), of the class noun alone, are from each other.
-
-    The mean of 1 - cosine on the same masked crops as `prior_confusion`. Higher is better: where the class noun has
-    drifted to the product, all its pictures show one thing.
-    """
-    return _apart(embedder.embed_images(subjects(class_pictures)).float().cpu())
 
 
 def diversity(embedder: ImageEmbedder, scenes: Sequence[Tensor]) -> float:
@@ -68,7 +59,8 @@ def diversity(embedder: ImageEmbedder, scenes: Sequence[Tensor]) -> float:
 
     scenes: for each prompt its pictures (N,3,H,W), two at least; only pictures of one prompt are compared.
     A product learned by heart looks the same in every picture. The paper measures that by LPIPS, whose weights do not
-    ship with this project; CLIP's distance stands in.
+    ship with this project; CLIP's distance stands in. Of pictures of the class noun alone, cut out, it tells how far
+    members of the class are from each other: where the noun has drifted to the product, all show one thing.
     """
     return mean(_apart(embedder.embed_images(pictures).float().cpu()) for pictures in scenes)
 

@@ -138,15 +138,16 @@ class Teaching:
         drawn = [self.draw(scene.format(word), seeds_for("scene", scene, PER_SCENE), concept) for scene in SCENES]
         shown, prompts = torch.cat(drawn), [scene.format(noun) for scene in SCENES for _ in range(PER_SCENE)]
         others = self.draw(dreambooth.class_prompt(noun), seeds_for("others", noun, OTHERS), concept)
+        product, photographed, members = (fidelity.subjects(pictures) for pictures in (shown, pixels, others))
         scores = {
-            "fidelity": fidelity.subject_fidelity(embedder, shown, pixels),
+            "fidelity": fidelity.subject_fidelity(embedder, product, photographed),
             "prompt": fidelity.prompt_fidelity(embedder, shown, prompts),
-            "prior": fidelity.prior_confusion(embedder, others, pixels),
-            "prior_diversity": fidelity.prior_diversity(embedder, others),
+            "prior": fidelity.prior_confusion(embedder, members, photographed),
+            "prior_diversity": fidelity.diversity(embedder, [members]),
             "diversity": fidelity.diversity(embedder, drawn),
         }
         if self.dino is not None:
-            scores["fidelity_dino"] = fidelity.subject_fidelity(self.dino, shown, pixels)
+            scores["fidelity_dino"] = fidelity.subject_fidelity(self.dino, product, photographed)
         return scores
 
     def prior_preserved(self) -> dict[str, float]:

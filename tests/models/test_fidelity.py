@@ -52,9 +52,10 @@ def test_the_subject_is_found_and_the_ground_is_greyed():
 
 
 def test_fidelity_ignores_the_background():
-    photos = pixels_of_pil(ball(RED, WHITE), ball(RED, WHITE, (44, 50)))
-    same_elsewhere = fidelity.subject_fidelity(MeanColour(), pixels_of_pil(ball(RED, BLUE)), photos)
-    other_there = fidelity.subject_fidelity(MeanColour(), pixels_of_pil(ball(GREEN, WHITE)), photos)
+    photos = fidelity.subjects(pixels_of_pil(ball(RED, WHITE), ball(RED, WHITE, (44, 50))))
+    elsewhere, other = (fidelity.subjects(pixels_of_pil(one)) for one in (ball(RED, BLUE), ball(GREEN, WHITE)))
+    same_elsewhere = fidelity.subject_fidelity(MeanColour(), elsewhere, photos)
+    other_there = fidelity.subject_fidelity(MeanColour(), other, photos)
     assert same_elsewhere > 0.95
     assert other_there < same_elsewhere - 0.5
 
@@ -78,11 +79,11 @@ def test_diversity_compares_only_pictures_of_one_prompt():
     assert fidelity.diversity(MeanColour(), [red, blue]) == pytest.approx(0, abs=1e-5)
 
 
-def test_diversity_of_the_class_is_of_what_stands_in_front_and_not_of_its_ground():
+def test_diversity_of_what_is_cut_out_is_not_that_of_its_ground():
     grounds = pixels_of_pil(*(ball(RED, ground) for ground in (WHITE, BLUE, GREEN)))
     members = pixels_of_pil(*(ball(colour, WHITE) for colour in (RED, BLUE, GREEN)))
-    apart = fidelity.prior_diversity(MeanColour(), members)
-    assert fidelity.prior_diversity(MeanColour(), grounds) < apart / 10
+    apart = fidelity.diversity(MeanColour(), [fidelity.subjects(members)])
+    assert fidelity.diversity(MeanColour(), [fidelity.subjects(grounds)]) < apart / 10
     assert fidelity.diversity(MeanColour(), [grounds]) > apart  # of the whole pictures it is the other way round
 
 
