@@ -18,7 +18,8 @@ from mode.services import WaitResults
 from mode.threads import ServiceThread
 from mode.utils.futures import maybe_async
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
+
 _STOP_SECONDS = 10.0
 _LOGGER = logging.getLogger("faust.consumer")  # Faust's lines about it are Faust's, as those of `CreativesApp`
 
@@ -66,7 +67,7 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
         leaving = asyncio.ensure_future(super().on_thread_stop())
         await asyncio.wait([leaving], timeout=_STOP_SECONDS)
         if not leaving.done() or leaving.cancelled():
-            _log.warning("left the group without a word to it: no broker answers")
+            log.warning("left the group without a word to it: no broker answers")
         else:
             leaving.result()
 

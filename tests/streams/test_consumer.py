@@ -61,6 +61,18 @@ async def produce(servers: str, count: int) -> None:
     await producer.stop()
 
 
+async def busy(servers: str, tmp_path: Path, count: int) -> tuple[App, list[bytes]]:
+    """Return a started app that has taken `count` events, and what it took; it goes on."""
+    taken: list[bytes] = []
+    await produce(servers, count)
+    app = app_on(servers, tmp_path, taken)
+    async with asyncio.timeout(60):
+        await app.start()
+        while len(taken) < count:
+            await asyncio.sleep(0.05)
+    return app, taken
+
+
 async def committed(servers: str) -> int:
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id="group", enable_auto_commit=False)
     await consumer.start()
@@ -72,15 +84,10 @@ async def committed(servers: str) -> int:
 async def test_events_are_taken_and_committed_on_the_loop_of_the_app_and_stopping_leaves_the_loop_alone(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    taken: list[bytes] = []
-    await produce(broker.bootstrap_servers, 10)
-    app = app_on(broker.bootstrap_servers, tmp_path, taken)
     mine = asyncio.create_task(asyncio.sleep(60))
     threads = set(threading.enumerate())
+    app, taken = await busy(broker.bootstrap_servers, tmp_path, 10)
     async with asyncio.timeout(60):
-        await app.start()
-        while len(taken) < 10:
-            await asyncio.sleep(0.05)
         new = [thread.name for thread in threading.enumerate() if thread not in threads]
         assert not [name for name in new if not name.startswith("asyncio")], "nobody but the loop's own executor"
         assert app.consumer._thread.thread_loop is asyncio.get_running_loop()
@@ -92,13 +99,7 @@ async def test_events_are_taken_and_committed_on_the_loop_of_the_app_and_stoppin
 
 
 async def test_an_app_ends_soon_where_the_broker_is_gone_for_good(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    taken: list[bytes] = []
-    await produce(broker.bootstrap_servers, 2)
-    app = app_on(broker.bootstrap_servers, tmp_path, taken)
-    async with asyncio.timeout(60):
-        await app.start()
-        while len(taken) < 2:
-            await asyncio.sleep(0.05)
+    app, _ = await busy(broker.bootstrap_servers, tmp_path, 2)
     broker.down()
     await asyncio.sleep(1)  # until a fetch is under way that nobody answers
     with capture_logs() as lines:
@@ -220,13 +221,8 @@ async def test_a_message_that_cannot_be_delivered_says_so(broker: EmbeddedBroker
 
 
 async def test_the_flow_stops_for_a_rebalance_and_goes_on(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    taken: list[bytes] = []
-    await produce(broker.bootstrap_servers, 10)
-    app = app_on(broker.bootstrap_servers, tmp_path, taken)
+    app, taken = await busy(broker.bootstrap_servers, tmp_path, 10)
     async with asyncio.timeout(60):
-        await app.start()
-        while len(taken) < 10:
-            await asyncio.sleep(0.05)
         app.consumer.stop_flow()
         await asyncio.sleep(1.5)  # beyond a fetch
         await produce(broker.bootstrap_servers, 4)

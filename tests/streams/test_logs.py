@@ -19,13 +19,13 @@ __all__ = ["scripted"]
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """Return what is logged at the most talkative level; puts logging back as it was."""
+def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Return what is logged at a level, the most talkative unless told; puts logging back as it was."""
     root, text = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in (*logs._TALKATIVE, *logs._INDISCREET)}
     monkeypatch.setattr(sys, "stderr", text)
-    logs.configure(LogSettings(level="debug"))
+    logs.configure(LogSettings(level=getattr(request, "param", "debug")))
     yield text
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -56,6 +56,15 @@ async def test_a_connection_cut_in_a_signed_request_shows_no_signature(
 async def test_our_own_lines_are_written(written: io.StringIO) -> None:
     structlog.get_logger("streams").info("event failed", offset=3)
     assert "event failed" in written.getvalue()
+
+
+@pytest.mark.parametrize(("written", "times"), [("info", 1), ("debug", 3)], indirect=["written"])
+def test_libraries_repeat_themselves_at_debug_level_only(written: io.StringIO, times: int) -> None:
+    for _ in range(3):
+        logging.getLogger("aiokafka").error("Unable connect to %s", "there")
+        structlog.get_logger("streams").info("event failed")
+    assert written.getvalue().count("Unable connect to there") == times
+    assert written.getvalue().count("event failed") == 3
 
 
 def test_a_library_says_a_thing_once_in_a_while_and_how_often_it_would_have() -> None:
