@@ -159,7 +159,7 @@ def _page(
         "diversity: DIV, mean CLIP distance between pictures of the product under one prompt (higher); of the photos:",
         "between them. The embeddings are the demo family's own small CLIP's: compare rows of this table with each",
         "other, not with figures from elsewhere. What moves both kinds of diversity in the demo family is told in",
-        "[decision 0013](decisions/0013-the-demo-familys-classes-have-many-makes.md).",
+        "[decision 0014](decisions/0014-prior-preservation-is-measured-on-the-class.md).",
         "",
         f"Model {used.id} {used.revision}, device {studio.device}, {time.strftime('%Y-%m-%d')}.",
         "",
