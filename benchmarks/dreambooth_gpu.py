@@ -29,9 +29,10 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from models import dreambooth, single_file, vocabulary
-from models.denoiser import latents_of, mixed_precision, token_ids
-from models.training import Schedule, train
+from models.learning import dreambooth
+from models.learning.denoiser import latents_of, mixed_precision, token_ids
+from models.learning.training import Schedule, train
+from models.weights import single_file, vocabulary
 
 WARM_UP = 5
 PHOTOS, CLASS_IMAGES = 5, 200
@@ -129,7 +130,7 @@ class Stopwatch:
 
 
 def ours(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]:
-    """Return the seconds of `steps` steps of models.training, and of what is done once before them."""
+    """Return the seconds of `steps` steps of models.learning.training, and of what is done once before them."""
     stopwatch = Stopwatch()
     schedule = Schedule(WARM_UP + steps + 1, 5e-6, 0, "benchmark", checkpoint_every=10**9)
     began = _now()

@@ -84,11 +84,11 @@ def stock() -> None:
 def ours(*, memory: bool) -> None:
     import faust
 
-    from streams import crew
+    from streams import runtime
     from streams.app import create_app
     from streams.logs import configure
     from streams.settings import Settings, StorageSettings
-    from streams.storage import MinioStore
+    from streams.store.s3 import MinioStore
     from tests.fakes import MemoryStore
 
     class Forgetful(MemoryStore):
@@ -124,7 +124,7 @@ def ours(*, memory: bool) -> None:
 
     settings = Settings()
     configure(settings.log)
-    crew.MinioStore = (lambda storage: Forgetful(storage.bucket)) if memory else Timed  # type: ignore[assignment,misc]
+    runtime.MinioStore = (lambda storage: Forgetful(storage.bucket)) if memory else Timed  # type: ignore[assignment,misc]
     app = create_app(settings, "benchmarks.noop_studio:serve")
     faust.Worker(app, loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
 

@@ -26,7 +26,7 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torchvision.utils import save_image  # noqa: E402
 
-from models.swinir import network  # noqa: E402
+from models.rendering.swinir import network  # noqa: E402
 from scripts.demo_family import judge, material, measures, scenes, swinir  # noqa: E402
 
 DEMO, JUDGE = ROOT / "models" / "demo", ROOT / "benchmarks" / "judge" / "model.safetensors"

@@ -22,7 +22,7 @@ class StudioPlan:
 
     What decides a picture's bytes is in the recipe; `models.opening.NOT_IN_RECIPE` names the rest.
 
-    diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.catalog`.
+    diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.weights.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
     bucket: candidates denoised in one call; every call is padded to it, so a result never depends on its neighbours.
     tile: side in pixels above which the upscaler works in overlapping tiles (0: never).

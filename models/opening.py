@@ -15,16 +15,18 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from models import catalog, images, pipelines, provenance
+from models import images
 from models.briefs import Recipe, StudioPlan
 from models.devices import device_of, dtype_of
-from models.diffusion import DiffusionGenerator, Sampling
-from models.families import Family
 from models.images import Encoded
-from models.pipelines import Pipeline
-from models.reranking import ClipReranker
+from models.rendering import provenance
+from models.rendering.diffusion import DiffusionGenerator, Sampling
+from models.rendering.reranking import ClipReranker
+from models.rendering.upscaling import SwinirUpscaler
 from models.studio import Networks, Studio
-from models.upscaling import SwinirUpscaler
+from models.weights import catalog, pipelines
+from models.weights.families import Family
+from models.weights.pipelines import Pipeline
 
 GUIDANCE = 7.5
 GUIDANCE_XL = 5.0

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from models.briefs import Brief, Stage, StudioPlan, StudioReady
-from models.concepts import grouped
 from models.errors import Cancelled, CreativesError, StageFailed
+from models.rendering.concept_shelf import grouped
 from models.studio import Drawn, Studio, stage
 from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
 
@@ -135,13 +135,13 @@ class Worker:
             self.pipe.send(Answer(ticket, request_id, rendering))
 
     def _learn(self, job: LearnJob) -> None:
-        from models import lessons
+        from models.learning import training_job
 
         report = Report(self.pipe, job.ticket)
         try:
             report.check()
             with stage("learn"):
-                learned = lessons.learn(self.studio, job.lesson, report)
+                learned = training_job.learn(self.studio, job.lesson, report)
         except CreativesError as error:
             self._answer_error(job.ticket, job.lesson.request_id, error)
         else:

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import images, provenance
+from models import images
 from models.briefs import Brief, Candidate, Format, Picture, Recipe, Rendering, Stage, StudioPlan
-from models.concepts import ConceptShelf
 from models.errors import CreativesError, OutOfDeviceMemory, StageFailed
 from models.images import Encoded
+from models.rendering import provenance
+from models.rendering.concept_shelf import ConceptShelf
 
 Steps = Callable[[int, int], None]
 Progress = Callable[[Stage, int, int], None]

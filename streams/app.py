@@ -22,11 +22,11 @@ from faust.types.tuples import TP
 from yarl import URL
 
 from models.errors import CreativesError
-from streams import agents
-from streams.brokers import faust_credentials, heed_group_errors
-from streams.consumer import Transport
-from streams.crew import Crew, group_id
-from streams.ledger import Partition
+from streams.kafka import agents
+from streams.kafka.brokers import faust_credentials, heed_group_errors
+from streams.kafka.consumer import Transport
+from streams.kafka.ledger import Partition
+from streams.runtime import Crew, group_id
 from streams.settings import Settings
 from streams.watchdog import exit_within
 

@@ -32,8 +32,8 @@ from models.briefs import (
 )
 from models.errors import Cancelled, NothingPassed, StageFailed, WeightsNotFound
 from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
+from streams.device.jobs import OnCheckpoint
 from streams.failures import ObjectTooLarge, StoreUnavailable
-from streams.jobs import OnCheckpoint
 
 TINY_PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d4944415478da63fccfc0500f0004850180"

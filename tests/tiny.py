@@ -151,7 +151,7 @@ def swinir_state(kind: str = "light") -> dict[str, torch.Tensor]:
 
 def swinir_network(kind: str = "light") -> torch.nn.Module:
     """Return basicsr's own SwinIR with seeded random weights."""
-    from models import swinir
+    from models.rendering import swinir
 
     torch.manual_seed(4)
     with warnings.catch_warnings(action="ignore"):  # basicsr calls meshgrid as of old
@@ -233,7 +233,7 @@ def _tokenizer(folder: Path) -> Any:
     """CLIP's byte-level vocabulary with the first merges only: any text can be written in it."""
     from transformers import CLIPTokenizer
 
-    from models import vocabulary
+    from models.weights import vocabulary
 
     folder.mkdir(parents=True, exist_ok=True)
     whole = json.loads((vocabulary.folder() / "vocab.json").read_text())

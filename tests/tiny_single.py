@@ -1,6 +1,6 @@
 """Tiny single files in the layout of the original Stable Diffusion repositories, written from diffusers networks.
 
-The way back is what `models.single_file` does; writing it the other way round here keeps the two independent.
+The way back is what `models.weights.single_file` does; writing it the other way round here keeps the two independent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def networks(kind: str) -> dict[str, Any]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    from models.single_file import published
+    from models.weights.single_file import published
 
     torch.manual_seed(5)
     names = ["text_encoder", "text_encoder_2"] if kind == "sdxl" else ["text_encoder"]

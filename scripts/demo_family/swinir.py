@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.swinir import network
+from models.rendering.swinir import network
 
 from . import composites, latents, material, scenes, vae
 from .training import Budget, Recipe, Run, averaged, train

@@ -7,11 +7,11 @@ import traceback
 import click
 
 from models.errors import CreativesError
-from streams.cli.events import emit, topics, watch
-from streams.cli.ops import doctor
-from streams.cli.products import evaluate, train
-from streams.cli.running import demo, services, worker
-from streams.cli.studio import generate
+from streams.cli.doctor import doctor
+from streams.cli.emit import emit, topics, watch
+from streams.cli.generate import generate
+from streams.cli.train import evaluate, train
+from streams.cli.worker import demo, services, worker
 
 EPILOG = """\b
 Try it:

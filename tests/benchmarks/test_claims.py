@@ -3,7 +3,7 @@
 import time
 
 from benchmarks.claims import claims
-from benchmarks.teaching import WAYS, Course, Task, tasks_of
+from benchmarks.training_runs import WAYS, Course, Task, tasks_of
 
 UNTAUGHT = {"fidelity": 0.60, "prior": 0.50, "prior_diversity": 0.40, "diversity": 0.40}
 

@@ -15,9 +15,9 @@ import pytest
 
 from streams.embedded import EmbeddedStore
 from streams.failures import ObjectTooLarge
-from streams.objects import ObjectStore
 from streams.settings import Settings, StorageSettings
-from streams.storage import MinioStore
+from streams.store.protocol import ObjectStore
+from streams.store.s3 import MinioStore
 from tests.fakes import MemoryStore
 
 

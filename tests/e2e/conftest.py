@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from streams.embedded import Embedded
-from streams.topics import expected
+from streams.kafka.topics import expected
 from tests.faults.ground import Ground
 from tests.faults.invariants import Auditor
 

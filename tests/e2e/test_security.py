@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from streams.settings import StorageSettings
-from streams.storage import MinioStore
+from streams.store.s3 import MinioStore
 from tests.faults.ground import segment
 from tests.faults.invariants import Auditor
 

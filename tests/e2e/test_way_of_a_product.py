@@ -9,8 +9,8 @@ import json
 
 import pytest
 
-from streams.concepts import CurrentConcept
-from streams.keys import current_concept_key, parked_prefix
+from streams.store.concepts import CurrentConcept
+from streams.store.keys import current_concept_key, parked_prefix
 from tests.faults.ground import segment
 from tests.faults.invariants import Auditor
 

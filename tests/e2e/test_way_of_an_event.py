@@ -12,7 +12,7 @@ import httpx
 import jsonschema
 import pytest
 
-from streams.keys import manifest_key
+from streams.store.keys import manifest_key
 from tests.faults.ground import flow, segment
 from tests.faults.invariants import Auditor
 from tests.faults.poison import bad_inputs

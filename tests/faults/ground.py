@@ -16,9 +16,9 @@ from typing import Any, Protocol, Self
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams import topics
+from streams.kafka import topics
 from streams.settings import Settings
-from streams.storage import MinioStore
+from streams.store.s3 import MinioStore
 from tests.faults.pace import PACE, cleaned, read_settings
 from tests.faults.processes import Worker
 

@@ -7,7 +7,7 @@ import signal
 
 from aiokafka.admin import NewPartitions
 
-from streams import topics
+from streams.kafka import topics
 from tests.faults.ground import Ground, admin, flow, segment
 from tests.faults.invariants import Auditor
 from tests.faults.processes import come_true

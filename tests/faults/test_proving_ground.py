@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.embedded import Embedded
-from streams.topics import expected
+from streams.kafka.topics import expected
 from tests.faults import cluster, page, run
 from tests.faults.cluster import Cluster
 from tests.faults.ground import Ground, segment

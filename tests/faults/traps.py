@@ -66,10 +66,10 @@ def install() -> None:
         return
     from aiokafka import AIOKafkaConsumer
 
-    from streams.agents import Desk
-    from streams.ledger import Ledger
-    from streams.publisher import Publisher
-    from streams.storage import MinioStore
+    from streams.kafka.agents import Desk
+    from streams.kafka.ledger import Ledger
+    from streams.kafka.publisher import Publisher
+    from streams.store.s3 import MinioStore
 
     _watch(Desk, "take", "fetch", None)
     _watch(MinioStore, "put", "upload", "uploaded")

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models import images, provenance
+from models import images
+from models.rendering import provenance
 
 ORIGIN = provenance.Origin("request-1", "kawa & <mleko> \u0000☕", "blurry", 2**63 - 1, "demo 1", "f" * 64)
 

@@ -8,8 +8,8 @@ import torch
 
 from models import opening
 from models.briefs import StudioPlan
-from models.families import Family
 from models.studio import Studio
+from models.weights.families import Family
 from tests import tiny
 
 CPU = torch.device("cpu")

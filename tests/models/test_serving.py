@@ -147,7 +147,7 @@ def test_briefs_of_one_concept_follow_each_other(pipe, generator, monkeypatch):
 
 
 def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator, monkeypatch):
-    from models import lessons
+    from models.learning import training_job
 
     held = []
 
@@ -158,7 +158,7 @@ def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator,
             raise Cancelled
         return "learned"
 
-    monkeypatch.setattr(lessons, "learn", learn)
+    monkeypatch.setattr(training_job, "learn", learn)
     lesson = Lesson("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
     served(pipe, LearnJob(1, lesson), LearnJob(2, dataclasses.replace(lesson, seed=0)))
     assert [count for _, count in held] == [1, 1]
@@ -166,7 +166,7 @@ def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator,
 
 
 def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):
-    from models import lessons
+    from models.learning import training_job
 
     lesson = Lesson("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
 
@@ -177,7 +177,7 @@ def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):
             raise OSError("disk full")
         return "learned"
 
-    monkeypatch.setattr(lessons, "learn", learn)
+    monkeypatch.setattr(training_job, "learn", learn)
     _, *rest = served(pipe, LearnJob(1, lesson), LearnJob(2, dataclasses.replace(lesson, seed=0)))
     assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
     failed, done = answers(rest)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from schemas import events
+from streams.kafka.topics import expected
 from streams.settings import Settings
-from streams.topics import expected
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.json"))
@@ -75,7 +75,7 @@ def test_every_topic_is_a_channel_with_a_message_and_an_operation(asyncapi):
 
 
 def test_the_headers_we_publish_are_the_headers_we_document(asyncapi):
-    from streams.outcomes import cloud_headers
+    from streams.store.manifests import cloud_headers
 
     rejected = events.CreativeRejected(
         request_id="r",

@@ -3,8 +3,8 @@ import uuid
 import pytest
 
 from streams.embedded import Embedded
+from streams.kafka.topics import expected
 from streams.settings import Settings, TopicSettings
-from streams.topics import expected
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import pytest
 
 from streams.app import create_app, faust_options
-from streams.crew import group_id
+from streams.runtime import group_id
 from streams.settings import Settings
 
 

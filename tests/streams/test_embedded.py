@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from streams.embedded import Embedded, EmbeddedBroker, EmbeddedStore, embedded
 from streams.failures import BrokerUnavailable, StoreUnavailable
 from streams.settings import Settings
-from streams.storage import MinioStore
+from streams.store.s3 import MinioStore
 
 
 @pytest.fixture(scope="module")

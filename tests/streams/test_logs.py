@@ -13,7 +13,7 @@ import structlog
 from streams import logs
 from streams.failures import StoreUnavailable
 from streams.settings import LogSettings
-from tests.streams.test_storage import ACCESS, SECRET, Scripted, scripted, store_at
+from tests.streams.store.test_s3 import ACCESS, SECRET, Scripted, scripted, store_at
 
 __all__ = ["scripted"]
 
@@ -79,7 +79,7 @@ def test_a_library_says_a_thing_once_in_a_while_and_how_often_it_would_have() ->
     assert said("aiokafka.client", form, "one") == "Unable connect to one"
     for number in range(40):
         now += 0.5
-        assert said("streams.lag", "lag unknown") == "lag unknown"  # ours all pass
+        assert said("streams.kafka.lag", "lag unknown") == "lag unknown"  # ours all pass
         assert said("aiokafka.client", form, number) is None
     crash = logging.LogRecord("aiokafka.client", logging.ERROR, "", 0, form, ("one",), (OSError, OSError(), None))
     assert thinned.filter(crash)

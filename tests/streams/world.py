@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.events import ProductRegistered, SegmentUpdated, Source
-from streams.handlers import Tools, render_segment
 from streams.messages import Outcome
-from streams.products import learn_product
-from streams.prompting import Prompter
+from streams.products.learn import learn_product
+from streams.segments.prompting import Prompter
+from streams.segments.render import Tools, render_segment
 from streams.settings import Settings
 from tests import fakes
 from tests.fakes import FakeLane, MemoryStore

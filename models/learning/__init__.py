@@ -1,0 +1,1 @@
+"""Fine-tuning the model on a product's photos."""

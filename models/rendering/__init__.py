@@ -1,0 +1,1 @@
+"""From a prompt to finished pictures: candidates, scores, selection, enlargement."""

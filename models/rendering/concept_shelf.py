@@ -1,0 +1,187 @@
+"""A learned product and its file: written as stock diffusers reads it, put into the model for one job, taken out again.
+
+All three methods come down to other values for some parameters (and, for Textual Inversion, a longer tokenizer).
+So a concept is applied by pointing those parameters at other memory and pointing them back: nothing is added to the
+networks, nothing copied back, and what was there before is there afterwards, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.briefs import Brief, Concept, Lesson
+from models.errors import WeightsDamaged, WrongArchitecture
+from models.learning.denoiser import device_of
+from models.learning.training import write_tensors
+from models.weights import checkpoints, original_layout
+
+FILE = "concept.safetensors"
+
+
+Key = tuple[tuple[str, str], ...]
+"""Product id and sha256 of each concept."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A concept on the device: the values some parameters take, and the tokenizer that knows the placeholder."""
+
+    values: tuple[tuple[nn.Parameter, Tensor], ...]
+    tokenizer: Any
+
+
+class ConceptShelf:
+    """The concepts used last, on the device. limit: how many are kept; each DreamBooth weighs as much as the UNet."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._shelf: OrderedDict[Key, Loaded] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._shelf)
+
+    def forget(self, product_id: str) -> None:
+        """Let go of whatever holds a concept of this product, and of its memory."""
+        for key in [key for key in self._shelf if any(product == product_id for product, _ in key)]:
+            del self._shelf[key]
+
+    @contextmanager
+    def applied(self, pipeline: Any, concepts: Sequence[Concept]) -> Iterator[None]:
+        """Let `pipeline` carry the concepts within the block: several of Textual Inversion, or one of another method.
+
+        Raises WeightsNotFound, WeightsDamaged (another file than was learned), WrongArchitecture (another model's).
+        """
+        if not concepts:
+            yield
+            return
+        loaded = self._taken(pipeline, concepts)
+        before = pipeline.tokenizer
+        with ExitStack() as stack:
+            stack.callback(setattr, pipeline, "tokenizer", before)
+            for parameter, value in loaded.values:
+                stack.callback(setattr, parameter, "data", parameter.data)
+                parameter.data = value
+            pipeline.tokenizer = loaded.tokenizer
+            yield
+
+    def _taken(self, pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
+        key = tuple((concept.product_id, concept.sha256) for concept in concepts)
+        if key not in self._shelf:
+            while len(self._shelf) >= self._limit:
+                self._shelf.popitem(last=False)
+            self._shelf[key] = _load(pipeline, concepts)
+        self._shelf.move_to_end(key)
+        return self._shelf[key]
+
+
+def group(concept: Concept | None) -> str:
+    """Return a key: briefs of equal keys share the networks' weights; a word of Textual Inversion changes none."""
+    return "base" if concept is None or concept.method == "textual_inversion" else concept.sha256
+
+
+def grouped(briefs: Sequence[Brief]) -> list[Brief]:
+    """Return the briefs so that each concept is wanted once: group by group, within one concept by concept.
+
+    Of groups, concepts and briefs the one that came first stays first.
+    """
+    groups: dict[str, dict[Concept | None, list[Brief]]] = {}
+    for brief in briefs:
+        groups.setdefault(group(brief.concept), {}).setdefault(brief.concept, []).append(brief)
+    return [brief for concepts in groups.values() for wanted in concepts.values() for brief in wanted]
+
+
+def write(tensors: Mapping[str, Tensor], lesson: Lesson, steps: int, folder: Path) -> Concept:
+    """Write a concept's file, whole or not at all. Equal tensors, equal bytes."""
+    path = folder / FILE
+    meta = {
+        "format": "pt",
+        "method": lesson.method,
+        "placeholder_token": lesson.placeholder_token,
+        "class_noun": lesson.class_noun,
+        "steps": str(steps),
+    }
+    write_tensors(dict(tensors), path, meta)
+    told = (lesson.placeholder_token, lesson.class_noun)
+    return Concept(lesson.product_id, lesson.method, str(path), checkpoints.sha256_of(path), *told)
+
+
+def _load(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
+    if all(concept.method == "textual_inversion" for concept in concepts):
+        return _load_words(pipeline, concepts)
+    if len(concepts) > 1:
+        methods = ", ".join(concept.method for concept in concepts)
+        raise WrongArchitecture(path="concepts", architecture="one job", detail=f"{methods} cannot be combined")
+    tensors = _tensors(concepts[0])
+    read = _adapted if concepts[0].method == "dreambooth_lora" else _replaced
+    return Loaded(tuple(read(pipeline, tensors, concepts[0].path)), pipeline.tokenizer)
+
+
+def _tensors(concept: Concept) -> checkpoints.State:
+    path = Path(concept.path)
+    tensors = checkpoints.read(path, "concept")
+    digest = checkpoints.sha256_of(path)
+    if digest != concept.sha256:
+        raise WeightsDamaged(path=path.name, digest=digest)
+    return tensors
+
+
+def _load_words(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
+    """Append the words' vectors to the embedding table, at the ids that a copy of the tokenizer gives their tokens."""
+    tokenizer = copy.deepcopy(pipeline.tokenizer)
+    table = pipeline.text_encoder.get_input_embeddings().weight
+    rows = [table.data[: len(tokenizer)]]
+    for concept in concepts:
+        for token, vectors in _tensors(concept).items():
+            names = [token, *(f"{token}_{number}" for number in range(1, len(vectors)))]
+            if vectors.shape[1:] != table.shape[1:] or tokenizer.add_tokens(names) != len(names):
+                detail = f"{token} is a word of the model already, or its vectors are not {table.shape[1]} wide"
+                raise WrongArchitecture(path=Path(concept.path).name, architecture="this text encoder", detail=detail)
+            rows.append(vectors.to(table.device, table.dtype))
+    return Loaded(((table, torch.cat(rows)),), tokenizer)
+
+
+def _replaced(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield the UNet's (and the text encoder's) parameters with the learned values."""
+    unet, text = tensors, checkpoints.State()
+    if original_layout.is_original(tensors):
+        unet, text = original_layout.parts_of(tensors, _plain(pipeline.unet), _plain(pipeline.text_encoder))
+    for module, values in ((pipeline.unet, unet), *([(pipeline.text_encoder, text)] if text else [])):
+        parameters = dict(_plain(module).named_parameters())
+        for name, parameter in parameters.items():
+            value = values.get(name)
+            if value is None or value.shape != parameter.shape:
+                detail = f"it has no {name} of shape {tuple(parameter.shape)}"
+                raise WrongArchitecture(path=Path(path).name, architecture=type(module).__name__, detail=detail)
+            yield parameter, torch.empty_like(parameter.data).copy_(value)
+
+
+def _adapted(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield the adapted weights W + B A (Hu et al. 2021; alpha equals the rank): rendering costs nothing more."""
+    parameters = dict(_plain(pipeline.unet).named_parameters())
+    down = ".lora_A.weight"
+    for name, first in tensors.items():
+        if not name.endswith(down):
+            continue
+        target = name.removeprefix("unet.").removesuffix(down)
+        parameter, second = parameters.get(f"{target}.weight"), tensors.get(f"unet.{target}.lora_B.weight")
+        if parameter is None or second is None or (second.shape[0], first.shape[1]) != tuple(parameter.shape):
+            detail = f"{target} does not fit"
+            raise WrongArchitecture(path=Path(path).name, architecture="this UNet", detail=detail)
+        device = device_of(_plain(pipeline.unet))
+        change = second.to(device, torch.float32) @ first.to(device, torch.float32)
+        yield parameter, (parameter.data.float() + change).to(parameter.dtype)
+
+
+def _plain(module: Any) -> nn.Module:
+    """Return the network itself, where torch.compile has wrapped it."""
+    plain: nn.Module = getattr(module, "_orig_mod", module)
+    return plain

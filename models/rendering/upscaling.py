@@ -1,0 +1,112 @@
+"""Enlarging pictures with SwinIR: any size, in overlapping tiles where the picture is large, always within [0,1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.nn import functional
+
+from models.rendering import swinir
+from models.weights.catalog import Weights
+from models.weights.checkpoints import read
+
+Report = Callable[[int, int], None]
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Report to nobody."""
+
+
+class SwinirUpscaler:
+    """The wrapper that guarantees what the network does not: padding to the window, tiling, clamping.
+
+    tile: side in pixels above which the picture is cut; overlap: pixels that neighbouring tiles share.
+    """
+
+    def __init__(self, network: torch.nn.Module, scale: int, tile: int = 512, overlap: int = 32) -> None:
+        self.network = network
+        self.scale = scale
+        self.window: int = network.window_size  # type: ignore[assignment]
+        self.tile = -(-tile // self.window) * self.window
+        self.overlap = min(-(-overlap // self.window) * self.window, self.tile - self.window)
+
+    @classmethod
+    def load(
+        cls, weights: Weights, device: torch.device, dtype: torch.dtype, tile: int = 512, overlap: int = 32
+    ) -> SwinirUpscaler:
+        """Load an official SwinIR file (params_ema, params, bare), or a folder with one. Raises a WeightsError."""
+        path = weights.file()
+        network = swinir.load(read(path, "upscaling"), path.name)
+        scale: int = network.upscale  # type: ignore[assignment]
+        network = network.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network.requires_grad_(requires_grad=False), scale, tile, overlap)
+
+    @torch.inference_mode()
+    def upscale(self, pixels: torch.Tensor, report: Report = _silent) -> torch.Tensor:
+        """Return float32 pixels (1,3,sH,sW) in [0,1] of pixels (1,3,H,W) in [0,1].
+
+        Above `tile` the tiles cross-fade over their overlap, so no seam can show. report: tiles done, tiles in all.
+        """
+        height, width = pixels.shape[-2:]
+        padded = self._pad(pixels)
+        boxes = list(self._boxes(*padded.shape[-2:]))
+        if len(boxes) == 1:
+            large = self._forward(padded)
+            report(1, 1)
+        else:
+            large = self._blend(padded, boxes, report)
+        return large[..., : height * self.scale, : width * self.scale].clamp(0, 1)
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        weight = next(self.network.parameters())
+        enlarged: torch.Tensor = self.network(pixels.to(device=weight.device, dtype=weight.dtype))
+        return enlarged.float()
+
+    def _pad(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Reflect to the right and below up to the next multiple of the window, as spandrel does."""
+        height, width = pixels.shape[-2:]
+        right, below = -width % self.window, -height % self.window
+        mode = "reflect" if right < width and below < height else "replicate"
+        return functional.pad(pixels, (0, right, 0, below), mode)
+
+    def _boxes(self, height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
+        for top, bottom in self._spans(height):
+            for left, right in self._spans(width):
+                yield top, bottom, left, right
+
+    def _spans(self, length: int) -> list[tuple[int, int]]:
+        """Return where tiles begin and end along one side, on window borders, the last one flush with the end."""
+        if not self.tile or length <= self.tile:
+            return [(0, length)]
+        step = self.tile - self.overlap
+        starts = [*range(0, length - self.tile, step), length - self.tile]
+        return [(start, start + self.tile) for start in starts]
+
+    def _blend(self, pixels: torch.Tensor, boxes: list[tuple[int, int, int, int]], report: Report) -> torch.Tensor:
+        height, width = (side * self.scale for side in pixels.shape[-2:])
+        total = pixels.new_zeros(1, 3, height, width, dtype=torch.float32)
+        weights = total.new_zeros(1, 1, height, width)
+        for done, (top, bottom, left, right) in enumerate(boxes, start=1):
+            enlarged = self._forward(pixels[..., top:bottom, left:right])
+            fade = self._fade(top, bottom, pixels.shape[-2])[:, None] * self._fade(left, right, pixels.shape[-1])
+            fade = fade.to(total)
+            place = (..., slice(top * self.scale, bottom * self.scale), slice(left * self.scale, right * self.scale))
+            total[place] += enlarged * fade
+            weights[place] += fade
+            report(done, len(boxes))
+        return total / weights
+
+    def _fade(self, start: int, end: int, length: int) -> torch.Tensor:
+        """Return weights along one side of a tile: rising over the overlap where it has a neighbour, one elsewhere.
+
+        The outer quarter of the overlap counts nothing: there the convolutions saw padding instead of the picture.
+        """
+        ramp = torch.ones((end - start) * self.scale)
+        fade, margin = self.overlap * self.scale, self.overlap * self.scale // 4
+        rising = ((torch.arange(fade) + 0.5 - margin) / max(fade - 2 * margin, 1)).clamp(0, 1)
+        if start > 0:
+            ramp[:fade] = rising
+        if end < length:
+            ramp[len(ramp) - fade :] *= rising.flip(0)
+        return ramp

@@ -1,0 +1,220 @@
+"""Which weights: `demo`, a local path, or a hub id with a pinned revision; where they lie and what they are.
+
+demo                                       the family that ships with the project
+/models/stable-diffusion-v1-5              a diffusers folder
+/models/dreamshaper.safetensors            a single file (SD 1.x, SD 2.x, SDXL; told apart by its keys)
+ViT-H-14:/models/open_clip_model.safetensors    an open_clip architecture and a weights file
+local-dir:/models/clip                     an open_clip folder
+/models/003_realSR_BSRGAN_..._x4_GAN.pth   an official SwinIR file
+owner/name@revision[:file]                 a hub repository at a commit or tag, or one file of it
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from models.briefs import ModelUsed
+from models.errors import WeightsDamaged, WeightsNotFound
+from models.weights import families
+from models.weights.checkpoints import sha256_of
+from models.weights.families import Family
+
+Role = Literal["diffusion", "reranking", "upscaling", "dino"]
+
+DEMO = Path(__file__).parents[1] / "demo"
+DEMO_PARTS: dict[str, str] = {"diffusion": "diffusion", "reranking": "clip", "upscaling": "swinir"}
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+DIFFUSERS_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+_FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")
+READ_BY = {
+    "diffusion": ("model_index.json", *(f"{part}/{name}" for part in DIFFUSERS_PARTS for name in _FILES)),
+    "reranking": _FILES,
+    "upscaling": ("*.json", "*.safetensors", "*.pth"),
+    "dino": ("*.json", "*.safetensors"),
+}
+# Forms of weights that a repository may hold beside the one we read; they are fetched only where it is the only one.
+HEAVY = ("*.bin", "*.pth", "*.fp16.*", "*.bf16.*", "*non_ema*")
+_HUB = re.compile(r"^(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./ -]+))?$")
+_LICENCE = re.compile(r"^license:\s*[\"']?(?P<licence>[\w.+-]+)", re.MULTILINE)
+_OPEN_CLIP = re.compile(r"^(?P<architecture>[A-Za-z][\w.-]+):(?P<path>.+)$")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Found weights. architecture: the open_clip name where the reference gives one; files: (name, sha256) of each."""
+
+    role: Role
+    id: str
+    revision: str
+    licence: str
+    path: Path
+    files: tuple[tuple[str, str], ...]
+    architecture: str | None = None
+    family: Family = field(default_factory=Family)
+
+    def file(self) -> Path:
+        """Return the one weight file. Raises WeightsNotFound where a folder holds several."""
+        if self.path.is_file():
+            return self.path
+        found = [name for name, _ in self.files if name.endswith(WEIGHT_SUFFIXES)]
+        if len(found) != 1:
+            hint = f"name one file of the folder, not the folder with its {len(found)} weight files."
+            raise WeightsNotFound(role=self.role, reference=self.path.name, hint=hint)
+        return self.path / found[0]
+
+    def used(self) -> ModelUsed:
+        """Return what the recipe says of these weights."""
+        return ModelUsed(self.role, self.id, self.revision, self.licence)
+
+
+def resolve(role: Role, reference: str) -> Weights:
+    """Return where the weights of a role lie, with the hash of every file.
+
+    Raises WeightsNotFound, WeightsDamaged, UnusableCard.
+    """
+    try:
+        return _resolve(role, reference)
+    except (OSError, RuntimeError) as error:  # unreadable files and disks, names of no path, homes of nobody
+        raise WeightsNotFound(role=role, reference=reference[:200], hint=f"{_first_line(error)}.") from error
+
+
+def _resolve(role: Role, reference: str) -> Weights:
+    if reference == "demo" and role in DEMO_PARTS:
+        return _demo(role)
+    architecture, place = _split_architecture(role, reference)
+    path = Path(place).expanduser()
+    if path.exists():
+        return _local(role, path, architecture)
+    hub = _HUB.match(place)
+    if hub and not path.is_absolute():
+        return _hub(role, hub["repository"], hub["revision"], hub["file"], architecture)
+    raise WeightsNotFound(role=role, reference=reference, hint="there is no such path; check its spelling.")
+
+
+def _split_architecture(role: Role, reference: str) -> tuple[str | None, str]:
+    if reference.startswith("local-dir:"):
+        return None, reference.removeprefix("local-dir:")
+    named = _OPEN_CLIP.match(reference) if role == "reranking" else None
+    return (named["architecture"], named["path"]) if named else (None, reference)
+
+
+def _demo(role: Role) -> Weights:
+    card = DEMO / "family.json"
+    path = DEMO / DEMO_PARTS[role]
+    if not card.is_file() or not path.is_dir():
+        raise WeightsNotFound(role=role, reference="demo", hint="models/demo is incomplete; install the project anew.")
+    stated = families.read_card(card)
+    files = _digests(path, _files(path, role))
+    for name, digest in files:
+        claimed = stated.get("sha256", {}).get(f"{path.name}/{name}")
+        if claimed not in (None, digest):
+            raise WeightsDamaged(path=f"demo/{path.name}/{name}", digest=digest)
+    return Weights(
+        role,
+        stated["name"],
+        str(stated["revision"]),
+        stated["licence"],
+        path,
+        files,
+        family=families.family_of(stated, card),
+    )
+
+
+def _local(role: Role, path: Path, architecture: str | None) -> Weights:
+    """Local weights have no revision of their own: the hash of their files is one."""
+    folder = path if path.is_dir() else path.parent
+    files = _digests(folder, _files(path, role) if path.is_dir() else [path])
+    _check_any(role, path.name, files)
+    revision = files[0][1][:12] if len(files) == 1 else _digest_of_digests(files)[:12]
+    card = folder / "family.json"
+    family = families.family_of(families.read_card(card), card) if path.is_dir() and card.is_file() else Family()
+    return Weights(role, path.name, revision, licence_of(path), path, files, architecture, family)
+
+
+def _hub(role: Role, repository: str, revision: str | None, file: str | None, architecture: str | None) -> Weights:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if revision is None:
+        hint = f"there is no such path; if it is a hub id, pin it: {repository}@<commit>."
+        raise WeightsNotFound(role=role, reference=repository, hint=hint)
+    wanted = [[file], []] if file else [list(READ_BY[role]), list(HEAVY)]
+    try:
+        folder = Path(_snapshot(repository, revision, *wanted))
+        if not file and not any(path.suffix in WEIGHT_SUFFIXES for path in _files(folder, role)):
+            folder = Path(_snapshot(repository, revision, wanted[0], []))
+    except LocalEntryNotFoundError as error:
+        hint = "it is not in the local cache and the hub cannot be reached; download it where there is a network."
+        raise WeightsNotFound(role=role, reference=repository, hint=hint) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise WeightsNotFound(role=role, reference=f"{repository}@{revision}", hint=_first_line(error)) from error
+    path = folder / file if file else folder
+    if not path.exists():
+        raise WeightsNotFound(role=role, reference=f"{repository}@{revision}", hint=f"it has no file {file}.")
+    files = _digests(folder, _files(path, role) if path.is_dir() else [path])
+    _check_any(role, f"{repository}@{revision}", files)
+    return Weights(role, repository, folder.name, licence_of(path), path, files, architecture)
+
+
+def _check_any(role: Role, reference: str, files: tuple[tuple[str, str], ...]) -> None:
+    if not any(name.endswith(WEIGHT_SUFFIXES) for name, _ in files):
+        raise WeightsNotFound(role=role, reference=reference, hint="it holds no weight files of this role.")
+
+
+def _snapshot(repository: str, revision: str, wanted: list[str], unwanted: list[str]) -> str:
+    import huggingface_hub
+
+    patterns = [*wanted, "README.md"]
+    return huggingface_hub.snapshot_download(
+        repository, revision=revision, allow_patterns=patterns, ignore_patterns=unwanted
+    )
+
+
+def licence_of(path: Path) -> str:
+    """Return the licence that the model card beside the weights names, or `unknown`."""
+    card = (path if path.is_dir() else path.parent) / "README.md"
+    if not card.is_file():
+        return "unknown"
+    parts = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
+    named = _LICENCE.search(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
+    return named["licence"] if named else "unknown"
+
+
+def _files(folder: Path, role: Role) -> list[Path]:
+    """Return the files that decide the pictures; of several forms of the same weights the one that will be read."""
+    found = sorted({path for pattern in READ_BY[role] for path in folder.glob(pattern) if path.is_file()})
+    return [path for path in found if path.suffix not in WEIGHT_SUFFIXES or path in set(_preferred(found))]
+
+
+def _preferred(found: list[Path]) -> Iterator[Path]:
+    """Per folder: safetensors rather than torch files, the plain ones rather than a variant such as fp16."""
+    weights = [path for path in found if path.suffix in WEIGHT_SUFFIXES]
+    for folder in sorted({path.parent for path in weights}):
+        own = [path for path in weights if path.parent == folder]
+        safe = [path for path in own if path.suffix == ".safetensors"] or own
+        plain = [path for path in safe if not _is_variant(path)] or safe
+        yield from plain
+
+
+def _is_variant(path: Path) -> bool:
+    return path.stem.endswith((".fp16", ".bf16", ".non_ema", ".ema")) or bool(
+        re.search(r"\.(fp16|bf16|non_ema|ema)-\d+-of-\d+$", path.stem)
+    )
+
+
+def _digests(folder: Path, files: list[Path]) -> tuple[tuple[str, str], ...]:
+    return tuple((path.relative_to(folder).as_posix(), sha256_of(path)) for path in files)
+
+
+def _digest_of_digests(files: tuple[tuple[str, str], ...]) -> str:
+    import hashlib
+
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

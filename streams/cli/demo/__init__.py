@@ -1,0 +1,1 @@
+"""`creatives demo`: a whole deployment in one command, and what it writes."""

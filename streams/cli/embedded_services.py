@@ -1,0 +1,66 @@
+"""The embedded broker and object store as services of their own, and the file that tells others where they are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from streams.embedded import Embedded
+from streams.kafka.topics import check, expected
+from streams.settings import Settings
+from streams.store.s3 import MinioStore
+
+
+def start(settings: Settings) -> tuple[Embedded, Settings]:
+    """Start both with bucket and topics; return them, once both answer, and settings with their addresses.
+
+    Raises BrokerUnavailable, StoreUnavailable, StoreRefused, TopicsMissing.
+    """
+    services = Embedded({spec.name: spec.partitions for spec in expected(settings)}, settings.storage.bucket)
+    kafka = settings.kafka.model_copy(
+        update={"bootstrap_servers": services.bootstrap_servers, "security_protocol": "PLAINTEXT", "password": None}
+    )
+    storage = settings.storage.model_copy(update={"endpoint": services.endpoint, "ca_file": None})
+    found = settings.model_copy(update={"kafka": kafka, "storage": storage})
+    with ExitStack() as undo:
+        undo.callback(services.stop)
+        asyncio.run(_answer(found))
+        undo.pop_all()
+    return services, found
+
+
+async def _answer(settings: Settings) -> None:
+    await check(settings)
+    store = MinioStore(settings.storage)
+    try:
+        await store.check()
+    finally:
+        store.close()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables by which another process reaches the same broker and store."""
+    storage = settings.storage
+    return {
+        "CREATIVES_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "CREATIVES_STORAGE__ENDPOINT": storage.endpoint,
+        "CREATIVES_STORAGE__ACCESS_KEY": storage.access_key.get_secret_value(),
+        "CREATIVES_STORAGE__SECRET_KEY": storage.secret_key.get_secret_value(),
+        "CREATIVES_STORAGE__BUCKET": storage.bucket,
+    }
+
+
+def write_env_file(path: Path, variables: Mapping[str, str]) -> None:
+    """Write `NAME=value` lines, readable by the owner alone, whole or not at all. Raises OSError."""
+    descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.writelines(f"{variable}={shlex.quote(value)}\n" for variable, value in variables.items())
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)  # it is there only where something went wrong

@@ -1,0 +1,1 @@
+"""The device process and the queue in front of it."""

@@ -1,0 +1,1 @@
+"""Kafka: messages in through Faust, in-order acks, outcomes and dead letters out."""

@@ -1,0 +1,1 @@
+"""`product-registered` events: the handler, photos, the training job and its thresholds."""

@@ -1,0 +1,1 @@
+"""`segment-updated` events: the handler, and how a description becomes a prompt."""

@@ -1,0 +1,1 @@
+"""The object store: keys, manifests, concepts, and the S3 client behind them."""

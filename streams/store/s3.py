@@ -1,0 +1,223 @@
+"""An `ObjectStore` on MinIO or any S3 store, through the minio client; its blocking calls run in threads of its own.
+
+Credentials never appear in an error: details name what happened, not the URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import SplitResult, quote, urlsplit
+from xml.etree.ElementTree import ParseError
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error, ServerError
+
+from streams.failures import ObjectTooLarge, StoreRefused
+from streams.settings import StorageSettings
+from streams.store.s3_errors import named
+
+T = TypeVar("T")
+
+_PART_SIZE = 16 * 2**20  # a picture stays one request; minio's own default makes four of 6 MiB
+_CONNECTIONS = 16
+
+
+def _address(endpoint: str) -> SplitResult:
+    """Return the endpoint's parts. Raises StoreRefused for what is no plain http(s) address."""
+    address = urlsplit(endpoint)
+    if address.scheme not in {"http", "https"} or not address.netloc or address.path.strip("/") or address.username:
+        raise StoreRefused(
+            endpoint=address.hostname or "?", detail="the endpoint must be http://host:port or https://host:port."
+        )
+    return address
+
+
+def _client(address: SplitResult, settings: StorageSettings, pool: urllib3.PoolManager) -> Minio:
+    return Minio(
+        address.netloc,
+        access_key=settings.access_key.get_secret_value(),
+        secret_key=settings.secret_key.get_secret_value(),
+        secure=address.scheme == "https",
+        region=settings.region,
+        http_client=pool,
+    )
+
+
+class MinioStore:
+    """An `ObjectStore` on MinIO or any S3 store. settings.endpoint: a URL without a path."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        address = _address(settings.endpoint)
+        self.endpoint = f"{address.scheme}://{address.netloc}"
+        self._bucket = settings.bucket
+        self._region = settings.region
+        self._public_base = settings.public_base.rstrip("/") if settings.public_base else None
+        self._expiry = timedelta(seconds=settings.url_expiry)
+        self._conditional: bool | None = None  # whether the store honours If-None-Match; None: not known yet
+        self._pool = urllib3.PoolManager(
+            maxsize=_CONNECTIONS,
+            timeout=urllib3.Timeout(connect=min(settings.timeout, 10.0), read=settings.timeout),
+            retries=urllib3.Retry(total=1, redirect=0, status=0),  # one, for a connection that was closed while idle
+            ca_certs=settings.ca_file,
+            cert_reqs="CERT_REQUIRED",
+        )
+        self._client = _client(address, settings, self._pool)
+        public = settings.public_endpoint
+        self._signer = _client(_address(public), settings, self._pool) if public else self._client
+        self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
+
+    def put(self, key: str, content: bytes, media_type: str) -> Awaitable[None]:
+        """See ObjectStore."""
+        return self._run(
+            lambda: self._client.put_object(
+                self._bucket, key, io.BytesIO(content), len(content), media_type, part_size=_PART_SIZE
+            )
+        )
+
+    def put_if_absent(self, key: str, content: bytes, media_type: str) -> Awaitable[bool]:
+        """See ObjectStore. Atomic where the store honours `If-None-Match: *`; else a look, then a write."""
+        return self._run(lambda: self._put_if_absent(key, content, media_type))
+
+    def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
+        """See ObjectStore."""
+        return self._run(lambda: self._get(key, limit))
+
+    def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
+        """See ObjectStore."""
+        return self._run(
+            lambda: self._client.fput_object(self._bucket, key, str(path), media_type, part_size=_PART_SIZE)
+        )
+
+    def download(self, key: str, path: Path) -> Awaitable[bool]:
+        """See ObjectStore."""
+        return self._run(lambda: self._download(key, path))
+
+    def list(self, prefix: str) -> Awaitable[list[str]]:
+        """See ObjectStore."""
+        return self._run(
+            lambda: sorted(
+                found.object_name or "" for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+            )
+        )
+
+    def delete(self, key: str) -> Awaitable[None]:
+        """See ObjectStore."""
+        return self._run(lambda: self._client.remove_object(self._bucket, key))
+
+    async def check(self) -> None:
+        """See ObjectStore."""
+        if not await self._run(lambda: self._client.bucket_exists(self._bucket)):
+            raise StoreRefused(
+                endpoint=self.endpoint,
+                detail=f"no bucket {self._bucket!r}. Create it, or name another with CREATIVES_STORAGE__BUCKET.",
+            )
+
+    async def make_bucket(self) -> None:
+        """Create the bucket unless it exists."""
+        if not await self._run(lambda: self._client.bucket_exists(self._bucket)):
+            await self._run(lambda: self._client.make_bucket(self._bucket))
+
+    def uri(self, key: str) -> str:
+        """See ObjectStore."""
+        return f"s3://{self._bucket}/{key}"
+
+    def link(self, key: str) -> tuple[str, datetime | None]:
+        """See ObjectStore. Signed here, without a request; at a public base it is not signed."""
+        if self._public_base is not None:
+            return f"{self._public_base}/{quote(key)}", None
+        now = datetime.now(UTC).replace(microsecond=0)
+        url = self._signer.presigned_get_object(self._bucket, key, expires=self._expiry, request_date=now)
+        return url, now + self._expiry
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.clear()
+
+    def _run(self, call: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._called, call)
+
+    def _called(self, call: Callable[[], T]) -> T:
+        """Call, in a thread; errors are named."""
+        try:
+            return call()
+        except FileNotFoundError:  # a local file's, not the store's
+            raise
+        except (
+            MinioException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ParseError,
+        ) as error:  # ParseError: a torn answer
+            raise named(error, self.endpoint) from None  # the cause's text holds signed URLs
+        except ValueError as error:  # the client's own check of a name, before any request
+            detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."
+            raise StoreRefused(endpoint=self.endpoint, detail=detail) from None
+
+    def _get(self, key: str, limit: int | None) -> bytes | None:
+        try:
+            response = self._client.get_object(self._bucket, key)
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return None
+            raise
+        try:
+            content: bytes = response.read(None if limit is None else limit + 1)
+            if limit is not None and len(content) > limit:
+                raise ObjectTooLarge(uri=self.uri(key), limit=limit)
+            return content
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _download(self, key: str, path: Path) -> bool:
+        try:
+            self._client.fget_object(self._bucket, key, str(path))
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return False
+            raise
+        return True
+
+    def _put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
+        if self._conditional is not True and self._exists(key):
+            return False
+        if not self._put_conditionally(key, content, media_type):
+            self._conditional = True
+            return False
+        if self._conditional is None:  # our own object stands now: a store that honours the condition refuses it
+            self._conditional = not self._put_conditionally(key, content, media_type)
+        return True
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self._client.stat_object(self._bucket, key)
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return False
+            raise
+        return True
+
+    def _put_conditionally(self, key: str, content: bytes, media_type: str) -> bool:
+        """Write under `If-None-Match: *`, which the minio client cannot say, through a presigned PUT."""
+        url = self._client.get_presigned_url("PUT", self._bucket, key, expires=timedelta(minutes=5))
+        digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+        headers = {"Content-Type": media_type, "Content-MD5": digest, "If-None-Match": "*"}
+        response = self._pool.urlopen("PUT", url, body=content, headers=headers)
+        if response.status == 501:  # the store does not know the condition
+            del headers["If-None-Match"]
+            response = self._pool.urlopen("PUT", url, body=content, headers=headers)
+        if response.status == 412:
+            return False
+        if response.status != 200:
+            raise ServerError(f"status {response.status}", 503 if response.status == 409 else response.status)
+        return True

@@ -1,0 +1,138 @@
+"""Weight files: tensors in, and never code."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.errors import UnreadableCheckpoint, UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
+from models.weights.checkpoints import fill, fitting, read, reason, sha256_of
+
+STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
+
+
+class Evil:
+    def __reduce__(self):
+        return (eval, ("open('/dev/null')",))
+
+
+def same(found):
+    return found.keys() == STATE.keys() and all(torch.equal(found[key], STATE[key]) for key in STATE)
+
+
+@pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict", None])
+def test_a_torch_file_gives_its_tensors_wherever_they_lie(tmp_path, wrapper):
+    path = tmp_path / "model.pth"
+    torch.save({wrapper: STATE, "epoch": 3} if wrapper else STATE, path)
+    assert same(read(path, "upscaling"))
+
+
+def test_of_two_sets_the_averaged_one_is_taken(tmp_path):
+    torch.save({"params": {"a.weight": torch.zeros(1)}, "params_ema": STATE}, tmp_path / "model.pth")
+    assert same(read(tmp_path / "model.pth", "upscaling"))
+
+
+@pytest.mark.parametrize("prefix", ["", "params.", "params_ema."])
+def test_safetensors_with_or_without_the_old_wrapper_as_prefix(tmp_path, prefix):
+    path = tmp_path / "model.safetensors"
+    save_file({prefix + key: value for key, value in STATE.items()}, path)
+    assert same(read(path, "upscaling"))
+
+
+def test_replacing_the_file_does_not_change_what_was_read(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file(STATE, path)
+    found = read(path, "upscaling")
+    save_file({key: value * 0 for key, value in STATE.items()}, path)
+    assert same(found)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, protocol):
+    path = tmp_path / "evil.pth"
+    torch.save({"params": STATE, "extra": Evil()}, path)
+    with pytest.raises(UnsafeCheckpoint, match=r"eval.*convert it to safetensors"):
+        read(path, "upscaling")
+    path.write_bytes(pickle.dumps({"extra": Evil()}, protocol=protocol))
+    with pytest.raises(UnsafeCheckpoint, match=r"evil\.pth"):
+        read(path, "upscaling")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html>\n<html><title>Sign in</title>", "it is a web page"),
+        (b"\xef\xbb\xbf<HTML>", "it is a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is a web page"),
+        (b'{"error": "Repository not found"}', "it is text|no whole safetensors file"),
+        (b"Not Found", "it is text|no whole safetensors file"),
+        (b"PK\x03\x04 cut", "no whole"),
+        (b"\xff" * 64, "no whole"),
+    ],
+)
+def test_a_broken_file_is_a_named_error_of_one_line(tmp_path, suffix, content, message):
+    name = f"model.{suffix}"
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableCheckpoint, match=rf"{message}.*fetch it anew") as caught:
+        read(tmp_path / name, "upscaling")
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_something_else_is_a_named_error(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WrongArchitecture, match="it holds a list"):
+        read(tmp_path / "list.pth", "upscaling")
+    with pytest.raises(WeightsNotFound, match="no such file"):
+        read(tmp_path / "absent.pth", "upscaling")
+
+
+def test_filling_wants_every_key_and_shape():
+    with torch.device("meta"):
+        linear = torch.nn.Sequential()
+        linear.a = torch.nn.Linear(3, 2)
+    with pytest.raises(WrongArchitecture, match=r"it has no a\.bias"):
+        fill(linear, {"a.weight": STATE["a.weight"]}, "x")
+    with pytest.raises(WrongArchitecture, match=r"an unknown b \(and 1 more\)"):
+        fill(linear, STATE | {"b": torch.ones(1), "c": torch.ones(1)}, "x")
+    with pytest.raises(WrongArchitecture, match=r"a.bias is \(3,\), not \(2,\)"):
+        fill(linear, STATE | {"a.bias": torch.ones(3)}, "x")
+    with pytest.raises(WrongArchitecture, match=r"a.bias is int64, not floating point"):
+        fill(linear, STATE | {"a.bias": torch.ones(2).long()}, "x")
+    assert fill(linear, STATE, "x")(torch.ones(1, 3)).tolist() == [[4, 13]]
+
+
+def test_the_digest_is_sha256(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("raised", [KeyError("a.weight"), IndexError("too far"), Exception("tokenizers says this")])
+def test_what_libraries_raise_at_damaged_content_is_named(raised):
+    with (
+        pytest.raises(WrongArchitecture, match=r"model\.bin does not fit CLIP.*fetch it anew") as caught,
+        fitting("model.bin", "CLIP"),
+    ):
+        raise raised
+    assert str(raised.args[0]) in str(caught.value)
+
+
+def test_no_more_than_that_is_named():
+    with pytest.raises(StopAsyncIteration), fitting("model.bin", "CLIP"):
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no file /home/ada/models/unet/config.json here", "no file config.json here"),
+        ("local-dir:/home/ada/clip: broken", "local-dir:clip: broken"),
+        ("see https://huggingface.co/docs/x", "see https://huggingface.co/docs/x"),
+    ],
+)
+def test_reasons_keep_the_machines_folders_to_themselves(said, told):
+    assert reason(OSError(f"{said}\nmore")) == told

@@ -1,0 +1,346 @@
+import asyncio
+import contextlib
+import json
+
+import pytest
+from aiokafka.errors import MessageSizeTooLargeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import Cancelled, StageFailed
+from schemas.events import SegmentUpdated, Source
+from streams.failures import (
+    BrokerUnavailable,
+    CannotBury,
+    DeviceProcessDied,
+    InvalidEvent,
+    MessageRefused,
+    Once,
+    StoreRefused,
+    StoreUnavailable,
+)
+from streams.kafka import delivery
+from streams.kafka.delivery import BuryLimit, Delivery, Settled, backoff, decode
+from streams.messages import Outcome, RawEvent
+from streams.settings import DeliverySettings
+
+FAST = DeliverySettings(backoff=0.0001, backoff_cap=0.0002, attempts=3, buries=3)
+OUTCOME = Outcome("creative_ready", b"key", b"value")
+EVENT = {
+    "event_id": "e-1",
+    "occurred_at": "2026-11-23T10:00:00Z",
+    "segment_id": "coffee",
+    "name": "coffee enthusiast",
+    "keywords": [{"term": "espresso", "weight": 0.9}],
+}
+
+
+def raw(value=b"{}", offset=7):
+    return RawEvent(Source(topic="segment-updated", partition=1, offset=offset), b"coffee", value)
+
+
+def event(**changes):
+    return raw(json.dumps(EVENT | changes).encode())
+
+
+def test_an_event_may_be_as_large_as_allowed_and_no_larger():
+    largest = event()
+    assert decode(largest, SegmentUpdated, len(largest.value)).segment_id == "coffee"
+    with pytest.raises(InvalidEvent, match="bytes are more than"):
+        decode(largest, SegmentUpdated, len(largest.value) - 1)
+
+
+class Press:
+    """A publisher that keeps what it was given. failing: errors to raise first, one a call."""
+
+    def __init__(self, publish_failing=(), bury_failing=()):
+        self.published, self.buried = [], []
+        self._publish_failing, self._bury_failing = list(publish_failing), list(bury_failing)
+
+    async def publish(self, outcome):
+        if self._publish_failing:
+            raise self._publish_failing.pop(0)
+        self.published.append(outcome)
+
+    async def bury(self, raw, attempts, code, message):
+        if self._bury_failing:
+            raise self._bury_failing.pop(0)
+        self.buried.append((raw, attempts, code, message))
+
+
+class Attempts:
+    """A handler that fails with each of `failures` in turn, then ends in `result`."""
+
+    def __init__(self, *failures, result=OUTCOME):
+        self.failures, self.result, self.calls = list(failures), result, 0
+
+    async def __call__(self, raw):
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.result
+
+
+def make(press, settings=FAST):
+    died = []
+    return Delivery(press, settings, Once(died.append)), died
+
+
+async def test_an_outcome_is_published_once():
+    press = Press()
+    settle, died = make(press)
+    assert await settle.settle(raw(), Attempts()) is Settled.DONE
+    assert press.published == [OUTCOME]
+    assert press.buried == died == []
+
+
+async def test_a_parked_event_publishes_nothing_and_may_be_acked():
+    press = Press()
+    settle, _ = make(press)
+    settled = await settle.settle(raw(), Attempts(result=None))
+    assert settled is Settled.PARKED
+    assert settled.terminal
+    assert press.published == []
+
+
+async def test_an_outage_is_retried_far_beyond_the_attempts_and_never_buried():
+    press = Press(publish_failing=[BrokerUnavailable(servers="s", detail="d")] * 10)
+    settle, _ = make(press)
+    attempt = Attempts(*[StoreUnavailable(endpoint="e", detail="d"), StoreRefused(endpoint="e", detail="d")] * 10)
+    attempt.failures += [ConnectionResetError(), TimeoutError()]
+    assert await settle.settle(raw(), attempt) is Settled.DONE
+    assert attempt.calls == 20 + 2 + 10 + 1
+    assert press.buried == []
+
+
+async def test_an_unknown_failure_is_buried_after_the_attempts_with_its_reason():
+    press = Press()
+    settle, died = make(press)
+    attempt = Attempts(*[RuntimeError("boom")] * 9)
+    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert attempt.calls == FAST.attempts
+    ((buried, attempts, code, message),) = press.buried
+    assert (buried, attempts, code, message) == (raw(), 3, "runtime_error", "RuntimeError: boom")
+    assert died == []
+
+
+async def test_an_outage_uses_up_no_attempt():
+    press = Press()
+    settle, _ = make(press)
+    away = [StoreUnavailable(endpoint="e", detail="d")] * 9
+    attempt = Attempts(
+        *away, RuntimeError("passing"), *away, MessageRefused(topic="t", size=9), RuntimeError("passing")
+    )
+    assert await settle.settle(raw(), attempt) is Settled.DONE
+    assert press.buried == []
+
+
+async def test_what_fails_by_itself_is_buried_even_in_an_outage():
+    press = Press()
+    settle, _ = make(press)
+    away = StoreUnavailable(endpoint="e", detail="d")
+    attempt = Attempts(away, RuntimeError("1"), away, RuntimeError("2"), away, RuntimeError("3"))
+    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert press.buried[0][1:] == (6, "runtime_error", "RuntimeError: 3")
+
+
+async def test_one_failure_fewer_than_the_attempts_is_survived():
+    press = Press()
+    settle, _ = make(press)
+    assert await settle.settle(raw(), Attempts(*[StageFailed(stage="s", kind="k", detail="d")] * 2)) is Settled.DONE
+    assert press.buried == []
+
+
+async def test_an_invalid_event_is_buried_at_once():
+    press = Press()
+    settle, _ = make(press)
+    attempt = Attempts(InvalidEvent(field="name", rule="must be there"))
+    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert attempt.calls == 1
+    assert press.buried[0][2:] == ("invalid_event", "name: must be there")
+
+
+async def test_a_job_that_keeps_killing_the_device_process_is_buried_and_others_are_retried():
+    press = Press()
+    settle, _ = make(press)
+    deaths = [DeviceProcessDied(how="crashed", request_id="r", deaths=n, limit=5) for n in range(1, 6)]
+    attempt = Attempts(*deaths)
+    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert attempt.calls == 5, "the limit on deaths counts, not the limit on attempts"
+    assert press.buried[0][2] == "device_process_died"
+
+
+async def test_a_stale_job_is_dropped_unacked():
+    press = Press()
+    settle, _ = make(press)
+    settled = await settle.settle(raw(), Attempts(Cancelled()))
+    assert settled is Settled.DROPPED
+    assert not settled.terminal
+    assert press.published == press.buried == []
+
+
+async def test_a_dead_letter_waits_for_the_broker():
+    press = Press(bury_failing=[BrokerUnavailable(servers="s", detail="d")] * 12)
+    settle, died = make(press)
+    assert await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r"))) is Settled.BURIED
+    assert len(press.buried) == 1
+    assert died == []
+
+
+@pytest.mark.parametrize("trouble", [StageFailed(stage="bury", kind="k", detail="no"), MessageSizeTooLargeError()])
+async def test_a_dead_letter_that_cannot_be_written_stops_the_worker_and_leaves_the_event(trouble):
+    press = Press(bury_failing=[trouble] * 99)
+    settle, died = make(press)
+    settled = await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r")))
+    assert settled is Settled.DEAD
+    assert not settled.terminal
+    assert "segment-updated[1]@7 could not be written: every attempt fails" in str(died[0])
+
+
+async def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied():
+    press = Press()
+    settle, died = make(press)
+    results = [await settle.settle(raw(offset=n), Attempts(InvalidEvent(field="f", rule="r"))) for n in range(4)]
+    assert results == [Settled.BURIED] * 3 + [Settled.DEAD]
+    assert len(press.buried) == 3
+    assert "more than 3 dead letters" in str(died[0])
+
+
+async def test_the_worker_is_stopped_once_however_many_events_find_it_impossible_to_go_on():
+    settle, died = make(Press())
+    results = [await settle.settle(raw(offset=n), Attempts(InvalidEvent(field="f", rule="r"))) for n in range(9)]
+    assert results[3:] == [Settled.DEAD] * 6
+    assert len(died) == 1
+
+
+async def test_cancelling_leaves_the_event_unsettled():
+    press = Press()
+    settle, _ = make(press, DeliverySettings(backoff=60, backoff_cap=60))
+    task = asyncio.create_task(settle.settle(raw(), Attempts(TimeoutError())))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert press.published == press.buried == []
+
+
+def test_the_bury_limit_forgets_what_is_older_than_its_window():
+    limit = BuryLimit(buries=2, window=10.0)
+    assert limit.allows(0.0)
+    assert limit.allows(1.0)
+    assert not limit.allows(9.9)
+    assert limit.allows(10.0)
+    assert not limit.allows(10.5)
+    assert limit.allows(11.0)
+
+
+def test_backoff_doubles_up_to_its_cap_with_half_of_it_jitter(monkeypatch):
+    settings = DeliverySettings(backoff=1.0, backoff_cap=5.0)
+    monkeypatch.setattr(delivery.random, "random", lambda: 1.0)
+    assert [backoff(n, settings) for n in (1, 2, 3, 4, 1000)] == [1.0, 2.0, 4.0, 5.0, 5.0]
+    monkeypatch.setattr(delivery.random, "random", lambda: 0.0)
+    assert [backoff(n, settings) for n in (1, 2)] == [0.5, 1.0]
+
+
+def test_a_good_event_decodes():
+    decoded = decode(event(), SegmentUpdated, 10_000)
+    assert decoded.segment_id == "coffee"
+    assert decoded.keywords[0].term == "espresso"
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "rule"),
+    [
+        (raw(None), "value", "null"),
+        (raw(b"x" * 900_000), "value", "900000 bytes are more than the 262144 allowed"),
+        (raw(b'{"name": "\xff"}'), "value", "not UTF-8 at byte 10"),
+        (raw(b"{"), "value", "not JSON"),
+        (raw(b""), "value", "not JSON"),
+        (raw(b"\xef\xbb\xbf{}"), "value", "BOM"),
+        (raw(b"[" * 100_000), "value", "not JSON"),
+        (raw(b'{"weight": NaN}'), "value", "NaN is not a JSON number"),
+        (raw(b"[1]"), "value", "must be a JSON object"),
+        (raw(b"null"), "value", "must be a JSON object"),
+        (raw(b"{}"), "event_id", "required"),
+        (event(segment_id="../../etc/passwd"), "segment_id", "pattern"),
+        (event(segment_id="a..b"), "segment_id", "'..'"),
+        (event(segment_id="a/b"), "segment_id", "pattern"),
+        (event(product_id="x\u0000"), "product_id", "pattern"),
+        (event(name="☕☕"), "name", "letter"),
+        (event(occurred_at="yesterday"), "occurred_at", "ISO 8601"),
+        (event(occurred_at="2026-11-23"), "occurred_at", "ISO 8601"),
+        (event(occurred_at="2026-11-23T10:00:00"), "occurred_at", "timezone"),
+        (event(occurred_at=1700000000), "occurred_at", "not a number"),
+        (event(occurred_at="2026-13-45T99:00:00Z"), "occurred_at", "valid datetime"),
+        (event(keywords=[{"term": "a"}] * 10_000), "keywords", "at most 200"),
+        (event(keywords=[{"term": "a", "weight": -1}]), "keywords.0.weight", "greater than or equal to 0"),
+        (event(keywords=[{"term": "a", "weight": True}]), "keywords.0.weight", "number"),
+        (event(candidates=2, images=3), "value", "images must not be more than candidates"),
+        (event(formats=["square", "square"]), "formats", "twice"),
+        (event(schema_version=2), "schema_version", "1"),
+        (event(seed=2**63), "seed", "9223372036854775807"),
+    ],
+)
+def test_bad_input_names_field_and_rule(message, field, rule):
+    with pytest.raises(InvalidEvent) as refusal:
+        decode(message, SegmentUpdated, 256 * 1024)
+    assert refusal.value.fields["field"] == field
+    assert rule in str(refusal.value)
+
+
+def test_further_problems_are_counted():
+    missing = len(EVENT) - 1  # keywords may be absent
+    with pytest.raises(InvalidEvent, match=rf"\(and {missing - 1} more\)$"):
+        decode(raw(b"{}"), SegmentUpdated, 1000)
+    with pytest.raises(InvalidEvent) as alone:
+        decode(event(name=5), SegmentUpdated, 1000)
+    assert "more" not in str(alone.value)
+
+
+async def test_what_must_not_go_on_ends_the_worker_at_once():
+    press = Press()
+    settle, died = make(press)
+    end = CannotBury(topic="t", partition=1, offset=7, detail="d")
+    attempt = Attempts(end, end)
+    assert await settle.settle(raw(), attempt) is Settled.DEAD
+    assert died == [end]
+    assert attempt.calls == 1
+    assert press.published == press.buried == []
+
+
+async def test_a_dead_letter_waits_before_it_is_tried_again(monkeypatch):
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    monkeypatch.setattr(delivery.asyncio, "sleep", sleep)
+    press = Press(bury_failing=[BrokerUnavailable(servers="s", detail="d")] * 3)
+    settle, _ = make(press, FAST.model_copy(update={"backoff": 1.0, "backoff_cap": 100.0}))
+    assert await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r"))) is Settled.BURIED
+    assert [1 <= seconds / 0.5 / 2**n <= 2 for n, seconds in enumerate(waited)] == [True] * 3
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_arbitrary_bytes_decode_or_are_invalid_and_nothing_else(value):
+    with pytest.raises(InvalidEvent):
+        decode(raw(value), SegmentUpdated, 1000)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*EVENT, "brand", "copy", "formats", "seed", "images"]), json_values))
+def test_arbitrary_fields_decode_or_are_invalid_and_nothing_else(changes):
+    with contextlib.suppress(InvalidEvent):
+        assert decode(event(**changes), SegmentUpdated, 100_000).segment_id
+
+
+def test_a_rule_of_our_own_reads_as_it_was_written() -> None:
+    with pytest.raises(InvalidEvent) as refusal:
+        decode(raw(json.dumps({**EVENT, "occurred_at": 7}).encode()), SegmentUpdated, 10_000)
+    assert str(refusal.value) == "occurred_at: must be a string such as 2026-11-23T10:00:00Z, not a number"

@@ -1,0 +1,112 @@
+# ruff: noqa: ASYNC110
+"""Lag, and whether the broker is there, on an embedded broker that goes away and comes back."""
+
+import asyncio
+import contextlib
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from structlog.testing import capture_logs
+
+from streams.embedded import EmbeddedBroker
+from streams.kafka import lag
+from streams.kafka.lag import LagProbe
+from streams.kafka.ledger import Partition
+from streams.runtime import Crew
+from streams.settings import KafkaSettings, Settings
+from streams.web.server import unready
+
+PARTITION = Partition("segment-updated", 0)
+
+
+@pytest.fixture
+def broker():
+    found = EmbeddedBroker({"segment-updated": 1})
+    yield found
+    found.stop()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(lag, "_EVERY", 0.1)
+    monkeypatch.setattr(lag, "_PATIENCE", 1.0)
+
+
+async def until(condition, seconds=30):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def following(probe, partitions):
+    task = asyncio.create_task(probe.follow(lambda: partitions))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await probe.close()
+
+
+async def produce(broker, count):
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers)
+    await producer.start()
+    for _ in range(count):
+        await producer.send_and_wait("segment-updated", b"{}", partition=0)
+    await producer.stop()
+
+
+@pytest.mark.parametrize("partitions", [[PARTITION], []])
+async def test_a_broker_that_goes_away_is_noticed_and_one_that_comes_back_too(broker, partitions):
+    await produce(broker, 3)
+    probe = LagProbe(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "g")
+    async with following(probe, partitions):
+        await asyncio.sleep(1)
+        assert probe.away == 0
+        assert probe.behind == ({"segment-updated[0]": 3} if partitions else {})
+        broker.down()
+        await until(lambda: probe.away > 1)
+        before = probe.away
+        await asyncio.sleep(0.2)
+        assert probe.away >= before + 0.2
+        broker.up()
+        await produce(broker, 2)
+        found = {"segment-updated[0]": 5} if partitions else {}
+        await until(lambda: not probe.away and probe.behind == found)  # a probe may have come before the second message
+
+
+async def test_no_trouble_of_a_probe_is_its_last(broker, monkeypatch):
+    probe = LagProbe(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "g")
+    measure, calls = LagProbe.measure, []
+
+    async def broken(self, partitions):
+        calls.append(partitions)
+        if len(calls) <= 3:
+            raise AssertionError("something in a library")
+        return await measure(self, partitions)
+
+    monkeypatch.setattr(LagProbe, "measure", broken)
+    async with following(probe, [PARTITION]) as task:
+        await until(lambda: probe.away)
+        with capture_logs() as lines:
+            await until(lambda: not probe.away)
+        assert "the broker answers again" in [line["event"] for line in lines]
+        assert probe.behind == {"segment-updated[0]": 0}
+        assert not task.done()
+
+
+async def test_a_worker_is_ready_only_while_it_has_a_place_in_the_group_and_a_broker(broker):
+    kafka = {"bootstrap_servers": broker.bootstrap_servers}
+    crew = Crew(Settings(kafka=kafka, storage={"endpoint": "http://127.0.0.1:1"}), "tests.fakes:serve", [].append)
+    no_place = "The consumer group has not assigned partitions yet."
+    assert no_place in unready(crew.state())
+    crew.assigned([PARTITION])
+    assert no_place not in unready(crew.state())
+    crew.revoked([PARTITION])
+    assert no_place in unready(crew.state())
+    crew.assigned([PARTITION])
+    async with following(crew._lag, [PARTITION]):
+        await until(lambda: crew.state().lag)
+        broker.down()
+        await until(lambda: any("The broker has not answered for" in reason for reason in unready(crew.state())))

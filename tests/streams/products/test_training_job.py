@@ -1,0 +1,164 @@
+"""A lesson on this machine: its photos, its settings, and what it leaves behind."""
+# ruff: noqa: ASYNC240
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.briefs import Lesson, StudioPlan
+from models.errors import Cancelled, StageFailed, UnusablePhotos
+from schemas.events import CreativeRejected, ProductReady
+from streams.device.client import Lane
+from streams.failures import DeviceProcessDied, PhotosUnavailable
+from streams.products import photos
+from streams.products.learn import learn_product
+from streams.segments.render import Tools
+from streams.settings import LaneSettings
+from tests import tiny
+from tests.fakes import FakeLane
+from tests.streams.world import SOURCE, World, product
+
+PHOTOS = Path(__file__).parents[3] / "docs" / "examples" / "products" / "jam"
+MISSING = "s3://creatives/photos/jam/missing.png"
+FORBIDDEN = "s3://elsewhere/photos/x.png"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def images(*numbers: int) -> list[str]:
+    return [f"s3://creatives/photos/jam/{number}.png" for number in numbers]
+
+
+async def test_settings_of_the_method_reach_the_lesson(tmp_path: Path) -> None:
+    groups = {"dreambooth": {"steps": 50, "learning_rate": 1e-5, "prior_loss_weight": 0.0, "early_stopping": True}}
+    world = World(tmp_path, checkpoint_seconds=5, textual_inversion={"vectors": 3, "snr_gamma": 0}, **groups)
+    await world.learn(product())
+    await world.learn(product(event_id="p2", steps=7))
+    await world.learn(product(event_id="p3", method="textual_inversion"))
+    first, second, third = world.lane.lessons
+    assert (first.steps, first.learning_rate, first.prior_loss_weight, first.early_stopping) == (50, 1e-5, 0.0, True)
+    assert (first.checkpoint_seconds, first.class_images, first.vectors) == (5, None, None)
+    assert second.steps == 7
+    assert (third.steps, third.vectors, third.snr_gamma, third.prior_loss_weight) == (None, 3, 0, None)
+
+
+async def test_photos_that_cannot_be_had_count_as_refused_while_enough_are_left(world: World) -> None:
+    outcome = await world.learn(product(images=[MISSING, *images(1, 2, 3), FORBIDDEN]))
+    assert outcome.topic == "product_ready"
+    assert world.lane.lessons[0].photos == (b"photo 1", b"photo 2", b"photo 3")
+
+
+async def test_too_few_are_refused_with_every_reason(world: World) -> None:
+    outcome = await world.learn(product(images=[MISSING, *images(1, 2), FORBIDDEN]))
+    message = CreativeRejected.model_validate_json(outcome.value)
+    assert message.code == "unusable_photos"
+    assert "2 could be fetched, at least 3 needed" in message.reason
+    assert f"There is no object {MISSING}" in message.reason
+    assert f"{FORBIDDEN} may not be read" in message.reason
+
+
+async def test_the_devices_reasons_stand_beside_ours(world: World) -> None:
+    world.lane.end = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
+    outcome = await world.learn(product(images=[*images(1, 2, 3), MISSING]))
+    reason = CreativeRejected.model_validate_json(outcome.value).reason
+    assert "photo 2: blank), of the 3 fetched; There is no object" in reason
+
+
+async def test_a_host_that_stays_away_is_a_refusal_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(uri: str, settings: Any) -> bytes:
+        raise PhotosUnavailable(uri=uri, detail="HTTP status 503")
+
+    monkeypatch.setattr(photos, "_from_host", away)
+    monkeypatch.setattr(photos, "_PAUSE", 0.01)
+    world.set(photo_patience=0.05)
+    some = [*images(1, 2), "https://photos.example/3.png"]
+    message = CreativeRejected.model_validate_json((await world.learn(product(images=some))).value)
+    assert message.code == "photos_unavailable"
+    assert "https://photos.example/3.png cannot be fetched: HTTP status 503" in message.reason
+    assert (await world.learn(product(event_id="p2", images=[*some, *images(3)]))).topic == "product_ready"
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (UnusablePhotos(detail="blank"), False),
+        (StageFailed(stage="learn", kind="divergence", detail="the loss is nan"), False),
+        (DeviceProcessDied(request_id="r", how="died", deaths=3, limit=3), False),
+        (DeviceProcessDied(request_id="r", how="died", deaths=1, limit=3), True),
+        (Cancelled(), True),
+    ],
+)
+async def test_scratch_stays_only_where_the_lesson_may_go_on(tmp_path: Path, error: Exception, stays: bool) -> None:
+    class Ending(FakeLane):
+        async def learn(self, lesson: Lesson, on_checkpoint: Any) -> Any:
+            await super().learn(lesson, on_checkpoint)
+            raise error
+
+    world = World(tmp_path)
+    ending = Ending()
+    tools = Tools(ending, world.store, world.tools.prompter, world.tools.settings)
+    refused = isinstance(error, UnusablePhotos)
+    if refused:
+        assert (await learn_product(product(), SOURCE, tools)).topic == "creative_rejected"
+    else:
+        with pytest.raises(type(error)):
+            await learn_product(product(), SOURCE, tools)
+    assert Path(ending.lessons[0].workdir).exists() == stays
+    assert len(world.keys("checkpoints/")) == (0 if refused else 1)
+
+
+async def test_checkpoints_that_a_killed_worker_left_go_with_the_repeat(world: World) -> None:
+    ready = ProductReady.model_validate_json((await world.learn(product())).value)
+    world.store.objects[f"checkpoints/jam/{ready.request_id}/checkpoint-000001.safetensors"] = b"left"
+    await world.learn(product())
+    assert world.keys("checkpoints/") == []
+
+
+async def test_what_other_lessons_left_is_tidied_up(world: World) -> None:
+    for name, age in (("moved-away", 90_000), ("going-on", 60)):
+        folder = world.folder / "lessons" / name
+        folder.mkdir(parents=True)
+        (folder / "checkpoint-1.bin").touch()
+        os.utime(folder, (time.time() - age,) * 2)
+    classes = world.folder / "class-images"
+    classes.mkdir()
+    for number in range(12):
+        (classes / f"class-{number:02}.safetensors").touch()
+        os.utime(classes / f"class-{number:02}.safetensors", (number, number))
+    await world.learn(product())
+    assert [path.name for path in (world.folder / "lessons").iterdir()] == ["going-on"]
+    assert sorted(path.name for path in classes.iterdir()) == [f"class-{n:02}.safetensors" for n in range(4, 12)]
+
+
+async def test_bad_photos_among_good_ones_in_the_real_device_process(world: World, tmp_path: Path) -> None:
+    """Two bad and three good photos are enough; one good one less is not, and every reason is told."""
+    plan: StudioPlan = tiny.family(tmp_path / "family", size=64)
+    for number, path in enumerate(sorted(PHOTOS.glob("*.png"))[:3], 1):
+        world.store.objects[f"photos/jam/{number}.png"] = path.read_bytes()
+    world.store.objects["photos/jam/4.png"] = b"<html>not found</html>"
+    world.store.objects["photos/jam/5.png"] = world.store.objects["photos/jam/1.png"]
+    lane = Lane(plan, LaneSettings(start_deadline=120, deadline=120))
+    try:
+        await lane.start()
+        tools = Tools(lane, world.store, world.tools.prompter, world.tools.settings, world.sent)
+        enough = product(method="textual_inversion", steps=2, images=images(4, 1, 5, 2, 3))
+        ready = ProductReady.model_validate_json((await learn_product(enough, SOURCE, tools)).value)
+        too_few = product(event_id="p2", steps=2, images=[*images(4, 1, 5, 2), MISSING])
+        outcome = await learn_product(too_few, SOURCE, tools)
+    finally:
+        await lane.stop()
+    assert ready.steps == 2
+    message = CreativeRejected.model_validate_json(outcome.value)
+    assert message.code == "unusable_photos"
+    assert "2 usable, at least 3 needed" in message.reason
+    assert "photo 1: not an image but a text page" in message.reason
+    assert "photo 3: a copy of photo 2" in message.reason
+    assert f"There is no object {MISSING}" in message.reason

@@ -1,0 +1,272 @@
+"""A segment to its outcome, on a store in memory and a device that answers at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.briefs import Brief, Rendering
+from models.errors import NothingPassed, StageFailed
+from schemas.events import CreativeReady, CreativeRejected, SegmentUpdated, Source
+from streams.failures import DeviceProcessDied, InvalidEvent, StoreUnavailable
+from streams.segments import prompting
+from streams.segments.prompting import Prompter
+from streams.segments.render import Tools, render_segment, request_id, seeds_from
+from streams.settings import Settings, StorageSettings
+from streams.store.manifests import traceparent
+from streams.store.s3 import MinioStore
+from tests import fakes
+from tests.fakes import FakeLane, MemoryStore
+
+SOURCE = Source(topic="segment-updated", partition=1, offset=42)
+
+
+def segment(**changes: Any) -> SegmentUpdated:
+    given = {
+        "event_id": "e1",
+        "occurred_at": "2026-11-23T10:00:00Z",
+        "segment_id": "coffee",
+        "name": "coffee enthusiast",
+        "keywords": [{"term": "espresso", "weight": 3}, {"term": "croissant", "weight": 2}],
+    }
+    return SegmentUpdated.model_validate(given | changes)
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    tokenizer = fakes.WordCount.save(tmp_path)
+    settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2}})
+    return Tools(FakeLane(), MemoryStore(), Prompter(tokenizer, 77, "blurry"), settings)
+
+
+async def rendered(tools: Tools, event: SegmentUpdated, source: Source = SOURCE, **more: Any) -> Any:
+    outcome = await render_segment(event, source, tools, **more)
+    assert outcome is not None
+    return outcome
+
+
+async def test_pictures_are_stored_and_announced(tools: Tools) -> None:
+    outcome = await rendered(tools, segment())
+    assert (outcome.topic, outcome.key) == ("creative_ready", b"coffee")
+    message = CreativeReady.model_validate_json(outcome.value)
+    assert message.prompt == ("an advertising photo of espresso and croissant, coffee enthusiast, soft light")
+    assert message.negative_prompt == "blurry"
+    assert message.source == SOURCE
+    assert message.recipe == tools.recipe
+    assert message.recipe.models[0].id == fakes.RECIPE.models[0].id
+    assert (message.cost.candidates, message.cost.device) == (4, "cpu")
+    assert [image.rank for image in message.images] == [1, 2]
+    store = tools.store
+    assert isinstance(store, MemoryStore)
+    for image in message.images:
+        key = image.s3_uri.removeprefix("s3://creatives/")
+        assert key == f"creatives/coffee/{message.request_id}/{image.rank}.png"
+        assert image.url == f"memory://creatives/{key}"
+        assert hashlib.sha256(store.objects[key]).hexdigest() == image.sha256
+        assert len(store.objects[key]) == image.bytes
+        assert store.media_types[key] == "image/png"
+
+
+async def test_the_manifest_is_last_and_keeps_every_score(tools: Tools) -> None:
+    outcome = await rendered(tools, segment())
+    store = tools.store
+    assert isinstance(store, MemoryStore)
+    writes = [(operation, key.rsplit("/", 1)[1]) for operation, key in store.calls if operation != "get"]
+    assert writes == [("put", "1.png"), ("put", "2.png"), ("put_if_absent", "manifest.json")]
+    manifest = json.loads(store.objects[store.calls[-1][1]])
+    assert manifest["message"].encode() == outcome.value
+    assert [one["index"] for one in manifest["candidates"]] == [3, 2, 1, 0]
+    assert [one.get("rank") for one in manifest["candidates"]] == [1, 2, None, None]
+
+
+async def test_cloud_events_headers(tools: Tools) -> None:
+    trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+    outcome = await rendered(tools, segment(), headers=(("traceparent", trace),))
+    headers = dict(outcome.headers)
+    message = CreativeReady.model_validate_json(outcome.value)
+    assert headers["ce_specversion"] == b"1.0"
+    assert headers["ce_id"].decode() == message.request_id
+    assert headers["ce_type"] == b"fluence.creative-ready.v1"
+    assert headers["ce_subject"] == b"coffee"
+    assert headers["content-type"] == b"application/json"
+    assert headers["ce_time"].decode() == json.loads(outcome.value)["created_at"]
+    assert headers["traceparent"].startswith(b"00-4bf92f3577b34da6a3ce929d0e0e4736-")
+    assert headers["traceparent"].endswith(b"-00")
+
+
+@pytest.mark.parametrize(
+    "parent", [b"", b"\xff\xfe", b"00-zz", b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01", b"01-a-b-c"]
+)
+def test_a_broken_trace_is_replaced(parent: bytes) -> None:
+    assert traceparent("r", (("traceparent", parent),)) == traceparent("r", ())
+
+
+async def test_a_redelivery_answers_from_the_manifest(tools: Tools) -> None:
+    first = await rendered(tools, segment())
+    again = await rendered(tools, segment(), Source(topic="segment-updated", partition=0, offset=7))
+    assert again == first
+    assert isinstance(tools.lane, FakeLane)
+    assert len(tools.lane.briefs) == 1
+
+
+async def test_of_two_workers_the_faster_one_stands(tools: Tools) -> None:
+    first = await rendered(tools, segment())
+    store = tools.store
+    assert isinstance(store, MemoryStore)
+    other = MemoryStore()
+    slow = Tools(tools.lane, other, tools.prompter, tools.settings)
+
+    def manifest_appears(operation: str, key: str) -> None:
+        if operation == "put_if_absent":
+            other.objects[key] = store.objects[key]
+
+    other.fail = manifest_appears
+    assert await rendered(slow, segment(), Source(topic="segment-updated", partition=1, offset=43)) == first
+
+
+async def test_a_slower_worker_leaves_the_pictures_of_the_faster_alone(tools: Tools) -> None:
+    """Another machine may differ in a last bit: what was announced must stay what is stored."""
+    first = await rendered(tools, segment())
+    faster = tools.store
+    assert isinstance(faster, MemoryStore)
+    store = MemoryStore()
+
+    class Slow(FakeLane):
+        async def render(self, brief: Brief) -> Rendering:
+            made = await super().render(brief)
+            store.objects.update(faster.objects)
+            others = tuple(replace(picture, content=picture.content + b"a last bit") for picture in made.pictures)
+            return replace(made, pictures=others)
+
+    assert await rendered(Tools(Slow(), store, tools.prompter, tools.settings), segment()) == first
+    assert store.objects == faster.objects
+
+
+@pytest.mark.parametrize(
+    ("studio", "negative"),
+    [({"images": 1}, "blurry"), ({"candidates": 5}, "blurry"), ({}, "blurry, text")],
+)
+async def test_what_the_worker_decides_of_the_pictures_makes_another_request(
+    tools: Tools, tmp_path: Path, studio: dict[str, int], negative: str
+) -> None:
+    settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2} | studio})
+    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, negative)
+    other = Tools(tools.lane, tools.store, prompter, settings)
+    assert tools.recipe == Tools(tools.lane, tools.store, tools.prompter, tools.settings).recipe
+    assert other.recipe.fingerprint != tools.recipe.fingerprint
+    assert (await rendered(other, segment())).value != (await rendered(tools, segment())).value
+
+
+async def test_another_template_makes_another_request(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tools.recipe.fingerprint
+    monkeypatch.setattr(prompting, "TEMPLATE_VERSION", prompting.TEMPLATE_VERSION + 1)
+    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "blurry")
+    assert Tools(tools.lane, tools.store, prompter, tools.settings).recipe.fingerprint != before
+
+
+async def test_a_refusal_has_a_manifest_too(tools: Tools) -> None:
+    lane = tools.lane
+    assert isinstance(lane, FakeLane)
+    lane.end = NothingPassed(detail="all blank")
+    first = await rendered(tools, segment())
+    message = CreativeRejected.model_validate_json(first.value)
+    assert (first.topic, message.code, message.segment_id) == ("creative_rejected", "nothing_passed", "coffee")
+    assert message.reason == "No candidate passed: all blank"
+    lane.end = None
+    assert await rendered(tools, segment()) == first
+
+
+async def test_the_largest_outcome_fits_into_a_message_of_any_broker(tools: Tools) -> None:
+    """1 MiB is Kafka's default. So no outcome is refused for its size once its manifest stands: see MessageRefused."""
+    words = "\U0001f600a" * 100
+    largest = segment(
+        event_id="e" * 128,
+        segment_id="s" * 128,
+        name=words,
+        name_en=words,
+        description=words * 20,
+        keywords=[{"term": words, "weight": 1, "en": words}] * 200,
+        interests=[words] * 100,
+        brand={"name": words, "features": [words] * 50},
+        formats=["square", "portrait", "landscape", "story"],
+        candidates=64,
+        images=16,
+    )
+    storage = StorageSettings(endpoint="http://store:9000", access_key="a" * 128, bucket="b" * 63)
+    store = MinioStore(storage)
+    signed = tools.store
+    assert isinstance(signed, MemoryStore)
+    signed.link = store.link  # type: ignore[method-assign]  # presigned URLs of the real length
+    outcome = await rendered(tools, largest)
+    store.close()
+    assert len(CreativeReady.model_validate_json(outcome.value).images) == 64
+    assert len(outcome.value) + sum(len(name) + len(value) for name, value in outcome.headers) < 512 * 1024
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DeviceProcessDied(request_id="r", how="died", deaths=1, limit=3),
+        StageFailed(stage="upscale", kind="RuntimeError", detail="x"),
+    ],
+)
+async def test_failures_leave_nothing_behind(tools: Tools, error: Exception) -> None:
+    assert isinstance(tools.lane, FakeLane)
+    assert isinstance(tools.store, MemoryStore)
+    tools.lane.end = error
+    with pytest.raises(type(error)):
+        await render_segment(segment(), SOURCE, tools)
+    assert tools.store.objects == {}
+
+
+@pytest.mark.parametrize("operation", ["get", "put", "put_if_absent"])
+async def test_an_outage_is_raised_and_the_next_try_succeeds(tools: Tools, operation: str) -> None:
+    store = tools.store
+    assert isinstance(store, MemoryStore)
+
+    def fail(called: str, key: str) -> None:
+        if called == operation:
+            fakes.unavailable(called, key)
+
+    store.fail = fail
+    with pytest.raises(StoreUnavailable):
+        await render_segment(segment(), SOURCE, tools)
+    assert not any(key.endswith("manifest.json") for key in store.objects)
+    store.fail = lambda operation, key: None
+    await rendered(tools, segment())
+
+
+async def test_what_the_event_asks_for(tools: Tools) -> None:
+    assert isinstance(tools.lane, FakeLane)
+    await rendered(tools, segment(candidates=5, images=3, formats=["square", "story"], seed=7))
+    await rendered(tools, segment(event_id="e2", candidates=1))
+    first, second = tools.lane.briefs
+    assert (first.seeds, first.keep, first.formats) == (seeds_from("7", 5), 3, ("square", "story"))
+    assert (len(second.seeds), second.keep) == (1, 1)
+    assert second.seeds == seeds_from(second.request_id, 1)
+
+
+async def test_an_event_without_words_is_invalid(tools: Tools) -> None:
+    event = segment(keywords=[]).model_copy(update={"name": "☕☕"})
+    with pytest.raises(InvalidEvent, match="name: "):
+        await render_segment(event, SOURCE, tools)
+
+
+def test_request_ids() -> None:
+    one = request_id("e1", "f", 0)
+    assert one == request_id("e1", "f", 0) == "711c257a-28f7-57ec-91c1-49f545abd688"
+    assert len({one, request_id("e2", "f", 0), request_id("e1", "g", 0), request_id("e1", "f", 1)}) == 4
+
+
+def test_seeds() -> None:
+    seeds = seeds_from("x", 64)
+    assert seeds[:8] == seeds_from("x", 8)
+    assert len(set(seeds)) == 64
+    assert all(0 <= seed < 2**63 for seed in seeds)
