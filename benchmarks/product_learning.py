@@ -153,7 +153,7 @@ def _page(
     lines = [
         "# Products: what each way of learning reaches",
         "",
-        "Made by `python -m benchmarks.product_learning`. Figures are means over the seeds, with the standard deviation",
+        "Made by `python -m benchmarks.product_learning`. Figures are means over the seeds, with standard deviations",
         "where there are several. fidelity: CLIP-I on background-masked crops against the photos (higher is better).",
         "prompt: CLIP-T (higher). prior: PRES, likeness of pictures of the class noun alone to the product (lower).",
         "prior_diversity: DIV of the class, mean CLIP distance between those pictures on the same crops (higher).",
