@@ -169,9 +169,9 @@ def _example_loss(pipeline: Any, unet: Any, pixels: torch.Tensor, ids: torch.Ten
     noise = torch.randn_like(latents)
     timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (2,), device=latents.device)
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    states = pipeline.text_encoder(ids)[0]
+    topic_states = pipeline.text_encoder(ids)[0]
     with mixed_precision(latents.device):
-        prediction = unet(noisy, timesteps, states, return_dict=False)[0]
+        prediction = unet(noisy, timesteps, topic_states, return_dict=False)[0]
     shown, prior = prediction.float().chunk(2)
     wanted, wanted_prior = noise.float().chunk(2)
     return functional.mse_loss(shown, wanted) + functional.mse_loss(prior, wanted_prior)

@@ -6,7 +6,7 @@ import signal
 from multiprocessing.connection import Connection
 
 from models.briefs import Brief, Candidate, Picture, Rendering, StudioPlan, StudioReady
-from models.wire import Answer, RenderJob, Stop
+from models.wire import Answer, Render, Stop
 from tests.faults.fake_studio import RECIPE, png, tokenizer
 
 PICTURE = png("nothing", 0)
@@ -19,7 +19,7 @@ def serve(connection: Connection, _: StudioPlan) -> None:
     connection.send(StudioReady(RECIPE, "none", tokenizer(), 77, "blurry"))
     try:
         while not isinstance(job := connection.recv(), Stop):
-            assert isinstance(job, RenderJob)
+            assert isinstance(job, Render)
             for brief in job.briefs:
                 connection.send(Answer(job.ticket, brief.request_id, rendering(brief)))
     except (EOFError, OSError):

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from benchmarks import training_runs
 from benchmarks.claims import Claim, claims
-from benchmarks.training_runs import PRODUCTS, ROOT, WAYS, Row, Task, Way, files_of, lesson_of
+from benchmarks.training_runs import PRODUCTS, ROOT, WAYS, Row, Task, Way, files_of, training_job_of
 from models.briefs import Concept, StudioPlan, subject
 from models.images import pil_of
 from models.learning import fidelity, photos, training_job
+from models.opening import open_studio
 from models.studio import Studio
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 
@@ -63,7 +64,7 @@ def main() -> int:
     """Teach what is not taught yet, score it, write the page; return 1 where a claim is not held."""
     given = arguments()
     plan = StudioPlan(given.diffusion, given.reranking, given.upscaling, bucket=4, threads=1)
-    studio = Studio.open(plan)
+    studio = open_studio(plan)
     workers = given.workers or (os.cpu_count() or 1 if studio.device.type == "cpu" else 1)
     ways = [way for way in WAYS if way.name in given.ways]
     tasks = training_runs.tasks_of(given.products, ways, given.seeds, given.steps)
@@ -102,23 +103,23 @@ def _pixels(studio: Studio, product: str) -> Tensor:
     return photos.prepare([path.read_bytes() for path in files_of(product)], studio.generator.size).pixels
 
 
-def _teaching(studio: Studio, task: Task) -> training_job.Teaching:
-    lesson = lesson_of(studio, task)
-    return training_job.Teaching(studio, lesson, Nobody(), training_job.options_of(lesson, studio.training))
+def _teaching(studio: Studio, task: Task) -> training_job.TrainingRun:
+    job = training_job_of(studio, task)
+    return training_job.TrainingRun(studio, job, Nobody(), training_job.options_of(job, studio.training))
 
 
 def _draw(studio: Studio, product: str, way: Way | None, row: Row | None) -> tuple[Frame, ...]:
     """Three pictures of the product (of the class noun, without a row), and two of the class noun alone."""
     teaching = _teaching(studio, Task(product, way or WAYS[1], 0))
-    lesson, concept = teaching.lesson, None
+    job, concept = teaching.job, None
     if row is not None:
-        told = (lesson.placeholder_token, lesson.class_noun)
-        concept = Concept(product, lesson.method, row["path"], row["sha256"], *told)
-    word = subject(lesson.placeholder_token, lesson.class_noun, lesson.method) if concept else lesson.class_noun
+        told = (job.placeholder_token, job.class_noun)
+        concept = Concept(product, job.method, row["path"], row["sha256"], *told)
+    word = subject(job.placeholder_token, job.class_noun, job.method) if concept else job.class_noun
     shown = teaching.draw(SHOWN.format(word), training_job.seeds_for("sheet", "", 3), concept)
-    noun = f"a photo of a {lesson.class_noun}"
+    noun = f"a photo of a {job.class_noun}"
     others = teaching.draw(noun, training_job.seeds_for("sheet others", "", 2), concept)
-    labels = ["the product" if concept else lesson.class_noun] * 3 + [lesson.class_noun] * 2
+    labels = ["the product" if concept else job.class_noun] * 3 + [job.class_noun] * 2
     pictures = [*pil_of(shown), *pil_of(others)]
     return tuple(Frame(_png(picture), label) for picture, label in zip(pictures, labels, strict=True))
 

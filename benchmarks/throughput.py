@@ -37,8 +37,8 @@ KINDS = ("bare", "stock", "memory", "minio")
 WIDE = {
     "CREATIVES_DELIVERY__WINDOW": "512",
     "CREATIVES_DELIVERY__CONCURRENCY": "128",
-    "CREATIVES_LANE__BATCH": "128",
-    "CREATIVES_LANE__LINGER": "0",
+    "CREATIVES_DEVICE__BATCH": "128",
+    "CREATIVES_DEVICE__LINGER": "0",
     "CREATIVES_STUDIO__CANDIDATES": "1",
     "CREATIVES_STUDIO__IMAGES": "1",
     "CREATIVES_KAFKA__SESSION_TIMEOUT": "30",
@@ -176,8 +176,8 @@ async def measure(cluster: Cluster, folder: Path, given: argparse.Namespace) -> 
             events = given.events // 4 if kind == "minio" else given.events
             rates[kind].append(await rate(ground(cluster, folder, kind, f"rate-{turn}"), events))
         say(f"round {turn + 1}: " + ", ".join(f"{kind} {rates[kind][-1]:,.0f}/s" for kind in KINDS))
-    linger = read_settings({}).lane.linger
-    lingering = {"CREATIVES_LANE__LINGER": str(linger)}
+    linger = read_settings({}).device.linger
+    lingering = {"CREATIVES_DEVICE__LINGER": str(linger)}
     delays: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "lingering", "store")}
     for turn in range(given.rounds):
         for kind in KINDS:

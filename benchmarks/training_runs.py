@@ -20,8 +20,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from models.briefs import Lesson, StudioPlan, placeholder
+from models.briefs import StudioPlan, TrainingJob, placeholder
 from models.learning import training_job
+from models.opening import open_studio
 from models.studio import Studio
 
 ROOT = Path(__file__).parents[1]
@@ -72,11 +73,11 @@ def files_of(product: str) -> list[Path]:
     return sorted((ROOT / "docs" / "examples" / "products" / product).glob("*.png"))
 
 
-def lesson_of(studio: Studio, task: Task, cache: Path = CACHE) -> Lesson:
+def training_job_of(studio: Studio, task: Task, cache: Path = CACHE) -> TrainingJob:
     """Return the lesson of a task; its folder is named by everything that decides the outcome."""
     words = [studio.recipe.fingerprint, task.product, task.way.name, task.seed, task.steps, studio.training]
     folder = cache / hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
-    lesson = Lesson(
+    job = TrainingJob(
         request_id=folder.name,
         product_id=task.product,
         class_noun=PRODUCTS[task.product],
@@ -88,21 +89,21 @@ def lesson_of(studio: Studio, task: Task, cache: Path = CACHE) -> Lesson:
         class_cache=str(cache / "class-images"),
         steps=task.steps,
     )
-    return replace(lesson, **dict(task.way.changes))
+    return replace(job, **dict(task.way.changes))
 
 
-def kept(lesson: Lesson) -> Row | None:
+def kept(job: TrainingJob) -> Row | None:
     """Return what an earlier run left of this lesson."""
-    path = Path(lesson.workdir) / "row.json"
+    path = Path(job.workdir) / "row.json"
     return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
-def taught(studio: Studio, lesson: Lesson, report: Any) -> Row:
+def taught(studio: Studio, job: TrainingJob, report: Any) -> Row:
     """Teach a lesson, from its checkpoint where it was broken off; keep and return what came of it."""
-    folder = Path(lesson.workdir)
+    folder = Path(job.workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    learned = training_job.learn(studio, lesson, report)
-    studio.shelf.forget(lesson.product_id)
+    learned = training_job.learn(studio, job, report)
+    studio.shelf.forget(job.product_id)
     row = {
         "scores": learned.scores,
         "steps": learned.steps,
@@ -121,7 +122,7 @@ def teach(
     plan: StudioPlan, studio: Studio, tasks: Sequence[Task], workers: int, cache: Path = CACHE
 ) -> dict[Task, Row]:
     """Return the row of every task: those that are kept, then those that `workers` processes teach, with progress."""
-    found = {task: row for task in tasks if (row := kept(lesson_of(studio, task, cache))) is not None}
+    found = {task: row for task in tasks if (row := kept(training_job_of(studio, task, cache))) is not None}
     course = Course(len(tasks), workers)
     for task, row in found.items():
         course.ended(task, row)
@@ -153,7 +154,7 @@ def figures(row: Row) -> str:
 class Course:
     """How far all lessons are, and how long the rest takes: by the seconds of finished ones, else of running ones."""
 
-    lessons: int
+    jobs: int
     workers: int
     seconds: dict[str, list[float]] = field(default_factory=dict)
     done: int = 0
@@ -163,7 +164,7 @@ class Course:
     def heard(self, task: Task, stage: str, done: int, total: int) -> None:
         """Take note of a running lesson."""
         start = self._running[task][0] if task in self._running else time.monotonic()
-        share = {"learn": 0.9 * done / max(total, 1), "evaluate": 0.9}.get(stage, 0.0)
+        share = {"train": 0.9 * done / max(total, 1), "evaluate": 0.9}.get(stage, 0.0)
         self._running[task] = (start, f"{stage} {done}/{total}", share)
 
     def ended(self, task: Task, row: Row) -> None:
@@ -189,8 +190,8 @@ class Course:
         """Write where things stand: over the last line of a terminal, elsewhere a line now and then."""
         remaining = self.left(unfinished)
         eta = "" if remaining is None else f"; about {remaining / 60:.0f} min left"
-        states = "".join(f"; {task}: {state}" for task, (_, state, _) in self._running.items())
-        line = f"{self.done} of {self.lessons} lessons{eta}{states}"
+        topic_states = "".join(f"; {task}: {state}" for task, (_, state, _) in self._running.items())
+        line = f"{self.done} of {self.jobs} lessons{eta}{topic_states}"
         if sys.stderr.isatty():
             print(f"\r{line[:160]:<160}", end="", file=sys.stderr, flush=True)
         elif time.monotonic() - self._told > QUIET:
@@ -199,7 +200,7 @@ class Course:
 
     def say(self, line: str) -> None:
         """Write a line that stays."""
-        print(f"{chr(13) if sys.stderr.isatty() else ''}[{self.done}/{self.lessons}] {line}", flush=True)
+        print(f"{chr(13) if sys.stderr.isatty() else ''}[{self.done}/{self.jobs}] {line}", flush=True)
 
 
 @dataclass
@@ -232,9 +233,9 @@ def _pool(plan: StudioPlan, workers: int, cache: Path) -> Iterator[tuple[Process
 
 
 def _open(plan: StudioPlan, cache: Path, heard: Any) -> None:
-    _PROCESS.update(studio=Studio.open(plan), cache=cache, heard=heard)
+    _PROCESS.update(studio=open_studio(plan), cache=cache, heard=heard)
 
 
 def _teach(task: Task) -> Row:
     studio = _PROCESS["studio"]
-    return taught(studio, lesson_of(studio, task, _PROCESS["cache"]), Post(task))
+    return taught(studio, training_job_of(studio, task, _PROCESS["cache"]), Post(task))

@@ -35,11 +35,11 @@ from tests.faults.processes import Worker
 from tests.faults.rows import machine
 
 SETTINGS = {
-    "FAULT_ENTRY": "models.studio:serve",
+    "FAULT_ENTRY": "models.serving:serve",
     "CREATIVES_STUDIO__THREADS": "1",
     "CREATIVES_STUDIO__IMAGES": "1",
-    "CREATIVES_LANE__DEADLINE": "120",
-    "CREATIVES_LANE__START_DEADLINE": "300",
+    "CREATIVES_DEVICE__DEADLINE": "120",
+    "CREATIVES_DEVICE__START_DEADLINE": "300",
     "CREATIVES_KAFKA__SESSION_TIMEOUT": "30",
     "CREATIVES_TRAINING__DREAMBOOTH__PRIOR_LOSS_WEIGHT": "0",  # spares the minutes in which class images are made
 }

@@ -11,7 +11,7 @@ from typing import Literal
 
 Format = Literal["square", "portrait", "landscape", "story"]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
-Stage = Literal["load", "generate", "rerank", "upscale", "encode", "prior", "learn", "evaluate"]
+Stage = Literal["load", "generate", "rerank", "upscale", "encode", "prior", "train", "evaluate"]
 Encoding = Literal["png", "jpeg", "webp"]
 Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-trailing", "lcm", "tcd", "ddim"]
 
@@ -172,7 +172,7 @@ class Rendering:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """One product to learn. photos: the encoded files as fetched.
 
     workdir: a local folder of this job's own; checkpoints in it are resumed from, and the concept is written to it.
@@ -213,7 +213,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainingResult:
     """A finished lesson. path: the concept's safetensors file in the workdir; pictures: samples that show it.
 
     scores: `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `prior_diversity` and `diversity` (DIV of the class

@@ -93,10 +93,10 @@ class UnusablePhotos(Refused):
     code = "unusable_photos"
 
 
-class CannotBeTaught(Refused):
+class UnsupportedTraining(Refused):
     """The product cannot be taught so: {detail}"""
 
-    code = "cannot_be_taught"
+    code = "unsupported_training"
 
 
 class TrainingDiverged(Refused):

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from models.briefs import Brief, Stage, StudioPlan, StudioReady
 from models.errors import Cancelled, CreativesError, StageFailed
+from models.opening import open_studio
 from models.rendering.concept_shelf import grouped
 from models.studio import Drawn, Studio, stage
-from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
+from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 
-Job = RenderJob | LearnJob
+Job = Render | Train
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:
@@ -31,7 +32,7 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
     pipe = Pipe(connection)
     try:
         with stage("load"):
-            studio = Studio.open(plan)
+            studio = open_studio(plan)
             studio.warm()
             ready = ready_of(studio)
     except CreativesError as error:
@@ -107,7 +108,7 @@ class Worker:
 
     def work(self, job: Job) -> None:
         """Answer every request of the job; briefs of one concept one after the other, so that it is loaded once."""
-        if isinstance(job, LearnJob):
+        if isinstance(job, Train):
             self._learn(job)
         else:
             for brief in grouped(job.briefs):
@@ -134,20 +135,20 @@ class Worker:
         else:
             self.pipe.send(Answer(ticket, request_id, rendering))
 
-    def _learn(self, job: LearnJob) -> None:
+    def _learn(self, job: Train) -> None:
         from models.learning import training_job
 
         report = Report(self.pipe, job.ticket)
         try:
             report.check()
-            with stage("learn"):
-                learned = training_job.learn(self.studio, job.lesson, report)
+            with stage("train"):
+                learned = training_job.learn(self.studio, job.training_job, report)
         except CreativesError as error:
-            self._answer_error(job.ticket, job.lesson.request_id, error)
+            self._answer_error(job.ticket, job.training_job.request_id, error)
         else:
-            self.pipe.send(Answer(job.ticket, job.lesson.request_id, learned))
+            self.pipe.send(Answer(job.ticket, job.training_job.request_id, learned))
         finally:
-            self.studio.shelf.forget(job.lesson.product_id)
+            self.studio.shelf.forget(job.training_job.product_id)
 
     def _answer_error(self, ticket: int, request_id: str, error: CreativesError) -> None:
         _log(error)

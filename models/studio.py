@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,13 +100,6 @@ class Studio:
         self.upscaler, self.encoder = networks.upscaler, networks.encoder
         self.negative_prompt, self.training = networks.negative_prompt, networks.training
         self.shelf = ConceptShelf(plan.concepts)
-
-    @classmethod
-    def open(cls, plan: StudioPlan) -> Studio:
-        """Load the networks of a plan. Raises a WeightsError or DeviceUnavailable."""
-        from models.opening import open_studio
-
-        return open_studio(plan)
 
     def warm(self) -> None:
         """Fill one whole bucket and enlarge one picture, so that kernels are chosen and memory is known to suffice.
@@ -226,13 +218,6 @@ def stage(name: Stage) -> Iterator[None]:
             traceback.print_exc()
             raise SystemExit(f"The device is lost in {name}: {_first_line(error)}") from error
         raise StageFailed(stage=name, kind=type(error).__name__, detail=_first_line(error)) from error
-
-
-def serve(connection: Connection, plan: StudioPlan) -> None:
-    """Be the device process: load the plan's studio, then answer jobs until told to stop; see `models.serving`."""
-    from models import serving
-
-    serving.serve(connection, plan)
 
 
 def _best(candidates: list[Candidate], keep: int) -> list[int]:

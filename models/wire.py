@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.briefs import Brief, Learned, Lesson, Rendering, Stage
+from models.briefs import Brief, Rendering, Stage, TrainingJob, TrainingResult
 
 
 @dataclass(frozen=True)
-class RenderJob:
+class Render:
     """Render these briefs as one batch."""
 
     ticket: int
@@ -16,11 +16,11 @@ class RenderJob:
 
 
 @dataclass(frozen=True)
-class LearnJob:
+class Train:
     """Learn one product."""
 
     ticket: int
-    lesson: Lesson
+    training_job: TrainingJob
 
 
 @dataclass(frozen=True)
@@ -60,5 +60,5 @@ class Answer:
 
     ticket: int
     request_id: str
-    result: Rendering | Learned | None
+    result: Rendering | TrainingResult | None
     error: Exception | None = None

@@ -23,17 +23,17 @@ from yarl import URL
 
 from models.errors import CreativesError
 from streams.kafka import agents
-from streams.kafka.brokers import faust_credentials, heed_group_errors
+from streams.kafka.brokers import faust_credentials, raise_group_errors
 from streams.kafka.consumer import Transport
 from streams.kafka.ledger import Partition
-from streams.runtime import Crew, group_id
+from streams.runtime import Runtime, group_id
 from streams.settings import Settings
 from streams.watchdog import exit_within
 
 log = structlog.get_logger(__name__)
 
 
-class PatientAssignor(PartitionAssignor):
+class EmbeddedBrokerAssignor(PartitionAssignor):
     """Faust's assignor, slowed where there is somebody to wait for.
 
     librdkafka's mock cluster refuses followers whose SyncGroup comes after the leader's; a third of a second lets
@@ -54,7 +54,7 @@ class CreativesApp(faust.App):
     """A Faust app with a crew that stands before the first event is taken and falls after the last is acked."""
 
     logger = logging.getLogger("faust.app")  # Faust's lines about us are Faust's: warnings and up
-    crew: Crew
+    runtime: Runtime
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -68,22 +68,22 @@ class CreativesApp(faust.App):
         At log level debug the line's traceback follows.
         """
         try:
-            await self.crew.start()
+            await self.runtime.start()
         except CreativesError as error:
-            told = self.crew.settings.log.level == "debug"
+            told = self.runtime.settings.log.level == "debug"
             log.error("cannot start", reason=str(error), code=type(error).__name__, exc_info=told)  # noqa: TRY400
             raise SystemExit(1) from None
         await super().on_start()
 
     async def on_stop(self) -> None:
         """Finish what runs, then let Faust commit what was acked."""
-        await self.crew.drain()
+        await self.runtime.drain()
         await super().on_stop()
 
     async def on_shutdown(self) -> None:
         """Let go of everything else."""
         await super().on_shutdown()
-        await self.crew.stop()
+        await self.runtime.stop()
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         # A consumer that has lost a partition's leader before its first fetch does not ask who leads it now; it only
         # learns at the next refresh, by default 5 minutes later.
         "consumer_metadata_max_age_ms": 10_000,
-        "PartitionAssignor": PatientAssignor,
+        "PartitionAssignor": EmbeddedBrokerAssignor,
         # Of a backlog, each partition's fetch lies unpacked in memory. One larger event comes all the same (KIP-74).
         "consumer_max_fetch_size": 2**18,
         "consumer_group_instance_id": kafka.instance_id,
@@ -123,24 +123,24 @@ def faust_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def create_app(settings: Settings, entry: str = "models.studio:serve") -> CreativesApp:
+def create_app(settings: Settings, entry: str = "models.serving:serve") -> CreativesApp:
     """Return the app of one worker. entry: `module:function` of the device process. Opens nothing."""
-    heed_group_errors()
+    raise_group_errors()
     app = CreativesApp(group_id(settings), **faust_options(settings))
-    app.crew = Crew(settings, entry, partial(_give_up, settings.delivery.drain))
-    for intake in app.crew.intakes():
-        agents.install(app, intake.topic, intake.attempt, intake.desk)
+    app.runtime = Runtime(settings, entry, partial(_give_up, settings.delivery.drain))
+    for each in app.runtime.inputs:
+        agents.install(app, each.topic, each.attempt, each.in_flight)
     app.on_partitions_revoked.connect(_revoked)
     app.on_partitions_assigned.connect(_assigned)
     return app
 
 
 async def _revoked(app: CreativesApp, revoked: AbstractSet[TP], **_: Any) -> None:
-    app.crew.revoked([Partition(*tp) for tp in revoked])
+    app.runtime.revoked([Partition(*tp) for tp in revoked])
 
 
 async def _assigned(app: CreativesApp, assigned: AbstractSet[TP], **_: Any) -> None:
-    app.crew.assigned([Partition(*tp) for tp in assigned])
+    app.runtime.assigned([Partition(*tp) for tp in assigned])
 
 
 def _give_up(drain: float, error: Exception) -> None:

@@ -58,7 +58,7 @@ class NoServices(StreamError):
 
 
 class DeviceProcessDied(StreamError):
-    """The device process {how} while it worked on {request_id} ({deaths} of {limit} times)."""
+    """The device process {how} while it worked on {request_id} ({crashes} of {limit} times)."""
 
 
 class WeightsChanged(StreamError):
@@ -85,7 +85,7 @@ class ConceptUnusable(StreamError):
     """The concept of {product_id} cannot be used: {detail}"""
 
 
-class CannotLearn(StreamError):
+class TrainingUnsupportedByWeights(StreamError):
     """{product_id} cannot be learned with these weights: {detail}"""
 
 
@@ -97,7 +97,7 @@ class AddressForbidden(StreamError):
     """{uri} may not be read: {detail}"""
 
 
-class CannotBury(StreamError):
+class DeadLetterFailed(StreamError):
     """A dead letter for {topic}[{partition}]@{offset} could not be written: {detail}"""
 
 
@@ -113,7 +113,7 @@ class Verdict(Enum):
     """
 
     RETRY = "retry"
-    BURY = "bury"
+    DEAD_LETTER = "dead_letter"
     DIE = "die"
     DROP = "drop"
 
@@ -139,18 +139,18 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
     match error:
         case Cancelled():
             return Verdict.DROP
-        case CannotBury():
+        case DeadLetterFailed():
             return Verdict.DIE
         case InvalidEvent():
-            return Verdict.BURY
+            return Verdict.DEAD_LETTER
         case DeviceProcessDied():
-            exhausted = int(error.fields["deaths"]) >= int(error.fields["limit"])
+            exhausted = int(error.fields["crashes"]) >= int(error.fields["limit"])
         case _:
             exhausted = failures >= limit and not isinstance(error, OUTAGES)
-    return Verdict.BURY if exhausted else Verdict.RETRY
+    return Verdict.DEAD_LETTER if exhausted else Verdict.RETRY
 
 
-class Once:
+class OnlyFirst:
     """Tells `die` the first reason why the worker must not go on: a second exit would break into the shutdown."""
 
     def __init__(self, die: Callable[[Exception], None]) -> None:

@@ -55,7 +55,7 @@ def configure(settings: LogSettings) -> None:
     At debug level they say all they have, and as often as they like.
     """
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    renderer: Processor = structlog.processors.JSONRenderer() if settings.form == "json" else console
+    renderer: Processor = structlog.processors.JSONRenderer() if settings.format == "json" else console
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

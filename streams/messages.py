@@ -1,9 +1,9 @@
-"""What goes through our hands: a Kafka message as it came, and the outcome that answers it."""
+"""A Kafka message as it arrived, the outcome that answers it, and the publisher that writes both kinds of answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from schemas.events import Source
 
@@ -30,3 +30,15 @@ class Outcome:
     key: bytes
     value: bytes
     headers: Headers = ()
+
+
+class OutcomePublisher(Protocol):
+    """Writes outcomes and dead letters; both methods return once the broker has confirmed the message."""
+
+    async def publish(self, outcome: Outcome) -> None:
+        """Publish an outcome."""
+        ...
+
+    async def dead_letter(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
+        """Write the dead letter of an event."""
+        ...

@@ -129,14 +129,14 @@ class StudioSettings(Group):
         return StudioPlan(**self.model_dump(exclude={"candidates", "images", "negative_prompt"}))
 
 
-class LaneSettings(Group):
+class DeviceSettings(Group):
     """Deadlines and batching of the device process."""
 
     linger: float = Field(default=0.02, ge=0, description="seconds to wait for more briefs before a batch starts")
     batch: int = Field(default=4, ge=1, description="briefs of one batch at most")
     start_deadline: float = Field(default=600.0, gt=0, description="seconds to load the models")
     deadline: float = Field(default=300.0, gt=0, description="seconds without a sign of progress before a kill")
-    deaths: int = Field(
+    max_crashes: int = Field(
         default=3, ge=1, description="times a job may kill or hang the device process before it is buried"
     )
 
@@ -150,14 +150,16 @@ class DeliverySettings(Group):
     backoff: float = Field(default=0.5, gt=0, description="seconds before the first retry; doubles, with jitter")
     backoff_cap: float = Field(default=30.0, gt=0)
     max_event_bytes: int = Field(default=256 * 1024, ge=1024)
-    buries: int = Field(default=100, ge=1, description="dead letters within `bury_window` that stop the worker")
-    bury_window: float = Field(default=60.0, gt=0)
+    dead_letter_limit: int = Field(
+        default=100, ge=1, description="dead letters within `bury_window` that stop the worker"
+    )
+    dead_letter_window: float = Field(default=60.0, gt=0)
     drain: float = Field(default=25.0, ge=0, description="seconds to finish running work at SIGTERM")
     stall: float = Field(default=60.0, gt=0, description="seconds without a main-loop tick before the worker exits")
     regeneration: int = Field(default=0, ge=0, description="another number makes new request ids: fresh pictures")
 
 
-class LessonSettings(Group):
+class MethodSettings(Group):
     """What all methods have; None everywhere: the family's own, else the method's paper's."""
 
     steps: int | None = Field(default=None, ge=1, le=100_000, description="an event that says its own wins")
@@ -167,7 +169,7 @@ class LessonSettings(Group):
     early_stopping: bool | None = Field(default=None, description="stop when the deterministic loss has settled")
 
 
-class DreamBoothSettings(LessonSettings):
+class DreamBoothSettings(MethodSettings):
     """DreamBooth, all weights of the UNet."""
 
     prior_loss_weight: float | None = Field(default=None, ge=0, description="0: without class images")
@@ -175,7 +177,7 @@ class DreamBoothSettings(LessonSettings):
     train_text_encoder: bool | None = None
 
 
-class DreamBoothLoraSettings(LessonSettings):
+class DreamBoothLoraSettings(MethodSettings):
     """DreamBooth on low-rank adapters."""
 
     rank: int | None = Field(default=None, ge=1, le=1024)
@@ -183,7 +185,7 @@ class DreamBoothLoraSettings(LessonSettings):
     class_images: int | None = Field(default=None, ge=1, le=10_000, description="made for a class noun")
 
 
-class TextualInversionSettings(LessonSettings):
+class TextualInversionSettings(MethodSettings):
     """Textual Inversion."""
 
     vectors: int | None = Field(default=None, ge=1, le=32, description="of one placeholder token")
@@ -194,7 +196,7 @@ class TrainingSettings(Group):
 
     allowed_hosts: tuple[str, ...] = Field(default=(), description="JSON list of hosts for `https://` photos")
     max_photo_bytes: int = Field(default=20 * 2**20, ge=1)
-    photo_patience: float = Field(default=600.0, ge=0, description="seconds to wait for a host of photos that is away")
+    photo_timeout: float = Field(default=600.0, ge=0, description="seconds to wait for a host of photos that is away")
     concurrency: int = Field(default=2, ge=1, description="products at once: one is learned, one is being fetched")
     checkpoint_every: int = Field(default=100, ge=1, description="checkpoints at multiples of so many steps")
     checkpoint_seconds: float = Field(default=60.0, ge=0, description="and no more often than this")
@@ -208,15 +210,15 @@ class TrainingSettings(Group):
     dreambooth_lora: DreamBoothLoraSettings = DreamBoothLoraSettings()
     textual_inversion: TextualInversionSettings = TextualInversionSettings()
 
-    def lesson(self, method: Method) -> LessonSettings:
+    def method_settings(self, method: Method) -> MethodSettings:
         """Return the method's own group."""
-        group: LessonSettings = getattr(self, method)
+        group: MethodSettings = getattr(self, method)
         return group
 
     def decisive(self, method: Method) -> str:
         """Return, as text, everything of this that decides a product's result or verdict: other text, other request."""
         fields = self.model_dump(include=_DECISIVE, exclude_none=True)
-        return json.dumps(fields | {method: self.lesson(method).model_dump(exclude_none=True)}, sort_keys=True)
+        return json.dumps(fields | {method: self.method_settings(method).model_dump(exclude_none=True)}, sort_keys=True)
 
 
 _THRESHOLDS = {"min_fidelity", "min_fidelity_dino", "min_prompt", "max_prior", "min_diversity"}
@@ -235,7 +237,7 @@ class LogSettings(Group):
     """Logging."""
 
     level: Literal["debug", "info", "warn", "error"] = "info"
-    form: Literal["console", "json"] = "console"
+    format: Literal["console", "json"] = "console"
 
 
 class Settings(BaseSettings):
@@ -255,7 +257,7 @@ class Settings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     storage: StorageSettings = StorageSettings()
     studio: StudioSettings = StudioSettings()
-    lane: LaneSettings = LaneSettings()
+    device: DeviceSettings = DeviceSettings()
     delivery: DeliverySettings = DeliverySettings()
     training: TrainingSettings = TrainingSettings()
     web: WebSettings = WebSettings()

@@ -20,8 +20,6 @@ from typing import Any, ParamSpec, TypeVar
 from models.briefs import (
     Brief,
     Candidate,
-    Learned,
-    Lesson,
     ModelUsed,
     Picture,
     Recipe,
@@ -29,9 +27,11 @@ from models.briefs import (
     Stage,
     StudioPlan,
     StudioReady,
+    TrainingJob,
+    TrainingResult,
 )
 from models.errors import Cancelled, NothingPassed, StageFailed, WeightsNotFound
-from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
+from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 from streams.device.jobs import OnCheckpoint
 from streams.failures import ObjectTooLarge, StoreUnavailable
 
@@ -203,14 +203,14 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
             return
         if isinstance(message, Stop):
             return
-        if isinstance(message, RenderJob):
+        if isinstance(message, Render):
             if "log" in words:
                 with Path(words["log"]).open("a") as log:
                     log.write("|".join(brief.prompt for brief in message.briefs) + "\n")
             for brief in message.briefs:
                 _render(connection, message.ticket, brief, words)
-        if isinstance(message, LearnJob):
-            _learn(connection, message.ticket, message.lesson, words)
+        if isinstance(message, Train):
+            _learn(connection, message.ticket, message.training_job, words)
 
 
 def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, str]) -> None:
@@ -251,32 +251,32 @@ def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, 
     connection.send(Answer(ticket, brief.request_id, result, error))
 
 
-def _learn(connection: Connection, ticket: int, lesson: Lesson, words: dict[str, str]) -> None:
+def _learn(connection: Connection, ticket: int, training_job: TrainingJob, words: dict[str, str]) -> None:
     """Learn `steps` steps of 20 ms with a checkpoint each, resuming from the newest in the workdir."""
-    workdir = Path(lesson.workdir)
+    workdir = Path(training_job.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     first = max((int(path.stem.split("-")[1]) for path in workdir.glob("checkpoint-*.bin")), default=0)
-    steps = lesson.steps or 5
+    steps = training_job.steps or 5
     for step in range(first + 1, steps + 1):
         time.sleep(0.02)
         if connection.poll() and isinstance(connection.recv(), Cancel):
-            connection.send(Answer(ticket, lesson.request_id, None, Cancelled()))
+            connection.send(Answer(ticket, training_job.request_id, None, Cancelled()))
             return
         path = workdir / f"checkpoint-{step}.bin"
-        path.write_bytes(f"{lesson.product_id} at {step}".encode())
-        connection.send(Progress(ticket, "learn", step, steps))
+        path.write_bytes(f"{training_job.product_id} at {step}".encode())
+        connection.send(Progress(ticket, "train", step, steps))
         connection.send(Checkpointed(ticket, step, str(path)))
-        if "crash" in lesson.class_noun and step == 3 and first == 0:
+        if "crash" in training_job.class_noun and step == 3 and first == 0:
             os.kill(os.getpid(), signal.SIGKILL)
     concept = workdir / "concept.safetensors"
-    concept.write_bytes(f"{lesson.product_id} learned in {steps}, from {first}".encode())
-    sample = Picture(1, "square", lesson.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
+    concept.write_bytes(f"{training_job.product_id} learned in {steps}, from {first}".encode())
+    sample = Picture(1, "square", training_job.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
     connection.send(
         Answer(
             ticket,
-            lesson.request_id,
-            Learned(
-                request_id=lesson.request_id,
+            training_job.request_id,
+            TrainingResult(
+                request_id=training_job.request_id,
                 path=str(concept),
                 sha256=hashlib.sha256(concept.read_bytes()).hexdigest(),
                 steps=steps,
@@ -288,12 +288,12 @@ def _learn(connection: Connection, ticket: int, lesson: Lesson, words: dict[str,
     )
 
 
-class FakeLane:
+class FakeDevice:
     """A Device in this process: answers at once. `briefs`, `lessons`: what it was given. `end`: an error to raise."""
 
     def __init__(self, tokenizer: str = "", recipe: Recipe = RECIPE) -> None:
         self.briefs: list[Brief] = []
-        self.lessons: list[Lesson] = []
+        self.training_jobs: list[TrainingJob] = []
         self.end: Exception | None = None
         self.scores = {"fidelity": 0.9}
         self._ready = ready(tokenizer, recipe)
@@ -308,21 +308,21 @@ class FakeLane:
             raise self.end
         return rendering(brief)
 
-    async def learn(self, lesson: Lesson, on_checkpoint: OnCheckpoint) -> Learned:
-        self.lessons.append(lesson)
+    async def train(self, training_job: TrainingJob, on_checkpoint: OnCheckpoint) -> TrainingResult:
+        self.training_jobs.append(training_job)
         if self.end is not None:
             raise self.end
-        workdir = Path(lesson.workdir)
+        workdir = Path(training_job.workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         for step in (1, 2):
             path = workdir / f"checkpoint-{step}.bin"
-            path.write_bytes(f"{lesson.product_id} at {step}".encode())
+            path.write_bytes(f"{training_job.product_id} at {step}".encode())
             await on_checkpoint(step, path)
         concept = workdir / "concept.safetensors"
-        concept.write_bytes(f"{lesson.product_id} {lesson.request_id}".encode())
+        concept.write_bytes(f"{training_job.product_id} {training_job.request_id}".encode())
         digest = hashlib.sha256(concept.read_bytes()).hexdigest()
-        sample = Picture(1, "square", lesson.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
-        return Learned(lesson.request_id, str(concept), digest, 2, self.scores, (sample,), 0.1)
+        sample = Picture(1, "square", training_job.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
+        return TrainingResult(training_job.request_id, str(concept), digest, 2, self.scores, (sample,), 0.1)
 
 
 class WordCount:

@@ -94,7 +94,7 @@ def train(learner: Learner, schedule: Schedule, folder: Path, report: Report) ->
     done = saved = len(losses)
     last = time.monotonic()
     while done < schedule.steps and not (schedule.early_stopping and settled(torch.tensor(measured))):
-        report.progress("learn", done, schedule.steps)
+        report.progress("train", done, schedule.steps)
         losses.append(_step(learner, optimizer, generator_for(schedule.seed, done)))
         done += 1
         if schedule.early_stopping and done % MEASURE_EVERY == 0:
@@ -104,7 +104,7 @@ def train(learner: Learner, schedule: Schedule, folder: Path, report: Report) ->
             saved, last = done, time.monotonic()
     if done > saved:
         report.checkpointed(done, str(checkpoints.save(losses, measured)))
-    report.progress("learn", done, schedule.steps)
+    report.progress("train", done, schedule.steps)
     return Course(done, tuple(torch.stack(losses).tolist()) if losses else (), tuple(measured))
 
 

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.briefs import Brief, Concept, Learned, Lesson, Picture, Stage, StudioPlan, subject
-from models.errors import CannotBeTaught, TrainingDiverged
+from models.briefs import Brief, Concept, Picture, Stage, StudioPlan, TrainingJob, TrainingResult, subject
+from models.errors import TrainingDiverged, UnsupportedTraining
 from models.learning import dreambooth, fidelity, photos, textual_inversion
 from models.learning.denoiser import latents_of
 from models.learning.dino import DinoEmbedder
@@ -48,7 +48,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
 Options = dreambooth.Options | textual_inversion.Options
 
 
-class Classroom(Protocol):
+class TrainingStudio(Protocol):
     """What a lesson needs of the studio; see `models.studio.Studio`."""
 
     plan: StudioPlan
@@ -64,7 +64,7 @@ class Classroom(Protocol):
     def finish(self, drawn: Any) -> Any: ...
 
 
-def learn(studio: Classroom, lesson: Lesson, report: Report) -> Learned:
+def learn(studio: TrainingStudio, training_job: TrainingJob, report: Report) -> TrainingResult:
     """Teach a copy of the studio's model the lesson's product, or score its `concept`; the studio stays as it is.
 
     Goes on from a checkpoint in `lesson.workdir`. Raises UnusablePhotos, CannotBeTaught (no SD 1.x or 2.x, or options
@@ -73,38 +73,40 @@ def learn(studio: Classroom, lesson: Lesson, report: Report) -> Learned:
     start = time.perf_counter()
     if hasattr(studio.generator.pipeline, "text_encoder_2"):
         detail = "the model has two text encoders; products are learned with Stable Diffusion 1.x and 2.x"
-        raise CannotBeTaught(detail=detail)
-    teaching = Teaching(studio, lesson, report, options_of(lesson, studio.training), _dino(studio))
-    prepared = photos.prepare(lesson.photos, studio.generator.size)
-    concept = lesson.concept or teaching.train(prepared.pixels)
+        raise UnsupportedTraining(detail=detail)
+    teaching = TrainingRun(studio, training_job, report, options_of(training_job, studio.training), _dino(studio))
+    prepared = photos.prepare(training_job.photos, studio.generator.size)
+    concept = training_job.concept or teaching.train(prepared.pixels)
     scores = teaching.evaluate(concept, prepared.pixels)
     scores |= {f"{name}_before": score for name, score in teaching.evaluate(None, prepared.pixels).items()}
     scores |= {"photos_refused": float(len(prepared.refused)), **teaching.prior_preserved()}
     pictures = teaching.samples(concept)
     seconds = time.perf_counter() - start
-    return Learned(lesson.request_id, concept.path, concept.sha256, _steps_of(concept), scores, pictures, seconds)
+    return TrainingResult(
+        training_job.request_id, concept.path, concept.sha256, _steps_of(concept), scores, pictures, seconds
+    )
 
 
-def options_of(lesson: Lesson, family: Mapping[str, Mapping[str, float]]) -> Options:
+def options_of(training_job: TrainingJob, family: Mapping[str, Mapping[str, float]]) -> Options:
     """Return the method's options: the lesson's own where it states them, else the family's, else the paper's.
 
     Raises CannotBeTaught where the lesson states an option that its method does not have.
     """
-    for name in FOREIGN[lesson.method]:
-        if getattr(lesson, name):
-            raise CannotBeTaught(detail=f"{lesson.method} has no {name}")
-    options = DEFAULTS[lesson.method]
-    stated = {option.name: getattr(lesson, option.name) for option in fields(options)}
+    for name in FOREIGN[training_job.method]:
+        if getattr(training_job, name):
+            raise UnsupportedTraining(detail=f"{training_job.method} has no {name}")
+    options = DEFAULTS[training_job.method]
+    stated = {option.name: getattr(training_job, option.name) for option in fields(options)}
     chosen = {name: value for name, value in stated.items() if value is not None}
-    return replace(options, **{**family.get(lesson.method, {}), **chosen})
+    return replace(options, **{**family.get(training_job.method, {}), **chosen})
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TrainingRun:
     """One lesson in one studio. dino: a second embedder for subject fidelity."""
 
-    studio: Classroom
-    lesson: Lesson
+    studio: TrainingStudio
+    training_job: TrainingJob
     report: Report
     options: Options
     dino: fidelity.ImageEmbedder | None = None
@@ -115,28 +117,28 @@ class Teaching:
         schedule = Schedule(
             self.options.steps,
             self.options.learning_rate,
-            self.lesson.seed,
+            self.training_job.seed,
             self._identity(pixels),
-            checkpoint_every=self.lesson.checkpoint_every,
-            checkpoint_seconds=self.lesson.checkpoint_seconds,
+            checkpoint_every=self.training_job.checkpoint_every,
+            checkpoint_seconds=self.training_job.checkpoint_seconds,
             early_stopping=self.options.early_stopping,
         )
-        folder = Path(self.lesson.workdir)
+        folder = Path(self.training_job.workdir)
         course = train(learner, schedule, folder, self.report)
         artefact = learner.artefact()
         if not finite(artefact.values()):
             detail = "a weight is too large for the concept's file: lower the learning rate"
             raise TrainingDiverged(when=f"after {course.steps} steps", detail=detail)
         (folder / "losses.json").write_text(json.dumps([round(loss, 6) for loss in course.losses]))
-        return concept_shelf.write(artefact, self.lesson, course.steps, folder)
+        return concept_shelf.write(artefact, self.training_job, course.steps, folder)
 
     def evaluate(self, concept: Concept | None, pixels: Tensor) -> dict[str, float]:
         """Return the scores of a concept, or of the untaught model for None; see `Learned`.
 
         As many pictures of the product as of its class; a scene's fit into one bucket of the usual size.
         """
-        noun, embedder = self.lesson.class_noun, self.studio.reranker
-        word = subject(self.lesson.placeholder_token, noun, self.lesson.method) if concept else noun
+        noun, embedder = self.training_job.class_noun, self.studio.reranker
+        word = subject(self.training_job.placeholder_token, noun, self.training_job.method) if concept else noun
         drawn = [self.draw(scene.format(word), seeds_for("scene", scene, PER_SCENE), concept) for scene in SCENES]
         shown, prompts = torch.cat(drawn), [scene.format(noun) for scene in SCENES for _ in range(PER_SCENE)]
         others = self.draw(dreambooth.class_prompt(noun), seeds_for("others", noun, OTHERS), concept)
@@ -160,7 +162,7 @@ class Teaching:
 
     def samples(self, concept: Concept) -> tuple[Picture, ...]:
         """Return finished pictures that show the product."""
-        word = subject(self.lesson.placeholder_token, self.lesson.class_noun, self.lesson.method)
+        word = subject(self.training_job.placeholder_token, self.training_job.class_noun, self.training_job.method)
         seeds = seeds_for("scene", SCENES[0], SAMPLES)
         brief = self._brief(SCENES[0].format(word), seeds, concept)
         drawn = self.studio.draw(brief, lambda _, done, total: self.report.progress("evaluate", done, total))
@@ -182,17 +184,21 @@ class Teaching:
         return pixels.clone().cpu()
 
     def _brief(self, prompt: str, seeds: tuple[int, ...], concept: Concept | None) -> Brief:
-        return Brief(self.lesson.request_id, prompt, self.studio.negative_prompt, seeds, SHOWN, concept=concept)
+        return Brief(self.training_job.request_id, prompt, self.studio.negative_prompt, seeds, SHOWN, concept=concept)
 
     def _learner(self, latents: Tensor) -> DreamBooth | TextualInversion:
-        pipeline, noun, token = self.studio.generator.pipeline, self.lesson.class_noun, self.lesson.placeholder_token
+        pipeline, noun, token = (
+            self.studio.generator.pipeline,
+            self.training_job.class_noun,
+            self.training_job.placeholder_token,
+        )
         if isinstance(self.options, textual_inversion.Options):
             return textual_inversion.prepare(pipeline, latents, (token, noun), self.options)
-        words = (subject(token, noun, self.lesson.method), noun)
+        words = (subject(token, noun, self.training_job.method), noun)
         classes = None
         if self.options.prior_loss_weight > 0:
             classes = latents_of(pipeline, self._class_images(self.options.class_images))
-        return dreambooth.prepare(pipeline, (latents, classes), words, self.options, self.lesson.seed)
+        return dreambooth.prepare(pipeline, (latents, classes), words, self.options, self.training_job.seed)
 
     def _class_images(self, count: int) -> Tensor:
         """Return (count,3,S,S): the model's own idea of the class noun, made once per noun and recipe and kept.
@@ -201,9 +207,9 @@ class Teaching:
         pictures the untaught model has nothing to learn. Each bucket is kept as it is made, so an interruption costs
         one of them.
         """
-        noun = self.lesson.class_noun
+        noun = self.training_job.class_noun
         name = _digest([self.studio.recipe.fingerprint, noun, count, PRIOR])[:32]
-        folder = Path(self.lesson.class_cache or self.lesson.workdir) / f"class-{name}"
+        folder = Path(self.training_job.class_cache or self.training_job.workdir) / f"class-{name}"
         seeds, made = seeds_for("class", noun, count), []
         unguided = self.studio.generator.unguided()
         for part in batches(count, self.studio.plan.bucket):
@@ -221,7 +227,7 @@ class Teaching:
     def _identity(self, pixels: Tensor) -> str:
         """Name everything that decides the weights but the schedule: two lessons may share a folder by mistake."""
         photographed = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
-        words = (self.lesson.method, self.lesson.placeholder_token, self.lesson.class_noun)
+        words = (self.training_job.method, self.training_job.placeholder_token, self.training_job.class_noun)
         return _digest([self.studio.recipe.fingerprint, *words, photographed, asdict(self.options), PRIOR])
 
 
@@ -245,7 +251,7 @@ def _steps_of(concept: Concept) -> int:
         return int((file.metadata() or {}).get("steps", 0))
 
 
-def _dino(studio: Classroom) -> DinoEmbedder | None:
+def _dino(studio: TrainingStudio) -> DinoEmbedder | None:
     if studio.plan.dino is None:
         return None
     return DinoEmbedder.load(catalog.resolve("dino", studio.plan.dino), studio.device)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.briefs import Brief, Concept, Lesson
+from models.briefs import Brief, Concept, TrainingJob
 from models.errors import WeightsDamaged, WrongArchitecture
 from models.learning.denoiser import device_of
 from models.learning.training import write_tensors
@@ -99,19 +99,19 @@ def grouped(briefs: Sequence[Brief]) -> list[Brief]:
     return [brief for concepts in groups.values() for wanted in concepts.values() for brief in wanted]
 
 
-def write(tensors: Mapping[str, Tensor], lesson: Lesson, steps: int, folder: Path) -> Concept:
+def write(tensors: Mapping[str, Tensor], training_job: TrainingJob, steps: int, folder: Path) -> Concept:
     """Write a concept's file, whole or not at all. Equal tensors, equal bytes."""
     path = folder / FILE
     meta = {
         "format": "pt",
-        "method": lesson.method,
-        "placeholder_token": lesson.placeholder_token,
-        "class_noun": lesson.class_noun,
+        "method": training_job.method,
+        "placeholder_token": training_job.placeholder_token,
+        "class_noun": training_job.class_noun,
         "steps": str(steps),
     }
     write_tensors(dict(tensors), path, meta)
-    told = (lesson.placeholder_token, lesson.class_noun)
-    return Concept(lesson.product_id, lesson.method, str(path), checkpoints.sha256_of(path), *told)
+    told = (training_job.placeholder_token, training_job.class_noun)
+    return Concept(training_job.product_id, training_job.method, str(path), checkpoints.sha256_of(path), *told)
 
 
 def _load(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:

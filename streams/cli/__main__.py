@@ -1,5 +1,5 @@
 """`python -m streams.cli` is `creatives`: for child processes, which cannot rely on the PATH."""
 
-from streams.cli import main
+from streams.cli.main import main
 
 main()

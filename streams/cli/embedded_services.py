@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from streams.embedded import Embedded
-from streams.kafka.topics import check, expected
+from streams.kafka.topics import check, expected_topics
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
 
@@ -21,7 +21,7 @@ def start(settings: Settings) -> tuple[Embedded, Settings]:
 
     Raises BrokerUnavailable, StoreUnavailable, StoreRefused, TopicsMissing.
     """
-    services = Embedded({spec.name: spec.partitions for spec in expected(settings)}, settings.storage.bucket)
+    services = Embedded({spec.name: spec.partitions for spec in expected_topics(settings)}, settings.storage.bucket)
     kafka = settings.kafka.model_copy(
         update={"bootstrap_servers": services.bootstrap_servers, "security_protocol": "PLAINTEXT", "password": None}
     )

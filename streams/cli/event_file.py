@@ -20,7 +20,7 @@ Event = SegmentUpdated | ProductRegistered
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """One JSON value of a file and the line it starts on, or why there is none."""
 
     line: int
@@ -57,7 +57,7 @@ def text_of(content: bytes) -> str:
         raise InvalidEvent(field=f"line {line}", rule=f"is not UTF-8 at byte {error.start} of the file") from None
 
 
-def entries(text: str) -> Iterator[Entry]:
+def entries(text: str) -> Iterator[FileEntry]:
     """Yield what the text holds. A broken JSONL line is skipped to its end; a broken array ends the reading."""
     position = _skip(text, 0)
     inside = text.startswith("[", position)
@@ -67,18 +67,18 @@ def entries(text: str) -> Iterator[Entry]:
         try:
             fields, end = _decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            yield Entry(line, fault=_not_json(error))
+            yield FileEntry(line, fault=_not_json(error))
             if inside:
                 return
             newline = text.find("\n", position)
             end = len(text) if newline < 0 else newline
         else:
-            yield Entry(line, fields)
+            yield FileEntry(line, fields)
         position = _skip(text, end)
         if inside and text.startswith(",", position):
             position = _skip(text, position + 1)
     if inside and position >= len(text):
-        yield Entry(text.count("\n") + 1, fault=InvalidEvent(field="value", rule="the array is not closed with ]"))
+        yield FileEntry(text.count("\n") + 1, fault=InvalidEvent(field="value", rule="the array is not closed with ]"))
 
 
 def _skip(text: str, position: int) -> int:
@@ -111,7 +111,7 @@ def letters(content: bytes, settings: Settings, topic: str | None = None) -> lis
     return found or [Unfit(1, (InvalidEvent(field="value", rule="there is no event in this file"),))]
 
 
-def _letter(entry: Entry, settings: Settings, topic: str | None) -> Letter | Unfit:
+def _letter(entry: FileEntry, settings: Settings, topic: str | None) -> Letter | Unfit:
     if entry.fault is not None:
         return Unfit(entry.line, (entry.fault,))
     if not isinstance(entry.fields, dict):

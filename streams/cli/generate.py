@@ -55,7 +55,7 @@ def generate(prompt: str, out: Path | None, **options: Any) -> None:
     settings = read_settings()
     brief = _brief(prompt, options)
     try:
-        made = asyncio.run(make(brief, _plan(settings.studio.plan(), options), settings.lane))
+        made = asyncio.run(make(brief, _plan(settings.studio.plan(), options), settings.device))
     except KeyboardInterrupt:
         sys.exit(130)
     folder = out or folder_for(prompt)
@@ -71,7 +71,7 @@ def _brief(prompt: str, options: dict[str, Any]) -> Brief:
         raise click.UsageError(f"--keep {keep} is more than the {candidates} candidates (-n) to choose from.")
     if not any(character.isalpha() for character in prompt):
         raise click.UsageError("The prompt needs at least one letter.")
-    from streams.segments.render import request_id, seeds_from
+    from streams.requests import request_id, seeds_from
 
     seeds = seeds_from(str(secrets.randbits(63) if seed is None else seed), candidates)
     return Brief(

@@ -15,9 +15,9 @@ from models.briefs import Brief, Rendering, StudioPlan, StudioReady
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 from streams.cli.progress import StageBars
 from streams.cli.terminal import err
-from streams.device.client import Lane
-from streams.device.jobs import LaneStatus
-from streams.settings import LaneSettings
+from streams.device.client import DeviceClient
+from streams.device.jobs import DeviceStatus
+from streams.settings import DeviceSettings
 
 LOOK = 0.1  # seconds between two looks at the lane
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
@@ -32,35 +32,35 @@ class Made:
     ready: StudioReady
 
 
-async def make(brief: Brief, plan: StudioPlan, settings: LaneSettings, entry: str = "models.studio:serve") -> Made:
+async def make(brief: Brief, plan: StudioPlan, settings: DeviceSettings, entry: str = "models.serving:serve") -> Made:
     """Load a studio, render the brief, end the studio; bars on stderr meanwhile. Raises the studio's named errors.
 
     An empty negative prompt becomes the model family's own.
     """
-    lane = Lane(plan, settings, entry)
+    device = DeviceClient(plan, settings, entry)
     with StageBars(err) as bars:
-        following = asyncio.create_task(follow(lane, bars))
+        following = asyncio.create_task(follow(device, bars))
         try:
-            ready = await lane.start()
+            ready = await device.start()
             if not brief.negative_prompt:
                 brief = dataclasses.replace(brief, negative_prompt=ready.negative_prompt)
-            rendering = await lane.render(brief)
+            rendering = await device.render(brief)
         finally:
             following.cancel()
-            await lane.stop()
-        show(lane.status(), bars)  # the last stages may have come and gone since the last look
+            await device.stop()
+        show(device.status(), bars)  # the last stages may have come and gone since the last look
         bars.finish()
     return Made(brief, rendering, ready)
 
 
-async def follow(lane: Lane, bars: StageBars) -> None:
+async def follow(device: DeviceClient, bars: StageBars) -> None:
     """Show on the bars what the lane does, for ever."""
     while True:
-        show(lane.status(), bars)
+        show(device.status(), bars)
         await asyncio.sleep(LOOK)
 
 
-def show(status: LaneStatus, bars: StageBars) -> None:
+def show(status: DeviceStatus, bars: StageBars) -> None:
     """Show on the bars what the lane does, or did last."""
     if status.state == "loading":
         bars.show({"load": (0, 0)})

@@ -15,16 +15,16 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from models.briefs import Brief, Concept, Learned, Lesson, Picture, StudioPlan, StudioReady, subject
+from models.briefs import Brief, Concept, Picture, StudioPlan, StudioReady, TrainingJob, TrainingResult, subject
 from streams.cli.contact_sheet import ACCENT, FAINT, PAPER, RULE, Frame, Strip, contact_sheet
 from streams.cli.local_rendering import ENDINGS, follow
 from streams.cli.progress import StageBars
 from streams.cli.terminal import Wrong, err
-from streams.device.client import Lane
-from streams.segments.render import seeds_from
-from streams.settings import LaneSettings
+from streams.device.client import DeviceClient
+from streams.requests import seeds_from
+from streams.settings import DeviceSettings
 
-LESSON, PHOTOS, CONCEPT = "lesson.json", "photos", "concept.safetensors"
+LESSON, PHOTOS, CONCEPT = "training-job.json", "photos", "concept.safetensors"
 PLOT = (960, 420)
 SMOOTHING = 0.96
 EXPLAINED = {
@@ -44,13 +44,13 @@ BEFORE = "_before"
 class Taught:
     """A finished lesson, with a picture of the class noun from before it."""
 
-    lesson: Lesson
-    learned: Learned
+    training_job: TrainingJob
+    learned: TrainingResult
     before: tuple[Picture, ...]
     ready: StudioReady
 
 
-def lesson_of(folder: Path, photos: tuple[bytes, ...], given: dict[str, Any]) -> Lesson:
+def training_job_of(folder: Path, photos: tuple[bytes, ...], given: dict[str, Any]) -> TrainingJob:
     """Write the photos and the lesson into `folder` and return the lesson. given: the other fields of `Lesson`."""
     (folder / PHOTOS).mkdir(parents=True, exist_ok=True)
     for old in (folder / PHOTOS).iterdir():
@@ -58,17 +58,17 @@ def lesson_of(folder: Path, photos: tuple[bytes, ...], given: dict[str, Any]) ->
     for number, content in enumerate(photos, 1):
         (folder / PHOTOS / f"{number:02d}").write_bytes(content)
     (folder / LESSON).write_text(json.dumps(given, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return read_lesson(folder)
+    return read_training_job(folder)
 
 
-def read_lesson(folder: Path) -> Lesson:
+def read_training_job(folder: Path) -> TrainingJob:
     """Return the lesson written in `folder`. Raises Wrong where there is none."""
     try:
         given = json.loads((folder / LESSON).read_text("utf-8"))
     except FileNotFoundError:
         raise Wrong(f"{folder} holds no lesson: teach the product first, with `creatives train`.") from None
     photos = tuple(path.read_bytes() for path in sorted((folder / PHOTOS).iterdir()))
-    return Lesson(
+    return TrainingJob(
         request_id=str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(given, sort_keys=True))),
         photos=photos,
         workdir=str(folder),
@@ -77,33 +77,35 @@ def read_lesson(folder: Path) -> Lesson:
     )
 
 
-async def teach(lesson: Lesson, plan: StudioPlan, settings: LaneSettings, entry: str = "models.studio:serve") -> Taught:
+async def teach(
+    training_job: TrainingJob, plan: StudioPlan, settings: DeviceSettings, entry: str = "models.serving:serve"
+) -> Taught:
     """Load a studio, draw the class noun, learn the product, end the studio; bars on stderr meanwhile.
 
     Raises the studio's named errors.
     """
-    lane = Lane(plan, settings, entry)
+    device = DeviceClient(plan, settings, entry)
     with StageBars(err) as bars:
-        following = asyncio.create_task(follow(lane, bars))
+        following = asyncio.create_task(follow(device, bars))
         try:
-            ready = await lane.start()
-            rendering = await lane.render(_before(lesson, ready))
-            learned = await lane.learn(lesson, _kept)
+            ready = await device.start()
+            rendering = await device.render(_before(training_job, ready))
+            learned = await device.train(training_job, _kept)
         finally:
             following.cancel()
-            await lane.stop()
+            await device.stop()
         bars.finish()
-    return Taught(lesson, learned, rendering.pictures, ready)
+    return Taught(training_job, learned, rendering.pictures, ready)
 
 
 async def _kept(_step: int, _path: Path) -> None:
     """The checkpoint lies in the product's folder already."""
 
 
-def _before(lesson: Lesson, ready: StudioReady) -> Brief:
-    prompt = f"a photo of a {lesson.class_noun}"
-    seeds = seeds_from(lesson.class_noun, 2)
-    return Brief(f"{lesson.request_id}-before", prompt, ready.negative_prompt, seeds, 2)
+def _before(training_job: TrainingJob, ready: StudioReady) -> Brief:
+    prompt = f"a photo of a {training_job.class_noun}"
+    seeds = seeds_from(training_job.class_noun, 2)
+    return Brief(f"{training_job.request_id}-before", prompt, ready.negative_prompt, seeds, 2)
 
 
 def write(taught: Taught, folder: Path) -> dict[str, Path]:
@@ -159,19 +161,19 @@ def _losses(folder: Path) -> list[float]:
 
 
 def _sheet(taught: Taught) -> bytes:
-    lesson, learned = taught.lesson, taught.learned
-    word = subject(lesson.placeholder_token, lesson.class_noun, lesson.method)
+    training_job, learned = taught.training_job, taught.learned
+    word = subject(training_job.placeholder_token, training_job.class_noun, training_job.method)
     figures = before_and_after(learned.scores)
     untaught = tuple(f"{name} {before:.3f}" for name, (before, _) in figures.items() if before is not None)
     facts = tuple(f"{name} {after:.3f}" for name, (_, after) in figures.items())
-    photos = tuple(Frame(content, f"Photo {number}") for number, content in enumerate(lesson.photos[:4], 1))
+    photos = tuple(Frame(content, f"Photo {number}") for number, content in enumerate(training_job.photos[:4], 1))
     strips = [
-        Strip(lesson.product_id, f"{len(lesson.photos)} photos of a {lesson.class_noun}", (), photos),
-        Strip("Before", f"a photo of a {lesson.class_noun}", untaught, _frames(taught.before)),
+        Strip(training_job.product_id, f"{len(training_job.photos)} photos of a {training_job.class_noun}", (), photos),
+        Strip("Before", f"a photo of a {training_job.class_noun}", untaught, _frames(taught.before)),
         Strip(
             "After",
             f"a photo of a {word}",
-            (f"{lesson.method}, {learned.steps} steps", *facts),
+            (f"{training_job.method}, {learned.steps} steps", *facts),
             _frames(learned.pictures),
         ),
     ]
@@ -188,13 +190,22 @@ def _frames(pictures: tuple[Picture, ...]) -> tuple[Frame, ...]:
     return tuple(Frame(picture.content, f"Seed {picture.seed % 10**6}") for picture in pictures)
 
 
-def again(lesson: Lesson) -> Lesson:
+def again(training_job: TrainingJob) -> TrainingJob:
     """Return the lesson with its concept, to be scored and not to be learned. Raises Wrong where there is none."""
-    path = Path(lesson.workdir) / CONCEPT
+    path = Path(training_job.workdir) / CONCEPT
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise Wrong(f"{lesson.workdir} holds no concept: `creatives train` did not come to its end there.") from None
-    concept = Concept(lesson.product_id, lesson.method, str(path), digest, lesson.placeholder_token, lesson.class_noun)
-    return replace(lesson, request_id=str(uuid.uuid4()), concept=concept)
+        raise Wrong(
+            f"{training_job.workdir} holds no concept: `creatives train` did not come to its end there."
+        ) from None
+    concept = Concept(
+        training_job.product_id,
+        training_job.method,
+        str(path),
+        digest,
+        training_job.placeholder_token,
+        training_job.class_noun,
+    )
+    return replace(training_job, request_id=str(uuid.uuid4()), concept=concept)

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer
 
 from streams.cli.event_file import Letter
 from streams.failures import TopicsMissing
-from streams.kafka.brokers import client_options, reaching, reason_of
+from streams.kafka.brokers import broker_errors, client_options, error_reason
 from streams.kafka.publisher import SIZE_LIMIT
-from streams.kafka.topics import states
+from streams.kafka.topics import topic_states
 from streams.settings import Settings
 
 
@@ -40,14 +40,14 @@ async def send(letters: Sequence[Letter], settings: Settings) -> list[Sent]:
         request_timeout_ms=15_000,
     )
     try:
-        with reaching(settings.kafka.bootstrap_servers):
+        with broker_errors(settings.kafka.bootstrap_servers):
             await producer.start()
             waiting = [await producer.send(letter.topic, value=letter.value, key=letter.key) for letter in letters]
             answers = await asyncio.gather(*waiting, return_exceptions=True)
     finally:
         await producer.stop()
     return [
-        Sent(letter, fault=reason_of(answer))
+        Sent(letter, fault=error_reason(answer))
         if isinstance(answer, BaseException)
         else Sent(letter, answer.partition, answer.offset)
         for letter, answer in zip(letters, answers, strict=True)
@@ -56,6 +56,8 @@ async def send(letters: Sequence[Letter], settings: Settings) -> list[Sent]:
 
 async def _topics_exist(names: set[str], settings: Settings) -> None:
     """A broker may create what a producer names; a topic with the wrong partitions would be worse than an error."""
-    missing = [state.spec.name for state in await states(settings) if state.found is None and state.spec.name in names]
+    missing = [
+        state.spec.name for state in await topic_states(settings) if state.found is None and state.spec.name in names
+    ]
     if missing:
         raise TopicsMissing(detail=f"There is no topic {', '.join(missing)}.")

@@ -16,7 +16,7 @@ WORDS = {
     "upscale": "enlarging with SwinIR",
     "encode": "encoding",
     "prior": "making class images",
-    "learn": "learning the product",
+    "train": "learning the product",
     "evaluate": "evaluating",
 }
 
@@ -52,15 +52,15 @@ class StageBars:
         """Show a bar that is no stage of the studio, such as finished segments."""
         self._progress.update(self._bar(name, total), completed=done, total=total)
 
-    def show(self, stages: Mapping[str, Sequence[int]], lane: str = "") -> None:
+    def show(self, stages: Mapping[str, Sequence[int]], prefix: str = "") -> None:
         """Show how far each stage is: done and total, which is 0 where nobody knows. One that is gone is finished.
 
         lane: words before the stages', for a second device process; its stages have bars of their own.
         """
-        named = {f"{lane}{WORDS.get(stage, stage)}": progress for stage, progress in stages.items()}
-        for name in self._shown.get(lane, set()) - set(named):
+        named = {f"{prefix}{WORDS.get(stage, stage)}": progress for stage, progress in stages.items()}
+        for name in self._shown.get(prefix, set()) - set(named):
             self._fill(name)
-        self._shown[lane] = set(named)
+        self._shown[prefix] = set(named)
         for name, (done, total) in named.items():
             if name not in self._tasks and not self._console.is_terminal:
                 self._console.print(name)
@@ -68,8 +68,8 @@ class StageBars:
 
     def finish(self) -> None:
         """Show every stage as done."""
-        for lane in list(self._shown):
-            self.show({}, lane)
+        for prefix in list(self._shown):
+            self.show({}, prefix)
 
     def _bar(self, name: str, total: int) -> TaskID:
         if name not in self._tasks:

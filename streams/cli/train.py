@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from models.briefs import Lesson
+    from models.briefs import TrainingJob
     from streams.cli.local_training import Taught
 
 METHODS = ("dreambooth", "dreambooth_lora", "textual_inversion")
@@ -57,14 +57,14 @@ def train(files: tuple[Path, ...], out: Path | None, product: str, **options: An
 
     Writes the concept (a file that stock diffusers loads), a before/after contact sheet, a plot of the loss and scores.
     """
-    from streams.cli.local_training import lesson_of
+    from streams.cli.local_training import training_job_of
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", product) or ".." in product:
         raise click.BadParameter("use letters, digits, '.', '_', ':' and '-'", param_hint="--product")
     _check_options(options)
     folder = out or HOME / product
     photos = tuple(path.read_bytes() for path in files)
-    _run(lesson_of(folder, photos, _given(product, options)), folder)
+    _run(training_job_of(folder, photos, _given(product, options)), folder)
 
 
 @click.command(
@@ -82,10 +82,10 @@ def evaluate(product: str, out: Path | None) -> None:
 
     Nothing is learned: the concept stays as `train` wrote it, whatever has been set otherwise since.
     """
-    from streams.cli.local_training import again, read_lesson
+    from streams.cli.local_training import again, read_training_job
 
     folder = out or HOME / product
-    _run(again(read_lesson(folder)), folder)
+    _run(again(read_training_job(folder)), folder)
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -106,18 +106,18 @@ def _given(product: str, options: dict[str, Any]) -> dict[str, Any]:
         "placeholder_token": placeholder(product, options["method"]),
         "checkpoint_every": training.checkpoint_every,
         "checkpoint_seconds": training.checkpoint_seconds,
-        **training.lesson(options["method"]).model_dump(exclude_none=True),
+        **training.method_settings(options["method"]).model_dump(exclude_none=True),
     }
     return settled | {name: value for name, value in options.items() if value is not None}
 
 
-def _run(lesson: Lesson, folder: Path) -> None:
+def _run(training_job: TrainingJob, folder: Path) -> None:
     from streams.cli.local_training import teach, write
     from streams.cli.terminal import read_settings
 
     settings = read_settings()
     try:
-        taught = asyncio.run(teach(lesson, settings.studio.plan(), settings.lane))
+        taught = asyncio.run(teach(training_job, settings.studio.plan(), settings.device))
     except KeyboardInterrupt:
         sys.exit(130)
     _show(taught, write(taught, folder))

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.failures import TopicsMissing
-from streams.kafka.brokers import client_options, reaching
+from streams.kafka.brokers import broker_errors, client_options
 from streams.messages import Headers
 from streams.settings import Settings
 
@@ -76,7 +76,7 @@ class Watcher:
 
     async def messages(self) -> AsyncIterator[Seen]:
         """Yield messages as they come, for ever. Raises BrokerUnavailable."""
-        with reaching(self._servers):
+        with broker_errors(self._servers):
             async for record in self._consumer:
                 yield Seen(
                     record.topic,
@@ -105,7 +105,7 @@ async def watcher(topics: list[str], settings: Settings, *, beginning: bool) -> 
         max_partition_fetch_bytes=LARGEST,
     )
     try:
-        with reaching(servers):
+        with broker_errors(servers):
             await _exist(topics, options)
             await consumer.start()
             for place in consumer.assignment():

@@ -11,7 +11,7 @@ from streams import logs
 from streams.app import create_app
 from streams.cli.embedded_services import environment
 from streams.embedded import embedded
-from streams.kafka.topics import expected
+from streams.kafka.topics import expected_topics
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ def run(settings: Settings, *, debug: bool = False) -> None:
     if debug:
         settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "debug"})})
     logs.configure(settings.log)
-    with embedded(settings, {spec.name: spec.partitions for spec in expected(settings)}) as found:
+    with embedded(settings, {spec.name: spec.partitions for spec in expected_topics(settings)}) as found:
         if found != settings:
             _say_where(found)
         worker = faust.Worker(

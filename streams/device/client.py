@@ -12,20 +12,20 @@ from typing import Any
 
 import structlog
 
-from models.briefs import Brief, Learned, Lesson, Rendering, StudioPlan, StudioReady
+from models.briefs import Brief, Rendering, StudioPlan, StudioReady, TrainingJob, TrainingResult
 from models.errors import Cancelled, CreativesError, DeviceUnavailable, StageFailed
-from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob
-from streams.device.jobs import Job, JobQueue, LaneStatus, OnCheckpoint, State
+from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Train
+from streams.device.jobs import DeviceStatus, Job, JobQueue, OnCheckpoint, State
 from streams.device.process import DeviceProcess, Gone, Incoming
 from streams.failures import DeviceProcessDied, DeviceStuck, WeightsChanged
-from streams.settings import LaneSettings
+from streams.settings import DeviceSettings
 
 log = structlog.get_logger(__name__)
 
 _BACKOFF_CAP = 30.0
 
 
-class Lane:
+class DeviceClient:
     """The one owner of the device. entry: what the child runs, as `module:function`.
 
     die: told when no child can be had any more, though the lane had been started.
@@ -34,8 +34,8 @@ class Lane:
     def __init__(
         self,
         plan: StudioPlan,
-        settings: LaneSettings,
-        entry: str = "models.studio:serve",
+        settings: DeviceSettings,
+        entry: str = "models.serving:serve",
         die: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._plan = plan
@@ -50,7 +50,7 @@ class Lane:
         self._running: dict[str, Job] = {}
         self._progress: Progress | None = None
         self._stages: dict[str, tuple[int, int]] = {}
-        self._trouble: str | None = None
+        self._error_message: str | None = None
         self._ticket = self._restarts = self._failures = self._finished = 0
 
     @property
@@ -60,10 +60,10 @@ class Lane:
             raise RuntimeError("the lane has not been started")
         return self._ready
 
-    def status(self) -> LaneStatus:
+    def status(self) -> DeviceStatus:
         """Return what the lane is doing."""
         progress = self._progress
-        return LaneStatus(
+        return DeviceStatus(
             state=self._state,
             pid=self._process.pid if self._process else None,
             restarts=self._restarts,
@@ -75,17 +75,17 @@ class Lane:
             done=progress.done if progress else 0,
             total=progress.total if progress else 0,
             stages=dict(self._stages),
-            trouble=self._trouble,
+            error_message=self._error_message,
         )
 
     async def start(self) -> StudioReady:
         """Load the models; return once they are warm. Raises the child's own named error, and may be tried again."""
         try:
             process = await self._open()
-            self._runner = asyncio.create_task(self._run(process), name="lane")
+            self._runner = asyncio.create_task(self._run(process), name="device-client")
             self._runner.add_done_callback(self._ended)
         except CreativesError as error:
-            self._trouble = str(error)
+            self._error_message = str(error)
             raise
         finally:
             if self._runner is None:
@@ -114,12 +114,12 @@ class Lane:
         assert isinstance(result, Rendering)
         return result
 
-    async def learn(self, lesson: Lesson, on_checkpoint: OnCheckpoint) -> Learned:
+    async def train(self, training_job: TrainingJob, on_checkpoint: OnCheckpoint) -> TrainingResult:
         """Return the learned product; errors as for `render`. Cancelling the last caller gives the lesson up.
 
         on_checkpoint: awaited with step and file after each checkpoint, one at a time, the newest if it is slow.
         """
-        job = await self._entered(lesson)
+        job = await self._entered(training_job)
         uploads = [] if job.waiters else [asyncio.create_task(job.pass_on(on_checkpoint))]
         try:
             result = await self._end_of(job)
@@ -127,12 +127,12 @@ class Lane:
             for upload in uploads:
                 upload.cancel()
                 await asyncio.wait({upload})
-        assert isinstance(result, Learned)
+        assert isinstance(result, TrainingResult)
         return result
 
-    async def _entered(self, work: Brief | Lesson) -> Job:
+    async def _entered(self, work: Brief | TrainingJob) -> Job:
         """Enter work; what has its request id and differs (one event id for two segments) is waited for, not joined."""
-        while other := self._jobs.in_the_way(work):
+        while other := self._jobs.conflicting_job(work):
             await other.ended.wait()
         return self._jobs.enter(work)
 
@@ -149,19 +149,19 @@ class Lane:
     def _abandon(self, job: Job) -> None:
         """Nobody waits for this job any more: a running brief is short and ends by itself, a lesson is given up."""
         running = self._running.get(job.request_id) is job
-        if not running or isinstance(job.work, Lesson):
+        if not running or isinstance(job.work, TrainingJob):
             self._jobs.drop(job)
-        if running and isinstance(job.work, Lesson) and self._process is not None:
+        if running and isinstance(job.work, TrainingJob) and self._process is not None:
             self._process.send(Cancel(self._ticket))
 
     async def _open(self) -> DeviceProcess:
         """Start a child and wait until it is ready. Raises its named error, or DeviceUnavailable."""
         self._state = "loading" if self._ready is None else "restarting"
-        process = self._process = DeviceProcess(self._entry, self._plan, self._jobs.stirred.set, self._heard)
-        message = await process.first_word(self._settings.start_deadline, self._progressed)
+        process = self._process = DeviceProcess(self._entry, self._plan, self._jobs.work_arrived.set, self._on_message)
+        message = await process.first_message(self._settings.start_deadline, self._progressed)
         if isinstance(message, StudioReady):
             if self._ready is None or message.recipe.fingerprint == self._ready.recipe.fingerprint:
-                self._ready, self._state, self._progress, self._trouble = message, "idle", None, None
+                self._ready, self._state, self._progress, self._error_message = message, "idle", None, None
                 return process
             message = WeightsChanged()
         await process.end("did not start")
@@ -179,9 +179,9 @@ class Lane:
         """Say that nobody runs jobs any more; for who waits it is an outage, so that nothing is buried."""
         if runner.cancelled() or not isinstance(error := runner.exception(), Exception):
             return
-        self._trouble = str(error) or repr(error)
+        self._error_message = str(error) or repr(error)
         self._running = {}
-        self._jobs.finish_all(_unavailable(self._plan, self._trouble))
+        self._jobs.finish_all(_unavailable(self._plan, self._error_message))
         self._die(error)
 
     async def _reopen(self) -> DeviceProcess:
@@ -200,14 +200,14 @@ class Lane:
             except (WeightsChanged, DeviceStuck):
                 raise
             except CreativesError as error:
-                self._trouble = str(error)
-                log.error("device process does not start", error=self._trouble, attempts=self._failures)  # noqa: TRY400
+                self._error_message = str(error)
+                log.error("device process does not start", error=self._error_message, attempts=self._failures)  # noqa: TRY400
 
     async def _next_batch(self, process: DeviceProcess) -> list[Job]:
         """Return the jobs to do together, or nothing once the child is gone."""
         while not process.gone.is_set():
-            await self._jobs.stirred.wait()
-            if self._settings.linger and self._jobs.lingers(self._settings.batch):
+            await self._jobs.work_arrived.wait()
+            if self._settings.linger and self._jobs.may_wait_for_more(self._settings.batch):
                 await asyncio.sleep(self._settings.linger)
             if not process.gone.is_set() and (batch := self._jobs.take(self._settings.batch)):
                 return batch
@@ -218,15 +218,15 @@ class Lane:
         self._ticket += 1
         self._state, self._progress, self._stages = "busy", None, {}
         self._running = {job.request_id: job for job in batch}
-        lessons = [job.work for job in batch if isinstance(job.work, Lesson)]
+        training_jobs = [job.work for job in batch if isinstance(job.work, TrainingJob)]
         briefs = tuple(job.work for job in batch if isinstance(job.work, Brief))
-        process.send(LearnJob(self._ticket, lessons[0]) if lessons else RenderJob(self._ticket, briefs))
+        process.send(Train(self._ticket, training_jobs[0]) if training_jobs else Render(self._ticket, briefs))
         while self._running:
             message = await process.next_message(self._settings.deadline)
             if isinstance(message, Gone):
                 self._died(message.how)
 
-    def _heard(self, message: Incoming) -> None:
+    def _on_message(self, message: Incoming) -> None:
         """Take what the child says of the present batch as it comes: a task would come to it a little later."""
         match message:
             case Progress(ticket=self._ticket) as progress:
@@ -250,7 +250,7 @@ class Lane:
             self._state, self._progress = "idle", None
         self._failures = 0
         self._finished += 1
-        self._jobs.forgive(job)
+        self._jobs.clear_crashes(job)
         self._jobs.finish(job, end)
 
     def _died(self, how: str) -> None:
@@ -259,12 +259,12 @@ class Lane:
         self._running = {}
         log.warning("device process died", how=how, jobs=[job.request_id for job in lost])
         if len(lost) > 1:
-            self._jobs.put_back(lost)
+            self._jobs.requeue_alone(lost)
             return
-        deaths, limit = self._jobs.blame(lost[0]), self._settings.deaths
-        if deaths >= limit:
-            self._jobs.forgive(lost[0])  # it will be buried; replayed by a person, it gets its tries anew
-        error = DeviceProcessDied(request_id=lost[0].request_id, how=how, deaths=deaths, limit=limit)
+        crashes, limit = self._jobs.record_crash(lost[0]), self._settings.max_crashes
+        if crashes >= limit:
+            self._jobs.clear_crashes(lost[0])  # it will be buried; replayed by a person, it gets its tries anew
+        error = DeviceProcessDied(request_id=lost[0].request_id, how=how, crashes=crashes, limit=limit)
         self._jobs.finish(lost[0], error)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import structlog
 
-from models.briefs import Brief, Learned, Lesson, Rendering
+from models.briefs import Brief, Rendering, TrainingJob, TrainingResult
 from models.errors import Cancelled, CreativesError
 from models.wire import Checkpointed
 
@@ -21,11 +21,11 @@ log = structlog.get_logger(__name__)
 OnCheckpoint = Callable[[int, Path], Awaitable[None]]
 State = Literal["stopped", "loading", "idle", "busy", "restarting"]
 
-_REMEMBERED_DEATHS = 10_000
+_REMEMBERED_CRASHES = 10_000
 
 
 @dataclass(frozen=True)
-class LaneStatus:
+class DeviceStatus:
     """The lane at one moment. restarts: children lost so far. stage, done, total: of the running batch.
 
     stages: done and total of every stage that the running batch, or else the last one, has come to, in order: a short
@@ -44,7 +44,7 @@ class LaneStatus:
     done: int = 0
     total: int = 0
     stages: dict[str, tuple[int, int]] = field(default_factory=dict)
-    trouble: str | None = None
+    error_message: str | None = None
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class Job:
     waiters: a future for everyone who waits for its end, so that one who gives up takes it from nobody else.
     """
 
-    work: Brief | Lesson
+    work: Brief | TrainingJob
     since: float
     alone: bool
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,8 +91,8 @@ class JobQueue:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._queue: deque[Job] = deque()
-        self._deaths: OrderedDict[str, int] = OrderedDict()
-        self.stirred = asyncio.Event()
+        self._crashes: OrderedDict[str, int] = OrderedDict()
+        self.work_arrived = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -101,19 +101,19 @@ class JobQueue:
         """Return the age in seconds of the oldest unfinished job, 0 without any."""
         return max((now - job.since for job in self._jobs.values()), default=0.0)
 
-    def in_the_way(self, work: Brief | Lesson) -> Job | None:
+    def conflicting_job(self, work: Brief | TrainingJob) -> Job | None:
         """Return the unfinished job that has this work's request id and is other work, if there is one."""
         job = self._jobs.get(work.request_id)
         return job if job is not None and job.work != work else None
 
-    def enter(self, work: Brief | Lesson) -> Job:
+    def enter(self, work: Brief | TrainingJob) -> Job:
         """Return the job of this request: the unfinished one, or a new one at the queue's end."""
         job = self._jobs.get(work.request_id)
         if job is None:
-            alone = isinstance(work, Lesson) or work.request_id in self._deaths
+            alone = isinstance(work, TrainingJob) or work.request_id in self._crashes
             job = self._jobs[work.request_id] = Job(work, asyncio.get_running_loop().time(), alone)
             self._queue.append(job)
-            self.stirred.set()
+            self.work_arrived.set()
         return job
 
     def take(self, most: int) -> list[Job]:
@@ -122,20 +122,20 @@ class JobQueue:
         while batch and not batch[0].alone and len(batch) < most and self._queue and not self._queue[0].alone:
             batch.append(self._queue.popleft())
         if not self._queue:
-            self.stirred.clear()
+            self.work_arrived.clear()
         return batch
 
-    def lingers(self, most: int) -> bool:
+    def may_wait_for_more(self, most: int) -> bool:
         """Return whether waiting a little could fill the next batch."""
         return 0 < len(self._queue) < most and not any(job.alone for job in self._queue)
 
-    def put_back(self, jobs: list[Job]) -> None:
+    def requeue_alone(self, jobs: list[Job]) -> None:
         """Put the jobs of a lost batch in front, each to run alone: so the next loss names its cause."""
         for job in reversed(jobs):
             if job.waiters:
                 job.alone = True
                 self._queue.appendleft(job)
-                self.stirred.set()
+                self.work_arrived.set()
             else:
                 self.finish(job, Cancelled())
 
@@ -144,22 +144,22 @@ class JobQueue:
         if job in self._queue:
             self._queue.remove(job)
         if not self._queue:
-            self.stirred.clear()
+            self.work_arrived.clear()
         self.finish(job, Cancelled())
 
-    def blame(self, job: Job) -> int:
+    def record_crash(self, job: Job) -> int:
         """Count that this job, alone, ended the child; return how often it has."""
-        deaths = self._deaths.pop(job.request_id, 0) + 1
-        self._deaths[job.request_id] = deaths
-        if len(self._deaths) > _REMEMBERED_DEATHS:
-            self._deaths.popitem(last=False)
-        return deaths
+        crashes = self._crashes.pop(job.request_id, 0) + 1
+        self._crashes[job.request_id] = crashes
+        if len(self._crashes) > _REMEMBERED_CRASHES:
+            self._crashes.popitem(last=False)
+        return crashes
 
-    def forgive(self, job: Job) -> None:
+    def clear_crashes(self, job: Job) -> None:
         """Forget that this job ever ended the child."""
-        self._deaths.pop(job.request_id, None)
+        self._crashes.pop(job.request_id, None)
 
-    def finish(self, job: Job, end: Rendering | Learned | Exception) -> None:
+    def finish(self, job: Job, end: Rendering | TrainingResult | Exception) -> None:
         """Give everyone who waits for `job` its end."""
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
@@ -176,6 +176,6 @@ class JobQueue:
     def finish_all(self, end: Exception) -> None:
         """End every job, waiting or running."""
         self._queue.clear()
-        self.stirred.clear()
+        self.work_arrived.clear()
         for job in list(self._jobs.values()):
             self.finish(job, end)

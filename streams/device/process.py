@@ -25,7 +25,7 @@ import structlog
 
 from models.briefs import StudioPlan, StudioReady
 from models.errors import CreativesError, DeviceUnavailable, StageFailed
-from models.wire import Answer, Cancel, Checkpointed, LearnJob, Progress, RenderJob, Stop
+from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 from streams.failures import DeviceStuck
 
 _PR_SET_PDEATHSIG = 1
@@ -42,7 +42,7 @@ class Gone:
     how: str
 
 
-Outgoing = RenderJob | LearnJob | Cancel | Stop
+Outgoing = Render | Train | Cancel | Stop
 Incoming = StudioReady | Progress | Checkpointed | Answer | CreativesError | Gone
 
 
@@ -177,7 +177,7 @@ class DeviceProcess:
         except DeviceStuck as stuck:
             log.error("device process left behind", reason=str(stuck))  # noqa: TRY400 - one line
 
-    async def first_word(self, deadline: float, on_progress: Callable[[Progress], None]) -> Incoming:
+    async def first_message(self, deadline: float, on_progress: Callable[[Progress], None]) -> Incoming:
         """Return the first message that is no progress; Gone where there is none within `deadline` seconds."""
         try:
             async with asyncio.timeout(deadline):

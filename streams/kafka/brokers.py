@@ -30,7 +30,7 @@ def tls(kafka: KafkaSettings) -> ssl.SSLContext | None:
         if kafka.certificate_file:
             context.load_cert_chain(kafka.certificate_file, kafka.key_file)
     except OSError as error:
-        raise CertificateUnusable(detail=reason_of(error)) from error
+        raise CertificateUnusable(detail=error_reason(error)) from error
     return context
 
 
@@ -51,7 +51,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def reaching(servers: str) -> Iterator[None]:
+def broker_errors(servers: str) -> Iterator[None]:
     """Turn what goes wrong with the broker in here into BrokerUnavailable with the cause.
 
     aiokafka raises that it cannot connect, and tells why to its log alone: that is kept from the log and put in.
@@ -73,13 +73,13 @@ def reaching(servers: str) -> Iterator[None]:
         yield
     except (KafkaError, OSError) as error:
         cause = kept[-1] if kept and isinstance(error, KafkaConnectionError) else error
-        raise BrokerUnavailable(servers=servers, detail=reason_of(cause)) from error
+        raise BrokerUnavailable(servers=servers, detail=error_reason(cause)) from error
     finally:
         library.removeFilter(keep)
         library.setLevel(level)
 
 
-def reason_of(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """Return what went wrong in a few words of one line, without a full stop."""
     if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
@@ -102,7 +102,7 @@ def faust_credentials(kafka: KafkaSettings) -> CredentialsT | None:
     return faust.SSLCredentials(context=context) if context is not None else None
 
 
-def heed_group_errors() -> None:
+def raise_group_errors() -> None:
     """Let aiokafka see errors that concern a whole group when it asks for committed offsets (0.14 does not look).
 
     Kafka answers `not the coordinator` or `still loading` with an error code and no partitions. Taken for `nothing was

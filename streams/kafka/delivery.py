@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 from pydantic import ValidationError
 
 from models.errors import CreativesError
 from schemas.base import Contract
-from streams.failures import OUTAGES, CannotBury, InvalidEvent, Verdict, code_of, judge
-from streams.messages import Outcome, RawEvent
+from streams.failures import OUTAGES, DeadLetterFailed, InvalidEvent, Verdict, code_of, judge
+from streams.messages import Outcome, OutcomePublisher, RawEvent
 from streams.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
@@ -33,24 +33,14 @@ class Settled(Enum):
 
     DONE = "done"
     PARKED = "parked"
-    BURIED = "buried"
+    DEAD_LETTERED = "buried"
     DROPPED = "dropped"
-    DEAD = "dead"
+    FATAL = "dead"
 
     @property
     def terminal(self) -> bool:
         """Return whether the event may be acked."""
-        return self in {Settled.DONE, Settled.PARKED, Settled.BURIED}
-
-
-class Publishes(Protocol):
-    """What delivery needs of the publisher. Both return only once the broker has confirmed."""
-
-    async def publish(self, outcome: Outcome) -> None:
-        """Publish an outcome."""
-
-    async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
-        """Write the dead letter of an event."""
+        return self in {Settled.DONE, Settled.PARKED, Settled.DEAD_LETTERED}
 
 
 Attempt = Callable[[RawEvent], Awaitable[Outcome | None]]
@@ -102,13 +92,13 @@ def faults(error: ValidationError) -> list[InvalidEvent]:
 
 
 @dataclass
-class BuryLimit:
+class DeadLetterLimit:
     """How many dead letters a worker may write in a while: an outage must not empty a topic into them.
 
     The idea is Sentry's (arroyo, `DlqLimit`): past the limit something is wrong with us, not with the events.
     """
 
-    buries: int
+    dead_letter_limit: int
     window: float
     _times: deque[float] = field(default_factory=deque)
 
@@ -116,7 +106,7 @@ class BuryLimit:
         """Count one more dead letter at `now` (seconds, any monotonic clock); False when it is one too many."""
         while self._times and self._times[0] <= now - self.window:
             self._times.popleft()
-        if len(self._times) >= self.buries:
+        if len(self._times) >= self.dead_letter_limit:
             return False
         self._times.append(now)
         return True
@@ -150,7 +140,7 @@ class _Case:
     attempts: int = 0
     failures: int = 0
 
-    def bury(self, reason: Exception) -> None:
+    def dead_letter(self, reason: Exception) -> None:
         """Go over to burying."""
         self.letter = _Letter(self.attempts, code_of(reason), _message(reason))
         self.attempts = self.failures = 0
@@ -159,11 +149,13 @@ class _Case:
 class Delivery:
     """Settles events. die: called with the reason when the worker must not go on."""
 
-    def __init__(self, publisher: Publishes, settings: DeliverySettings, die: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, publisher: OutcomePublisher, settings: DeliverySettings, die: Callable[[Exception], None]
+    ) -> None:
         self._publisher = publisher
         self._settings = settings
         self._die = die
-        self._limit = BuryLimit(settings.buries, settings.bury_window)
+        self._limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_window)
 
     async def settle(self, raw: RawEvent, attempt: Attempt) -> Settled:
         """Bring one event to its end. Raises nothing but CancelledError, which leaves the event unacked."""
@@ -171,13 +163,13 @@ class Delivery:
         while True:
             case.attempts += 1
             try:
-                return await (self._deliver(case) if case.letter is None else self._bury(raw, case.letter))
+                return await (self._deliver(case) if case.letter is None else self._dead_letter(raw, case.letter))
             except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a verdict
                 verdict = self._judged(case, error)
             if verdict is Verdict.RETRY:
                 await asyncio.sleep(backoff(case.attempts, self._settings))
-            elif verdict is not Verdict.BURY:
-                return Settled.DROPPED if verdict is Verdict.DROP else Settled.DEAD
+            elif verdict is not Verdict.DEAD_LETTER:
+                return Settled.DROPPED if verdict is Verdict.DROP else Settled.FATAL
 
     async def _deliver(self, case: _Case) -> Settled:
         outcome = await case.attempt(case.raw)
@@ -186,9 +178,9 @@ class Delivery:
         await self._publisher.publish(outcome)
         return Settled.DONE
 
-    async def _bury(self, raw: RawEvent, letter: _Letter) -> Settled:
-        await self._publisher.bury(raw, letter.attempts, letter.code, letter.message)
-        return Settled.BURIED
+    async def _dead_letter(self, raw: RawEvent, letter: _Letter) -> Settled:
+        await self._publisher.dead_letter(raw, letter.attempts, letter.code, letter.message)
+        return Settled.DEAD_LETTERED
 
     def _judged(self, case: _Case, error: Exception) -> Verdict:
         """Return what the failure of a step means, and prepare the next: after BURY the next step buries.
@@ -197,15 +189,15 @@ class Delivery:
         """
         case.failures += not isinstance(error, OUTAGES)
         verdict = judge(error, case.failures, self._settings.attempts)
-        if verdict is Verdict.BURY and (obstacle := self._obstacle(case)):
+        if verdict is Verdict.DEAD_LETTER and (obstacle := self._obstacle(case)):
             place = case.raw.source.model_dump()
-            verdict, error = Verdict.DIE, CannotBury(**place, detail=f"{obstacle}{_message(error)}")
+            verdict, error = Verdict.DIE, DeadLetterFailed(**place, detail=f"{obstacle}{_message(error)}")
         said = {"verdict": verdict.value, "attempts": case.attempts, "error": _message(error)}
         log.warning(
             "event failed" if case.letter is None else "dead letter failed", **said, **case.raw.source.model_dump()
         )
-        if verdict is Verdict.BURY:
-            case.bury(error)
+        if verdict is Verdict.DEAD_LETTER:
+            case.dead_letter(error)
         if verdict is Verdict.DIE:
             self._die(error)
         return verdict
@@ -216,7 +208,8 @@ class Delivery:
             return "every attempt fails: "
         if self._limit.allows(asyncio.get_running_loop().time()):
             return ""
-        return f"more than {self._settings.buries} dead letters in {self._settings.bury_window:g} s; the last one: "
+        limit, window = self._settings.dead_letter_limit, self._settings.dead_letter_window
+        return f"more than {limit} dead letters in {window:g} s; the last one: "
 
 
 def _message(error: Exception) -> str:

@@ -39,7 +39,7 @@ class LagProbe:
         self._misses = 0
 
     @property
-    def away(self) -> float:
+    def unreachable_seconds(self) -> float:
         """Return the seconds since the broker last answered; 0 while it does."""
         if self._answered_at is None or self._misses < _MISSES:
             return 0.0
@@ -57,8 +57,8 @@ class LagProbe:
             finally:
                 probe.cancel()  # does nothing to one that is done
             if probe.done() and not probe.cancelled() and probe.exception() is None:
-                if self.away:
-                    log.info("the broker answers again", away=round(self.away))
+                if self.unreachable_seconds:
+                    log.info("the broker answers again", unreachable_seconds=round(self.unreachable_seconds))
                 self.behind, self._answered_at, self._misses = probe.result(), loop.time(), 0
                 continue
             self._misses += 1

@@ -23,7 +23,7 @@ class Partition(NamedTuple):
 
 
 @dataclass(eq=False)
-class Entry:
+class LedgerEntry:
     """One event between its arrival and its ack. `ack` is called at most once, on the event loop."""
 
     partition: Partition
@@ -35,10 +35,10 @@ class Entry:
 
 
 @dataclass
-class _Line:
+class _PartitionQueue:
     """The unacked entries of one partition, oldest first."""
 
-    entries: deque[Entry] = field(default_factory=deque)
+    entries: deque[LedgerEntry] = field(default_factory=deque)
     room: asyncio.Event = field(default_factory=asyncio.Event)
     revoked: bool = False
 
@@ -48,17 +48,17 @@ class Ledger:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._lines: dict[Partition, _Line] = {}
+        self._queues: dict[Partition, _PartitionQueue] = {}
 
-    async def enter(self, partition: Partition, offset: int, ack: Callable[[], object]) -> Entry:
+    async def enter(self, partition: Partition, offset: int, ack: Callable[[], object]) -> LedgerEntry:
         """Wait for room in the partition's window, then enter the event.
 
         The entry comes back stale when the partition was revoked while we waited. An offset at or below the last
         one entered means that the partition came back to us: what was entered before is stale then, since it is
         all delivered again.
         """
-        entry = Entry(partition, offset, ack, asyncio.get_running_loop().time())
-        line = self._lines.setdefault(partition, _Line())
+        entry = LedgerEntry(partition, offset, ack, asyncio.get_running_loop().time())
+        line = self._queues.setdefault(partition, _PartitionQueue())
         while len(line.entries) >= self._window and not line.revoked:
             line.room.clear()
             await line.room.wait()
@@ -67,16 +67,16 @@ class Ledger:
             return entry
         if line.entries and offset <= line.entries[-1].offset:
             self.revoke([partition])
-            line = self._lines.setdefault(partition, _Line())
+            line = self._queues.setdefault(partition, _PartitionQueue())
         line.entries.append(entry)
         return entry
 
-    def finish(self, entry: Entry) -> int:
+    def finish(self, entry: LedgerEntry) -> int:
         """Mark the event as done and ack the completed prefix of its partition. Returns how many were acked."""
         entry.done = True
         if entry.stale:
             return 0
-        line = self._lines[entry.partition]
+        line = self._queues[entry.partition]
         acked = 0
         while line.entries and line.entries[0].done:
             line.entries.popleft().ack()
@@ -88,7 +88,7 @@ class Ledger:
     def revoke(self, partitions: Collection[Partition]) -> None:
         """Drop the entries of these partitions: nothing of theirs will be acked any more."""
         for partition in partitions:
-            line = self._lines.pop(partition, None)
+            line = self._queues.pop(partition, None)
             if line is None:
                 continue
             line.revoked = True
@@ -98,10 +98,10 @@ class Ledger:
 
     def unacked(self, partition: Partition | None = None) -> int:
         """Return how many events are unacked, of one partition or of all."""
-        lines = self._lines.values() if partition is None else [self._lines.get(partition, _Line())]
+        lines = self._queues.values() if partition is None else [self._queues.get(partition, _PartitionQueue())]
         return sum(len(line.entries) for line in lines)
 
     def oldest(self) -> float | None:
         """Return when the oldest unfinished event was entered (event loop time), None if there is none."""
-        entries = (entry for line in self._lines.values() for entry in line.entries)
+        entries = (entry for line in self._queues.values() for entry in line.entries)
         return min((entry.entered_at for entry in entries if not entry.done), default=None)

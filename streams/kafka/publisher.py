@@ -62,7 +62,7 @@ class Publisher:
         except MessageSizeTooLargeError as error:
             raise MessageRefused(topic=topic, size=len(outcome.value)) from error
 
-    async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
+    async def dead_letter(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
         """Write the dead letter: original key and bytes, and where, when and why in the headers."""
         letter = DeadLetter(
             **raw.source.model_dump(),

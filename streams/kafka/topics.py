@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.failures import BrokerUnavailable, StreamError, TopicsMissing, WrongPartitions
-from streams.kafka.brokers import client_options, reaching, reason_of
+from streams.kafka.brokers import broker_errors, client_options, error_reason
 from streams.settings import Settings, TopicSettings
 
 
@@ -46,7 +46,7 @@ def dead(topics: TopicSettings, name: str) -> str:
     return name + topics.dead_suffix
 
 
-def expected(settings: Settings) -> list[TopicSpec]:
+def expected_topics(settings: Settings) -> list[TopicSpec]:
     """Return every topic the service uses, inputs first."""
     topics = settings.topics
     inputs = [topics.segment_updated, topics.product_registered]
@@ -55,9 +55,9 @@ def expected(settings: Settings) -> list[TopicSpec]:
     return [TopicSpec(name, topics.partitions, topics.replication_factor) for name in names]
 
 
-async def states(settings: Settings) -> list[TopicState]:
+async def topic_states(settings: Settings) -> list[TopicState]:
     """Ask the broker about every expected topic. Raises BrokerUnavailable."""
-    specs = expected(settings)
+    specs = expected_topics(settings)
     async with _Admin(settings) as admin:
         found = {}
         for topic in await admin.describe_topics([spec.name for spec in specs]):
@@ -66,7 +66,7 @@ async def states(settings: Settings) -> list[TopicState]:
     return [TopicState(spec, found.get(spec.name)) for spec in specs]
 
 
-def complaint(found: list[TopicState], opening: str = "") -> StreamError | None:
+def topic_problem(found: list[TopicState], opening: str = "") -> StreamError | None:
     """Return what is wrong with these topics and what to do: what is missing before what has wrong partitions."""
     missing = [state.problem for state in found if state.found is None and state.problem]
     wrong = [state.problem for state in found if state.found is not None and state.problem]
@@ -77,14 +77,14 @@ def complaint(found: list[TopicState], opening: str = "") -> StreamError | None:
 
 async def check(settings: Settings) -> None:
     """Raise TopicsMissing or WrongPartitions unless every topic exists with the right number of partitions."""
-    problem = complaint(await states(settings))
+    problem = topic_problem(await topic_states(settings))
     if problem is not None:
         raise problem
 
 
 async def create(settings: Settings) -> list[TopicSpec]:
     """Create what is missing and return it. Partition counts of existing topics are left alone: keys would move."""
-    missing = [state.spec for state in await states(settings) if state.found is None]
+    missing = [state.spec for state in await topic_states(settings) if state.found is None]
     if not missing:
         return []
     new = [NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=spec.replicas) for spec in missing]
@@ -106,7 +106,7 @@ class _Admin:
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
         try:
-            with reaching(self._servers):
+            with broker_errors(self._servers):
                 await self._client.start()
         except BrokerUnavailable:
             await self._client.close()
@@ -116,4 +116,4 @@ class _Admin:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         await self._client.close()
         if isinstance(error, KafkaError):
-            raise BrokerUnavailable(servers=self._servers, detail=reason_of(error)) from error
+            raise BrokerUnavailable(servers=self._servers, detail=error_reason(error)) from error

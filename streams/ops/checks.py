@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from models.briefs import DeviceSeen
 from models.errors import CreativesError, DeviceUnavailable
-from streams.device.client import Lane
+from streams.device.client import DeviceClient
 from streams.device.process import DeviceProcess, Gone
 from streams.embedded import Embedded
 from streams.failures import StoreRefused
@@ -77,13 +77,13 @@ async def _broker(settings: Settings) -> tuple[str, ...]:
     kafka = settings.kafka
     if kafka.bootstrap_servers == "embedded":
         return ("embedded: it starts with `creatives demo` and `creatives services`",)
-    states = await topics.states(settings)
-    problem = topics.complaint(states, f"{kafka.bootstrap_servers} answers, but ")
+    topic_states = await topics.topic_states(settings)
+    problem = topics.topic_problem(topic_states, f"{kafka.bootstrap_servers} answers, but ")
     if problem is not None:
         raise problem
     return (
         f"{kafka.bootstrap_servers} over {kafka.security_protocol}",
-        f"all {len(states)} topics are as they should be",
+        f"all {len(topic_states)} topics are as they should be",
     )
 
 
@@ -116,7 +116,7 @@ def _waiting(keys: list[str]) -> Iterator[str]:
 
 
 async def _embedded(settings: Settings) -> tuple[str, ...]:
-    with Embedded({spec.name: spec.partitions for spec in topics.expected(settings)}) as services:
+    with Embedded({spec.name: spec.partitions for spec in topics.expected_topics(settings)}) as services:
         kafka = settings.kafka.model_copy(update={"bootstrap_servers": services.bootstrap_servers})
         await topics.check(settings.model_copy(update={"kafka": kafka}))
     return ("the embedded broker and store start",)
@@ -127,10 +127,10 @@ async def _device(settings: Settings) -> tuple[str, ...]:
     process = DeviceProcess(DEVICE_ENTRY, settings.studio.plan())
     message: object = None
     try:
-        async with asyncio.timeout(settings.lane.start_deadline):
+        async with asyncio.timeout(settings.device.start_deadline):
             message = await process.messages.get()
     except TimeoutError:
-        message = Gone(f"said nothing for {settings.lane.start_deadline:g} s")
+        message = Gone(f"said nothing for {settings.device.start_deadline:g} s")
     finally:
         process.kill("has said enough")
         await process.gone.wait()
@@ -146,11 +146,11 @@ async def _device(settings: Settings) -> tuple[str, ...]:
 
 async def _models(settings: Settings) -> tuple[str, ...]:
     """Load everything as a worker would, in the device process."""
-    lane = Lane(settings.studio.plan(), settings.lane)
+    device = DeviceClient(settings.studio.plan(), settings.device)
     try:
-        ready = await lane.start()
+        ready = await device.start()
     finally:
-        await lane.stop()
+        await device.stop()
     models = [f"{model.role}: {model.id} ({model.revision[:16]}, {model.licence})" for model in ready.recipe.models]
     return f"on {ready.device}, recipe {ready.recipe.fingerprint[:12]}", *models
 

@@ -12,16 +12,27 @@ from models.errors import Refused
 from schemas.events import Cost, CreativeRejected, ProductReady, ProductRegistered, Source
 from streams.messages import Headers, Outcome
 from streams.products.thresholds import finite, too_weak
-from streams.products.training_job import SAFETENSORS, Request, forget, taught
-from streams.segments.render import Tools, request_id, usable_concept
-from streams.store.concepts import CurrentConcept, concept_name, make_current, parked, weights_of, workdir
+from streams.products.training_job import SAFETENSORS, Request, delete_checkpoints, run_training
+from streams.requests import Tools, request_id, usable_concept
+from streams.scratch import workdir
+from streams.store.concepts import CurrentConcept, concept_name, make_current, weights_of
 from streams.store.keys import concept_prefix, manifest_key, parked_prefix
-from streams.store.manifests import ObjectSet, manifest_of, now, outcome_in, put_set, recipe_of, stored, traceparent
+from streams.store.manifests import (
+    ObjectSet,
+    build_manifest,
+    commit,
+    event_recipe,
+    now,
+    read_outcome,
+    stored,
+    traceparent,
+)
+from streams.store.parked import parked
 
 log = structlog.get_logger(__name__)
 
 
-async def learn_product(event: ProductRegistered, source: Source, tools: Tools, headers: Headers = ()) -> Outcome:
+async def train_product(event: ProductRegistered, source: Source, tools: Tools, headers: Headers = ()) -> Outcome:
     """Return the outcome of a registration, once its concept is current and what was parked is released.
 
     Raises what store, publisher and lane raise, and CannotLearn.
@@ -29,11 +40,11 @@ async def learn_product(event: ProductRegistered, source: Source, tools: Tools, 
     request = _request(event, source, tools, headers)
     standing = await tools.store.get(manifest_key(request.prefix))
     if standing is not None:
-        outcome = outcome_in(standing)
+        outcome = read_outcome(standing)
     else:
         learned = await _learned(request, tools)
-        outcome = await put_set(tools.store, request.prefix, lambda: learned)
-    await forget(request, tools.store)
+        outcome = await commit(tools.store, request.prefix, lambda: learned)
+    await delete_checkpoints(request, tools.store)
     if outcome.topic == "product_ready":
         await make_current(tools.store, _concept_of(request, ProductReady.model_validate_json(outcome.value), tools))
         await _release(request, tools)
@@ -42,17 +53,17 @@ async def learn_product(event: ProductRegistered, source: Source, tools: Tools, 
 
 def _request(event: ProductRegistered, source: Source, tools: Tools, headers: Headers) -> Request:
     """Name the request; its id covers the settings that decide it, so other ones may come to another verdict."""
-    training, fingerprint = tools.settings.training, tools.lane.ready.recipe.fingerprint
+    training, fingerprint = tools.settings.training, tools.device.ready.recipe.fingerprint
     decisive = hashlib.sha256(training.decisive(event.method).encode()).hexdigest()
     found = request_id(event.event_id, f"{fingerprint}|{decisive}", tools.settings.delivery.regeneration)
     prefix = concept_prefix(event.product_id, found)
-    return Request(event, source, headers, found, prefix, workdir(training) / "lessons" / found)
+    return Request(event, source, headers, found, prefix, workdir(training) / "training" / found)
 
 
 async def _learned(request: Request, tools: Tools) -> ObjectSet:
     """Return what is to be stored: samples and manifest, or the manifest of a refusal. The concept itself is stored."""
     try:
-        learned = await taught(request, tools)
+        learned = await run_training(request, tools)
     except Refused as refusal:
         return await _refusal(request, refusal, {}, tools)
     if weak := too_weak(learned.scores, tools.settings.training):
@@ -61,7 +72,7 @@ async def _learned(request: Request, tools: Tools) -> ObjectSet:
     concept_key = request.prefix + concept_name(learned.sha256)
     await tools.store.upload(concept_key, Path(learned.path), SAFETENSORS)
     objects, images, ends = stored(learned.pictures, request.prefix, tools.store)
-    ready, event = tools.lane.ready, request.event
+    ready, event = tools.device.ready, request.event
     message = ProductReady(
         request_id=request.id,
         event_id=event.event_id,
@@ -74,13 +85,13 @@ async def _learned(request: Request, tools: Tools) -> ObjectSet:
         steps=learned.steps,
         scores=learned.scores,
         images=images,
-        recipe=recipe_of(ready.recipe),
+        recipe=event_recipe(ready.recipe),
         cost=Cost(device_seconds=learned.device_seconds, candidates=len(images), device=ready.device),
         source=request.source,
         created_at=now(),
         url_expires_at=ends,
     )
-    return ObjectSet(objects, manifest_of("product_ready", key, message, request.headers))
+    return ObjectSet(objects, build_manifest("product_ready", key, message, request.headers))
 
 
 async def _release(request: Request, tools: Tools) -> None:
@@ -104,7 +115,7 @@ def _concept_of(request: Request, ready: ProductReady, tools: Tools) -> CurrentC
         placeholder_token=ready.placeholder_token,
         key=request.prefix + concept_name(ready.concept_sha256),
         sha256=ready.concept_sha256,
-        weights=weights_of(tools.lane.ready.recipe),
+        weights=weights_of(tools.device.ready.recipe),
     )
 
 
@@ -126,4 +137,4 @@ async def _refusal(request: Request, refusal: Refused, scores: dict[str, float],
         source=request.source,
         created_at=now(),
     )
-    return ObjectSet([], manifest_of("creative_rejected", key, message, request.headers))
+    return ObjectSet([], build_manifest("creative_rejected", key, message, request.headers))

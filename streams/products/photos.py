@@ -42,7 +42,7 @@ class Fetched:
 
 
 async def fetch_photos(uris: Sequence[str], store: ObjectStore, settings: TrainingSettings) -> Fetched:
-    """Fetch what can be had of the photos; a host that is away is waited for, `settings.photo_patience` seconds.
+    """Fetch what can be had of the photos; a host that is away is waited for, `settings.photo_timeout` seconds.
 
     A photo is refused with AddressForbidden, ObjectMissing, ObjectTooLarge, or PhotosUnavailable once the patience is
     over. Raises what the store raises.
@@ -62,7 +62,7 @@ async def _one(
     uri: str, turn: asyncio.Semaphore, store: ObjectStore, settings: TrainingSettings
 ) -> bytes | StreamError:
     loop, pauses = asyncio.get_running_loop(), 0
-    until = loop.time() + settings.photo_patience
+    until = loop.time() + settings.photo_timeout
     while True:
         try:
             async with turn:

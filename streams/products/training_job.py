@@ -15,14 +15,14 @@ from pathlib import Path
 
 import structlog
 
-from models.briefs import Learned, Lesson, placeholder
+from models.briefs import TrainingJob, TrainingResult, placeholder
 from models.errors import CreativesError, UnusablePhotos, WeightsError
 from schemas.events import ProductRegistered, Source
-from streams.failures import CannotLearn, PhotosUnavailable, Verdict, judge
+from streams.failures import PhotosUnavailable, TrainingUnsupportedByWeights, Verdict, judge
 from streams.messages import Headers
 from streams.products.photos import Fetched, fetch_photos
-from streams.segments.render import Tools, seeds_from
-from streams.store.concepts import newest_first, workdir
+from streams.requests import Tools, seeds_from
+from streams.scratch import newest_first, workdir
 from streams.store.keys import checkpoint_prefix
 from streams.store.protocol import ObjectStore
 
@@ -34,7 +34,7 @@ _KEPT_CLASSES = 8
 _STALE_SECONDS = 86_400.0
 
 
-class PhotosAway(UnusablePhotos):
+class PhotosUnreachable(UnusablePhotos):
     """The photos cannot be fetched: {detail}"""
 
     code = "photos_unavailable"
@@ -52,7 +52,7 @@ class Request:
     folder: Path
 
 
-async def taught(request: Request, tools: Tools) -> Learned:
+async def run_training(request: Request, tools: Tools) -> TrainingResult:
     """Return what was learned of the product.
 
     Raises Refused, CannotLearn (weights that no product can be learned with), and what store and lane raise.
@@ -64,15 +64,15 @@ async def taught(request: Request, tools: Tools) -> Learned:
         await _resume(request, tools.store)
         class_cache = workdir(training) / "class-images"
         await asyncio.to_thread(_tidy, request.folder, class_cache)
-        lesson = _lesson(request, tools, fetched.photos, class_cache)
+        training_job = _lesson(request, tools, fetched.photos, class_cache)
 
         async def keep(_: int, path: Path) -> None:
             await _keep_checkpoint(request, tools.store, path)
 
         try:
-            return await tools.lane.learn(lesson, keep)
+            return await tools.device.train(training_job, keep)
         except WeightsError as error:
-            raise CannotLearn(product_id=request.event.product_id, detail=str(error)) from error
+            raise TrainingUnsupportedByWeights(product_id=request.event.product_id, detail=str(error)) from error
         except UnusablePhotos as refusal:
             if not fetched.refused:
                 raise
@@ -88,7 +88,7 @@ def _judge(fetched: Fetched) -> None:
     if len(fetched.photos) >= LEAST_PHOTOS:
         log.warning("learned without some of the photos", reasons=_reasons(fetched))
     elif any(isinstance(refusal, PhotosUnavailable) for refusal in fetched.refused):
-        raise PhotosAway(detail=detail)
+        raise PhotosUnreachable(detail=detail)
     else:
         raise UnusablePhotos(detail=detail)
 
@@ -97,13 +97,13 @@ def _reasons(fetched: Fetched) -> str:
     return "; ".join(str(refusal).rstrip(".") for refusal in fetched.refused)
 
 
-def _lesson(request: Request, tools: Tools, photos: tuple[bytes, ...], class_cache: Path) -> Lesson:
+def _lesson(request: Request, tools: Tools, photos: tuple[bytes, ...], class_cache: Path) -> TrainingJob:
     """Return the lesson: what the event says, then what the settings say; the device process knows the rest."""
     training, event = tools.settings.training, request.event
-    chosen = training.lesson(event.method).model_dump()
+    chosen = training.method_settings(event.method).model_dump()
     if event.steps is not None:
         chosen["steps"] = event.steps
-    return Lesson(
+    return TrainingJob(
         request_id=request.id,
         product_id=event.product_id,
         class_noun=event.class_noun,
@@ -125,7 +125,7 @@ def _scratch(folder: Path) -> Iterator[None]:
     try:
         yield
     except CreativesError as error:
-        if judge(error, failures=1, limit=1) is Verdict.BURY:
+        if judge(error, failures=1, limit=1) is Verdict.DEAD_LETTER:
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -141,7 +141,7 @@ def _tidy(folder: Path, class_cache: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-async def forget(request: Request, store: ObjectStore) -> None:
+async def delete_checkpoints(request: Request, store: ObjectStore) -> None:
     """Remove scratch and stored checkpoints of a product that has its outcome."""
     await asyncio.to_thread(shutil.rmtree, request.folder, ignore_errors=True)
     for key in await store.list(checkpoint_prefix(request.event.product_id, request.id)):

@@ -15,25 +15,15 @@ from functools import cached_property
 
 from schemas.events import Phrase, SegmentUpdated
 from streams.failures import InvalidEvent
-from streams.segments.rationale import FieldTerms, unspoken
+from streams.requests import Prompt
+from streams.segments.rationale import FieldTerms, unused_fields
 from streams.segments.token_count import Vocabulary
-from streams.segments.words import Term, abstract_words, clean, glossary, is_polish, things_in
+from streams.segments.words import Term, abstract_words, clean, glossary, is_polish, visible_things
 
 TEMPLATE_VERSION = 2
 _OPENING = "an advertising photo of"
 _CLOSING = "soft light"
 _FURTHER = {"keywords": 6, "brand.features": 4, "interests": 3, "description": 3}  # more would only dilute a picture
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What the text encoder is given, and why. tokens: of `text`, start and end included."""
-
-    text: str
-    negative: str
-    rationale: tuple[str, ...]
-    tokens: int
-    template_version: int = TEMPLATE_VERSION
 
 
 class Prompter:
@@ -61,8 +51,9 @@ class Prompter:
         text, short = self._fitting(parts)
         rationale = (f"template {TEMPLATE_VERSION}", *_of_product(event, subject), *parts.rationale(short))
         tokens = self._vocabulary.count(text)
-        rationale = (*rationale, *unspoken(event))
-        return Prompt(text, self._negative, (*rationale, f"{tokens} of {self._max_tokens} tokens"), tokens)
+        rationale = (*rationale, *unused_fields(event))
+        rationale = (*rationale, f"{tokens} of {self._max_tokens} tokens")
+        return Prompt(text, self._negative, rationale, tokens, TEMPLATE_VERSION)
 
     def _fitting(self, parts: _Parts) -> tuple[str, list[Term]]:
         """Return the text of as many parts as fit, added by importance, and the terms there was no room for."""
@@ -165,7 +156,7 @@ def _description(event: SegmentUpdated, seen: set[str]) -> FieldTerms:
     language = "en" if english else event.language
     prose = english or event.description
     foreign = language[:2] not in {"en", "pl"}
-    things = [] if foreign else things_in(prose, language)
+    things = [] if foreign else visible_things(prose, language)
     spoken = {word for key in seen for word in key.split()}
     terms.terms = [thing for thing in things if not spoken.issuperset(thing.key.split())]
     terms.note("dropped, said before", [thing.original for thing in things if thing not in terms.terms])

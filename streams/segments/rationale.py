@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.events import SegmentUpdated
-from streams.segments.words import Term, put_in_english
+from streams.segments.words import Term, translate
 
 _LISTED = 8
 _LETTERING = "left out, a text-to-image model draws names and slogans as garbled letters"
@@ -32,7 +32,7 @@ class FieldTerms:
         signs: list[str] = []
         repeated: list[str] = []
         for text, english, weight in sorted(given, key=lambda one: -one[2]):  # stable: equal weights keep their order
-            term = put_in_english(text, english, language, weight)
+            term = translate(text, english, language, weight)
             if weight == 0:
                 weightless.append(text)
             elif term is None:
@@ -55,38 +55,38 @@ class FieldTerms:
     def note(self, reason: str, texts: list[str]) -> None:
         """Say what became of these texts, if there are any."""
         if texts:
-            self.notes.append(f"{self.name}: {reason}: {listed(texts)}")
+            self.notes.append(f"{self.name}: {reason}: {join_texts(texts)}")
 
     def lines(self, short: Sequence[Term]) -> list[str]:
         """Return a line for each thing that became of the field's words. short: terms the prompt has no room for."""
         lines: list[str] = []
         used = [term for term in self.terms if term not in short]
         if used:
-            lines.append(f"{self.name}: used: {listed([_weighed(term) for term in used])}")
+            lines.append(f"{self.name}: used: {join_texts([_weighed(term) for term in used])}")
         for origin, phrase in _ORIGINS.items():
             terms = [f"{term.original} -> {term.words}" for term in used if term.origin == origin]
             if terms:
-                lines.append(f"{self.name}: {phrase}: {listed(terms)}")
+                lines.append(f"{self.name}: {phrase}: {join_texts(terms)}")
         missed = [term.original for term in self.terms if term in short]
         if missed:
-            lines.append(f"{self.name}: left out, no room: {listed(missed)}")
+            lines.append(f"{self.name}: left out, no room: {join_texts(missed)}")
         return lines + self.notes
 
 
-def unspoken(event: SegmentUpdated) -> list[str]:
+def unused_fields(event: SegmentUpdated) -> list[str]:
     """Return a line for each field that has words and is kept out of every prompt."""
     copy = event.ad_copy
     slogans = [text for text in (copy.headline, copy.subline, copy.call_to_action) if text] if copy else []
     brand = [event.brand.name] if event.brand else []
     fields = {"brand.name": brand, "copy": slogans}
-    return [f"{name}: {_LETTERING}: {listed(texts)}" for name, texts in fields.items() if texts]
+    return [f"{name}: {_LETTERING}: {join_texts(texts)}" for name, texts in fields.items() if texts]
 
 
 def _weighed(term: Term) -> str:
     return term.words if term.weight == 1.0 else f"{term.words} ({term.weight:g})"
 
 
-def listed(texts: Sequence[str]) -> str:
+def join_texts(texts: Sequence[str]) -> str:
     """Return the texts apart by semicolons; long lists end in how many more there are."""
     shown = [" ".join(text.split())[:60] for text in texts[:_LISTED]]
     more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []

@@ -91,7 +91,7 @@ def is_polish(text: str, language: str) -> bool:
     return not _POLISH_LETTERS.isdisjoint(words) or words in _unmistakable()
 
 
-def put_in_english(text: str, english: str | None, language: str, weight: float = 1.0) -> Term | None:
+def translate(text: str, english: str | None, language: str, weight: float = 1.0) -> Term | None:
     """Return the term for a prompt, None where nothing of it is a word."""
     if english is not None and (words := clean(english)):
         return Term(words, text, "given", weight)
@@ -108,7 +108,7 @@ def put_in_english(text: str, english: str | None, language: str, weight: float 
     return Term(plain, text, "passed" if plain == words else "folded", weight)
 
 
-def things_in(prose: str, language: str) -> list[Term]:
+def visible_things(prose: str, language: str) -> list[Term]:
     """Return what a text names that one can see, in its order: words of English, and of Polish by the glossary."""
     words = clean(prose).split()
     told = sum(word.casefold() in _unmistakable() for word in set(words))

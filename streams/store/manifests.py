@@ -19,7 +19,7 @@ from schemas.base import Contract
 from schemas.events import CreativeReady, CreativeRejected, Image, ModelUsed, ProductReady, Recipe
 from streams.messages import Headers, Outcome, OutcomeTopic
 from streams.store.keys import manifest_key, picture_name
-from streams.store.protocol import ObjectStore, StoredObject, meanwhile
+from streams.store.protocol import ObjectStore, StoredObject, overlap
 
 CE_SOURCE = "/fluence/creatives"
 _TYPES: dict[OutcomeTopic, str] = {
@@ -59,7 +59,7 @@ class ObjectSet:
     manifest: Manifest
 
 
-async def put_set(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]) -> Outcome:
+async def commit(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]) -> Outcome:
     """Write what `make` returns, the manifest last; return the outcome that stands (another worker's, if faster).
 
     Objects of one request have the same bytes whoever writes them, so two writers do each other no harm. Last bits may
@@ -67,26 +67,26 @@ async def put_set(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]
     set is made while the store is looking.
     """
     key = manifest_key(prefix)
-    standing, (made, manifest) = await meanwhile(store.get(key), lambda: _encoded(make()))
+    standing, (made, manifest) = await overlap(store.get(key), lambda: _encoded(make()))
     if standing is not None:
-        return outcome_in(standing)
+        return read_outcome(standing)
     await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in made.objects))
     if await store.put_if_absent(key, manifest, "application/json"):
         return made.manifest.outcome
     standing = await store.get(key)
-    return made.manifest.outcome if standing is None else outcome_in(standing)
+    return made.manifest.outcome if standing is None else read_outcome(standing)
 
 
 def _encoded(made: ObjectSet) -> tuple[ObjectSet, bytes]:
     return made, made.manifest.to_json()
 
 
-def outcome_in(manifest: bytes) -> Outcome:
+def read_outcome(manifest: bytes) -> Outcome:
     """Return the outcome that a stored manifest holds."""
     return Manifest.model_validate_json(manifest).outcome
 
 
-def manifest_of(
+def build_manifest(
     topic: OutcomeTopic, key: str, message: Message, parent: Headers, candidates: Iterable[Candidate] = ()
 ) -> Manifest:
     """Return the manifest of an outcome. parent: the headers of the event that asked for it."""
@@ -155,7 +155,7 @@ def _image(picture: Picture, url: str, uri: str) -> Image:
     )
 
 
-def recipe_of(used: RecipeUsed, words: Mapping[str, str | int] | None = None) -> Recipe:
+def event_recipe(used: RecipeUsed, words: Mapping[str, str | int] | None = None) -> Recipe:
     """Return the recipe as events tell it. words: what the worker decides of a picture; part of the fingerprint."""
     models = tuple(ModelUsed(role=m.role, id=m.id, revision=m.revision, licence=m.licence) for m in used.models)
     if not words:

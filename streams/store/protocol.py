@@ -69,7 +69,7 @@ class StoredObject:
     media_type: str
 
 
-async def meanwhile(answer: Awaitable[A], call: Callable[[], B]) -> tuple[A, B]:
+async def overlap(answer: Awaitable[A], call: Callable[[], B]) -> tuple[A, B]:
     """Return what is waited for, such as the store's answer, and what `call`, made in the meantime, returned."""
     asked = asyncio.ensure_future(answer)
     try:

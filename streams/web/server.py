@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -18,11 +17,10 @@ from jinja2 import Environment, PackageLoader
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from models.errors import CreativesError
-from schemas.events import CreativeReady
-from streams.device.jobs import LaneStatus
 from streams.failures import PortTaken
 from streams.settings import DEFAULT_WEB_PORT, WebSettings
 from streams.web.metrics import StateCollector
+from streams.web.state import View, unready
 
 log = structlog.get_logger(__name__)
 
@@ -33,60 +31,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-
-
-@dataclass(frozen=True)
-class WorkerState:
-    """A worker at one moment.
-
-    silence: seconds since the main loop moved; stall: seconds after which it counts as blocked.
-    lane: the device process; school: the second one, for products, of a worker of both roles; it starts with the first.
-    joined: whether the group has given us partitions yet, be it none. lag: messages behind, per partition, as far as
-    known. broker_away: seconds since the broker last answered, 0 while it does. oldest_event: age in seconds of the
-    oldest unfinished event. counts: outcomes by topic, dead letters by code.
-    """
-
-    role: str
-    version: str
-    silence: float
-    stall: float
-    lane: LaneStatus
-    school: LaneStatus | None = None
-    joined: bool = False
-    draining: bool = False
-    assigned: tuple[str, ...] = ()
-    lag: Mapping[str, int] = field(default_factory=dict)
-    broker_away: float = 0.0
-    events: int = 0
-    oldest_event: float = 0.0
-    device: str | None = None
-    recipe: str | None = None
-    outcomes: Mapping[str, int] = field(default_factory=dict)
-    dead_letters: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def lanes(self) -> dict[str, LaneStatus]:
-        """The device processes by what they do, `render` or `train`; a second one that was never asked for is none."""
-        lanes = {"train" if self.role == "train" else "render": self.lane}
-        if self.school is not None and (self.school.state != "stopped" or self.school.trouble):
-            lanes["train"] = self.school
-        return lanes
-
-
-class View(Protocol):
-    """What the pages show."""
-
-    def state(self) -> WorkerState:
-        """Return the worker's state, at no cost."""
-        ...
-
-    def latest(self) -> Sequence[CreativeReady]:
-        """Return the latest creatives, newest first."""
-        ...
-
-    async def check_store(self) -> None:
-        """Return where the store answers. Raises StoreUnavailable or StoreRefused."""
-        ...
 
 
 class Web:
@@ -140,8 +84,8 @@ class Web:
 
     async def _live(self, _: web.Request) -> web.Response:
         state = self._view.state()
-        alive = state.silence < state.stall
-        return _json({"live": alive, "silence": round(state.silence, 3)}, 200 if alive else 503)
+        alive = state.main_loop_silence < state.stall
+        return _json({"live": alive, "silence": round(state.main_loop_silence, 3)}, 200 if alive else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
         reasons = [*unready(self._view.state()), *await self._store_trouble()]
@@ -169,25 +113,6 @@ class Web:
         page = self._pages.get_template("gallery.html")
         text = page.render(creatives=self._view.latest(), state=self._view.state())
         return web.Response(text=text, content_type="text/html", headers=_HEADERS)
-
-
-def unready(state: WorkerState) -> list[str]:
-    """Return why a worker in this state cannot do work, one reason a line; nothing where it can."""
-    reasons: list[str] = []
-    if state.silence > state.stall / 2:
-        reasons.append(f"The main loop has not moved for {state.silence:.0f} s.")
-    if state.draining:
-        reasons.append("The worker is shutting down.")
-    if state.lane.state not in {"idle", "busy"}:
-        trouble = f": {state.lane.trouble}" if state.lane.trouble else "."
-        reasons.append(f"The device process is {state.lane.state}{trouble}")
-    if state.broker_away:
-        reasons.append(f"The broker has not answered for {state.broker_away:.0f} s.")
-    if state.school is not None and state.school.trouble:
-        reasons.append(f"The device process for products is {state.school.state}: {state.school.trouble}")
-    if not state.joined:
-        reasons.append("The consumer group has not assigned partitions yet.")
-    return reasons
 
 
 def _json(content: dict[str, Any], status: int = 200) -> web.Response:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import structlog
 from pydantic import ValidationError
 
 from schemas.events import CreativeReady
-from streams.messages import Outcome, RawEvent
+from streams.messages import Outcome, OutcomePublisher, RawEvent
 
 log = structlog.get_logger(__name__)
 _LATEST = 60
 
 
-class Publishes(Protocol):
-    """Publishing as delivery knows it."""
-
-    async def publish(self, outcome: Outcome) -> None:
-        """Publish an outcome."""
-
-    async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
-        """Write the dead letter of an event."""
-
-
 class Tally:
     """Publishes through another publisher, and counts what the broker has confirmed."""
 
-    def __init__(self, publisher: Publishes) -> None:
+    def __init__(self, publisher: OutcomePublisher) -> None:
         self._publisher = publisher
         self.outcomes: dict[str, int] = {}  # no Counter: dataclasses.asdict takes its pairs for what it should count
         self.dead_letters: dict[str, int] = {}
@@ -40,9 +28,9 @@ class Tally:
         if outcome.topic == "creative_ready":
             self._show(outcome)
 
-    async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
+    async def dead_letter(self, raw: RawEvent, attempts: int, code: str, message: str) -> None:
         """Bury, then count by code."""
-        await self._publisher.bury(raw, attempts, code, message)
+        await self._publisher.dead_letter(raw, attempts, code, message)
         self.dead_letters[code] = self.dead_letters.get(code, 0) + 1
 
     @property

@@ -70,9 +70,9 @@ def test_what_is_left_is_told_by_what_similar_lessons_took(monkeypatch):
     tasks = tasks_of(["milk", "jam"], WAYS[:2], 2, None)
     course = Course(len(tasks), workers=2)
     assert course.left(tasks) is None
-    course.heard(tasks[2], "learn", 0, 100)
+    course.heard(tasks[2], "train", 0, 100)
     now = 1030.0
-    course.heard(tasks[2], "learn", 50, 100)  # 30 s for 45 hundredths of a DreamBooth lesson
+    course.heard(tasks[2], "train", 50, 100)  # 30 s for 45 hundredths of a DreamBooth lesson
     assert course.left([tasks[2]]) == (30 / 0.45 - 30) / 2
     course.ended(tasks[0], {"seconds": 100.0})
     course.ended(tasks[2], {"seconds": 60.0})

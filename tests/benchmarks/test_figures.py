@@ -9,7 +9,7 @@ from benchmarks.figures import Figures, limits, write
 GOOD = Figures(
     events=10_000, rounds=3, soak=50_000, rates={"bare": 5000.0, "stock": 900.0, "memory": 1100.0, "minio": 160.0},
     delays={"bare": 4.0, "stock": 6.0, "memory": 5.5, "minio": 15.0}, store=9.5, linger=0.02, lingering=26.0,
-    sizes=[100.0, 101.0, 102.0, 103.0, 104.0], soak_rate=800.0, settings=[("`CREATIVES_LANE__LINGER`", "0", "0.02")],
+    sizes=[100.0, 101.0, 102.0, 103.0, 104.0], soak_rate=800.0, settings=[("`CREATIVES_DEVICE__LINGER`", "0", "0.02")],
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from streams.embedded import Embedded
-from streams.kafka.topics import expected
+from streams.kafka.topics import expected_topics
 from tests.faults.ground import Ground
 from tests.faults.invariants import Auditor
 
@@ -59,7 +59,7 @@ def make_embedded(embedded_services, tmp_path):
     addresses = Addresses(embedded_services.bootstrap_servers, embedded_services.endpoint)
 
     async def make_topics(settings):
-        for spec in expected(settings):
+        for spec in expected_topics(settings):
             embedded_services.broker.create_topic(spec.name, spec.partitions)
 
     return lambda **named: Ground(addresses, own_name(), tmp_path, make_topics=make_topics, **named)

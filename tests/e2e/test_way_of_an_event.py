@@ -118,7 +118,7 @@ async def both_have_partitions(workers: list[Worker], topic: str, seconds: float
 async def test_two_workers_share_forty_events(make_real):
     async with make_real() as ground, Auditor(ground) as auditor:
         workers = [
-            await ground.worker(f"worker-{number}", FAKE_DELAY="0.3", CREATIVES_LANE__BATCH="2") for number in (1, 2)
+            await ground.worker(f"worker-{number}", FAKE_DELAY="0.3", CREATIVES_DEVICE__BATCH="2") for number in (1, 2)
         ]
         for worker in workers:
             await worker.ready()
@@ -139,8 +139,8 @@ async def test_two_workers_share_forty_events(make_real):
 async def run(*command: str, stdin: bytes = b"") -> bytes:
     pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
     process = await asyncio.create_subprocess_exec(*command, **pipes)
-    out, complaint = await asyncio.wait_for(process.communicate(stdin), 60)
-    assert process.returncode == 0, complaint.decode()
+    out, topic_problem = await asyncio.wait_for(process.communicate(stdin), 60)
+    assert process.returncode == 0, topic_problem.decode()
     return out
 
 
@@ -172,12 +172,12 @@ async def test_a_foreign_client_produces_and_consumes(ground):
 @pytest.mark.skipif(not (ROOT / "models" / "demo" / "family.json").exists(), reason="the demo family is not here")
 async def test_ten_events_at_once_give_the_bytes_of_one_at_a_time(make_real):
     """The real studio with the demo family: neighbours in a batch change nothing."""
-    studio = {"CREATIVES_STUDIO__STEPS": "2", "CREATIVES_STUDIO__CANDIDATES": "2", "CREATIVES_LANE__DEADLINE": "300"}
+    studio = {"CREATIVES_STUDIO__STEPS": "2", "CREATIVES_STUDIO__CANDIDATES": "2", "CREATIVES_DEVICE__DEADLINE": "300"}
     events = [segment(f"alone-{number}", f"segment-{number}") for number in range(10)]
     pictures = []
     for at_once in (False, True):
         async with make_real(overrides=studio) as ground, Auditor(ground) as auditor:
-            await ground.worker(FAULT_ENTRY="models.studio:serve", OMP_NUM_THREADS=str(os.cpu_count()))
+            await ground.worker(FAULT_ENTRY="models.serving:serve", OMP_NUM_THREADS=str(os.cpu_count()))
             if at_once:
                 await ground.emit(*events)
             for number, event in enumerate([] if at_once else events, 1):

@@ -19,9 +19,20 @@ import zlib
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from models.briefs import Brief, Candidate, Learned, Lesson, Picture, Recipe, Rendering, Stage, StudioPlan, StudioReady
+from models.briefs import (
+    Brief,
+    Candidate,
+    Picture,
+    Recipe,
+    Rendering,
+    Stage,
+    StudioPlan,
+    StudioReady,
+    TrainingJob,
+    TrainingResult,
+)
 from models.errors import StageFailed
-from models.wire import Answer, LearnJob, Progress, RenderJob, Stop
+from models.wire import Answer, Progress, Render, Stop, Train
 
 DELAY = float(os.environ.get("FAKE_DELAY", "0.02"))
 SLOW = float(os.environ.get("FAKE_SLOW", "10"))
@@ -36,15 +47,15 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
     connection.send(StudioReady(RECIPE, "fake", tokenizer(), 77, "blurry"))
     try:
         while not isinstance(job := connection.recv(), Stop):
-            if isinstance(job, RenderJob):
+            if isinstance(job, Render):
                 work(connection, job)
-            elif isinstance(job, LearnJob):
+            elif isinstance(job, Train):
                 teach(connection, job)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(0)
 
 
-def work(connection: Connection, job: RenderJob) -> None:
+def work(connection: Connection, job: Render) -> None:
     trap()
     until = time.monotonic() + (SLOW if any(said(brief, "slowly") for brief in job.briefs) else DELAY)
     while (left := until - time.monotonic()) > 0:
@@ -56,13 +67,13 @@ def work(connection: Connection, job: RenderJob) -> None:
         connection.send(answer(job.ticket, brief))
 
 
-def teach(connection: Connection, job: LearnJob) -> None:
+def teach(connection: Connection, job: Train) -> None:
     """Learn at once; a class noun that says `slowly` takes its time, with signs of life."""
-    until = time.monotonic() + (SLOW if "slowly" in job.lesson.class_noun.split() else 0)
+    until = time.monotonic() + (SLOW if "slowly" in job.training_job.class_noun.split() else 0)
     while (left := until - time.monotonic()) > 0:
-        connection.send(Progress(job.ticket, "learn", 0, 1))
+        connection.send(Progress(job.ticket, "train", 0, 1))
         time.sleep(min(left, 0.1))
-    connection.send(Answer(job.ticket, job.lesson.request_id, learned(job.lesson)))
+    connection.send(Answer(job.ticket, job.training_job.request_id, learned(job.training_job)))
 
 
 def answer(ticket: int, brief: Brief) -> Answer:
@@ -110,15 +121,26 @@ def rendering(brief: Brief, *, empty: bool = False) -> Rendering:
     return Rendering(brief.request_id, () if empty else pictures, candidates, device_seconds=0.001)
 
 
-def learned(lesson: Lesson) -> Learned:
+def learned(training_job: TrainingJob) -> TrainingResult:
     """Return a concept that holds nothing but what it was asked for, with one sample."""
-    path = Path(lesson.workdir) / "concept.safetensors"
+    path = Path(training_job.workdir) / "concept.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(f"{lesson.product_id} {lesson.request_id} {lesson.method} {len(lesson.photos)}".encode())
-    sample = Picture(1, "square", lesson.seed, 8, 8, "image/png", png(lesson.class_noun, lesson.seed), {"clip": 0.5})
+    path.write_bytes(
+        f"{training_job.product_id} {training_job.request_id} {training_job.method} {len(training_job.photos)}".encode()
+    )
+    sample = Picture(
+        1,
+        "square",
+        training_job.seed,
+        8,
+        8,
+        "image/png",
+        png(training_job.class_noun, training_job.seed),
+        {"clip": 0.5},
+    )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     scores = {"fidelity": 0.5, "fidelity_before": 0.25}
-    return Learned(lesson.request_id, str(path), digest, 2, scores, (sample,), 0.001)
+    return TrainingResult(training_job.request_id, str(path), digest, 2, scores, (sample,), 0.001)
 
 
 def score(seed: int) -> float:

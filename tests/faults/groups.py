@@ -16,7 +16,7 @@ from tests.faults.processes import come_true
 async def join_and_leave(ground: Ground, auditor: Auditor, short: bool) -> str:
     """Workers join and leave while a long job runs."""
     long = [segment(f"{ground.name}-long-{n}", f"segment-{n}", "Coffee slowly") for n in range(2)]
-    first = await ground.worker("first", FAKE_SLOW="20", CREATIVES_LANE__BATCH="2", **STOCK)
+    first = await ground.worker("first", FAKE_SLOW="20", CREATIVES_DEVICE__BATCH="2", **STOCK)
     await first.ready()
     await ground.emit(*long, *flow(ground.name, 12))
     await asyncio.sleep(3)
@@ -138,7 +138,7 @@ async def wrong_topics(ground: Ground, auditor: Auditor, short: bool) -> str:
     ground.fault("partition count changed")
     await ground.emit(*flow(f"{ground.name}-more", 12))
     second = await _refused(ground, auditor, "grown", "has 6 partitions, not 4")
-    await _grow(ground, [spec.name for spec in topics.expected(ground.direct) if spec.name != ground.input])
+    await _grow(ground, [spec.name for spec in topics.expected_topics(ground.direct) if spec.name != ground.input])
     await auditor.follow(6)
     await ground.worker("mended", CREATIVES_TOPICS__PARTITIONS="6")
     ground.healed()

@@ -29,8 +29,8 @@ async def each_step(ground: Ground, auditor: Auditor, short: bool) -> str:
         await asyncio.sleep(1)
     sprung = ground.trapped("SIGKILL")
     auditor.demand(sprung == len(steps), f"{sprung} of {len(steps)} steps hit")
-    deaths = worker.exits.count(-signal.SIGKILL)
-    auditor.demand(deaths == sprung, f"{sprung} steps hit, {deaths} deaths seen")
+    crashes = worker.exits.count(-signal.SIGKILL)
+    auditor.demand(crashes == sprung, f"{sprung} steps hit, {crashes} deaths seen")
     return f"{sprung} of {len(steps)} steps hit"
 
 
@@ -58,16 +58,16 @@ async def random_kills(ground: Ground, auditor: Auditor, short: bool) -> str:
     during = sum(bool(auditor.outcomes(sent)) for sent in ground.sent)
     if queue:
         await ground.emit(*queue)
-    deaths = sum(worker.exits.count(-signal.SIGKILL) for worker in workers)
-    auditor.demand(deaths >= kills, f"{deaths} deaths seen, not {kills}")
-    return f"{deaths} deaths seen; {during} of {events} events had their outcome while workers were being killed"
+    crashes = sum(worker.exits.count(-signal.SIGKILL) for worker in workers)
+    auditor.demand(crashes >= kills, f"{crashes} deaths seen, not {kills}")
+    return f"{crashes} deaths seen; {during} of {events} events had their outcome while workers were being killed"
 
 
 async def slow_head(ground: Ground, auditor: Auditor, short: bool) -> str:
     """One slow event at the head of a partition, fast ones behind it; SIGKILL when the tail is done."""
     head = segment(f"{ground.name}-head", "one-partition", "Coffee enthusiast slowly")
     tail = [segment(f"{ground.name}-{n:02d}", "one-partition") for n in range(20)]
-    worker = await ground.worker(FAKE_SLOW="12", CREATIVES_LANE__BATCH="1", **STOCK_SLOW)
+    worker = await ground.worker(FAKE_SLOW="12", CREATIVES_DEVICE__BATCH="1", **STOCK_SLOW)
     await worker.ready()
     await ground.emit(*tail[:1])
     await auditor.until(1)

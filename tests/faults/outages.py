@@ -15,7 +15,7 @@ from tests.faults.proxy import FaultProxy
 async def brokers_down(ground: Ground, auditor: Auditor, short: bool) -> str:
     """All brokers go away in mid-work and come back."""
     seconds = 15 if short else 30
-    worker = await ground.worker(FAKE_DELAY="0.5", CREATIVES_LANE__BATCH="2")
+    worker = await ground.worker(FAKE_DELAY="0.5", CREATIVES_DEVICE__BATCH="2")
     await worker.ready()
     await ground.emit(*flow(ground.name, 30))
     await auditor.until(4)
@@ -33,7 +33,7 @@ async def brokers_down(ground: Ground, auditor: Auditor, short: bool) -> str:
 
 async def one_broker_killed(ground: Ground, auditor: Auditor, short: bool) -> str:
     """Each of the three brokers is killed in turn: leaders and the group's coordinator move."""
-    worker = await ground.worker(FAKE_DELAY="0.3", CREATIVES_LANE__BATCH="2")
+    worker = await ground.worker(FAKE_DELAY="0.3", CREATIVES_DEVICE__BATCH="2")
     await worker.ready()
     brokers = [node for name, node in ground.cluster.nodes().items() if name.startswith("kafka")]
     chosen = brokers[:1] if short else brokers
@@ -52,7 +52,7 @@ async def one_broker_killed(ground: Ground, auditor: Auditor, short: bool) -> st
 async def frozen_broker(ground: Ground, auditor: Auditor, short: bool) -> str:
     """A broker stops answering with its connections open, longer than the request timeout: the coordinator, then another."""
     seconds = 12 if short else 20
-    worker = await ground.worker(FAKE_DELAY="0.3", CREATIVES_LANE__BATCH="2")
+    worker = await ground.worker(FAKE_DELAY="0.3", CREATIVES_DEVICE__BATCH="2")
     await worker.ready()
     await ground.emit(*flow(f"{ground.name}-warm", 4))
     await auditor.until(4)
@@ -150,9 +150,9 @@ async def store_unwell(ground: Ground, auditor: Auditor, short: bool) -> str:
             {"cut_after": 700},
             {"mode": "refuse"},
         )
-        for number, trouble in enumerate(troubles):
+        for number, error_message in enumerate(troubles):
             await ground.emit(*flow(f"{ground.name}-{number}", 8))
-            store.set(**trouble)
+            store.set(**error_message)
             await asyncio.sleep(5 if short else 15)
             store.set()
             store.cut()

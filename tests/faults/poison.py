@@ -133,7 +133,7 @@ def _answered_under_its_segment(auditor: Auditor, value: bytes) -> bool:
 
 async def flood(ground: Ground, auditor: Auditor, short: bool) -> str:
     """More poison than the limit on burying allows: the worker stops, is started again, and goes on slowly."""
-    worker = await ground.worker(CREATIVES_DELIVERY__BURIES="40", CREATIVES_DELIVERY__BURY_WINDOW="5")
+    worker = await ground.worker(CREATIVES_DELIVERY__DEAD_LETTER_LIMIT="40", CREATIVES_DELIVERY__DEAD_LETTER_WINDOW="5")
     await ground.produce(*((b"k%d" % n, b"poison %d" % n) for n in range(100)))
     await ground.emit(*flow(ground.name, 10))
     ground.fault("poison", 100)
@@ -144,7 +144,7 @@ async def flood(ground: Ground, auditor: Auditor, short: bool) -> str:
 
 async def deadly_event(ground: Ground, auditor: Auditor, short: bool) -> str:
     """A message that kills the device process every time, among good ones that share its batches."""
-    worker = await ground.worker(CREATIVES_LANE__BATCH="4", CREATIVES_LANE__LINGER="0.2")
+    worker = await ground.worker(CREATIVES_DEVICE__BATCH="4", CREATIVES_DEVICE__LINGER="0.2")
     await worker.ready()
     events = flow(ground.name, 12)
     deadly = f"{ground.name}-deadly"
@@ -153,13 +153,13 @@ async def deadly_event(ground: Ground, auditor: Auditor, short: bool) -> str:
     died = worker.told("device process died")
     for moment, line in died:
         ground.fault("segfault" if "SIGSEGV" in line else "other death", at=moment)
-    limit = ground.settings.lane.deaths
+    limit = ground.settings.device.crashes
     by_itself = [found[1] for _, line in died if (found := re.search(r"jobs=\['([^']+)'\]", line))]
     alone = len(by_itself)
     auditor.demand(alone == limit, f"{alone} deaths with a message alone, not {limit}")
     auditor.demand(len(set(by_itself)) == 1, f"deaths alone of more messages than one: {by_itself}")
     auditor.demand("other death" not in ground.faults, f"deaths that were no segfaults: {died}")
-    restarts = (await worker.status())["lane"]["restarts"]
+    restarts = (await worker.status())["device_process"]["restarts"]
     auditor.demand(restarts == len(died), f"/status says {restarts} restarts, the log {len(died)} deaths")
     expect_dead(ground, auditor, deadly, "device_process_died", "SIGSEGV", f"({limit} of {limit} times)")
     served = sum(bool(auditor.pictures(str(event["event_id"]))) for event in events)
@@ -190,14 +190,14 @@ async def broken_device(ground: Ground, auditor: Auditor, short: bool) -> str:
         for moment in found if kind else ():
             ground.fault(kind, at=moment)
     auditor.demand(not worker.exits, f"the worker ended: {worker.exits}")
-    return f"{(await worker.status())['lane']['restarts']} restarts of the device process, {len(worker.exits)} worker exits"
+    return f"{(await worker.status())['device_process']['restarts']} restarts of the device process, {len(worker.exits)} worker exits"
 
 
 async def _device(worker: Worker, restarts: int, state: str, seconds: float = 60) -> None:
     """Wait until the device process was restarted this often and is in this state. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
-            lane = (await worker.status())["lane"]
-            if lane["restarts"] >= restarts and lane["state"] == state:
+            device = (await worker.status())["device_process"]
+            if device["restarts"] >= restarts and device["state"] == state:
                 return
             await asyncio.sleep(0.1)

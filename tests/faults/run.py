@@ -161,7 +161,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help="default: build/faults, of the short form build/faults/short")
     given = parser.parse_args()
     given.results = given.results or ROOT / "build" / "faults" / ("short" if given.short else "")
-    only, skip = (set(listed.split(",")) - {""} for listed in (given.only, given.skip))
+    only, skip = (set(join_texts.split(",")) - {""} for join_texts in (given.only, given.skip))
     known = {scenario.number for scenario in ALL}
     if strange := (only | skip) - known:
         parser.error(f"no scenario {', '.join(sorted(strange))}; there are {', '.join(sorted(known))}")

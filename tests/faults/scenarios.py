@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.faults import groups, kills, lessons, outages, poison
+from tests.faults import groups, kills, outages, poison, training
 from tests.faults.ground import Ground, flow, segment
 from tests.faults.invariants import Auditor
 
@@ -48,7 +48,7 @@ ALL = (
         "7",
         "a job longer than every timeout, full buffers",
         groups.long_job,
-        {"CREATIVES_LANE__DEADLINE": "4"},
+        {"CREATIVES_DEVICE__DEADLINE": "4"},
         stands=True,
     ),
     Scenario(
@@ -73,10 +73,10 @@ ALL = (
     Scenario(
         "16",
         "trainers killed at random steps",
-        lessons.trainer_killed,
-        lessons.OVERRIDES,
+        training.trainer_killed,
+        training.OVERRIDES,
         timeout=300,
-        device=lessons.DEVICE,
+        device=training.DEVICE,
     ),
     Scenario("17", "topic missing, partition count changed", groups.wrong_topics),
     Scenario("18", "soak with random faults", outages.soak, short=False, timeout=300),

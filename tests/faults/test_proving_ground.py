@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.embedded import Embedded
-from streams.kafka.topics import expected
+from streams.kafka.topics import expected_topics
 from tests.faults import cluster, page, run
 from tests.faults.cluster import Cluster
 from tests.faults.ground import Ground, segment
@@ -42,7 +42,7 @@ def services():
 @pytest.fixture
 async def ground(services, tmp_path):
     async def make_topics(settings):
-        for spec in expected(settings):
+        for spec in expected_topics(settings):
             services.broker.create_topic(spec.name, spec.partitions)
 
     name = f"ground-{uuid.uuid4().hex[:8]}"
@@ -68,7 +68,7 @@ async def announce(ground, event_id, *, stored=True, said=b"picture", word="", k
     await ground._producer.send_and_wait(topic, sent, key=key, headers=headers)
 
 
-async def bury(ground, *, code="invalid_event", attempts=1, **changed):
+async def dead_letter(ground, *, code="invalid_event", attempts=1, **changed):
     """Write the dead letter of the first input by hand."""
     sent = ground.sent[0]
     reason = {"partition": sent.partition, "offset": sent.offset, "code": code, "attempts": attempts}
@@ -151,12 +151,12 @@ async def test_a_copy_with_another_key_or_other_headers(ground, auditor, wrong):
 
 async def test_dead_letters_are_copies_too_but_for_what_their_burier_went_through(ground, auditor):
     await ground.produce((b"key", b"no event"))
-    await bury(ground)
-    await bury(ground, attempts=2)
+    await dead_letter(ground)
+    await dead_letter(ground, attempts=2)
     report = await auditor.report()
     assert report.passed, report.violations
     assert (report.outcomes, report.repeats) == (1, 1)
-    await bury(ground, code="stage_failed")
+    await dead_letter(ground, code="stage_failed")
     report = await auditor.report()
     assert report.differing == 1
 
@@ -164,7 +164,7 @@ async def test_dead_letters_are_copies_too_but_for_what_their_burier_went_throug
 @pytest.mark.parametrize(("wrong", "words"), [({"value": b"x"}, "other bytes"), ({"key": b"x"}, "another key")])
 async def test_a_dead_letter_that_is_not_the_event(ground, auditor, wrong, words):
     await ground.produce((b"key", b"no event"))
-    await bury(ground, **wrong)
+    await dead_letter(ground, **wrong)
     report = await auditor.report()
     assert any(words in violation for violation in report.violations)
 

@@ -66,12 +66,12 @@ def install() -> None:
         return
     from aiokafka import AIOKafkaConsumer
 
-    from streams.kafka.agents import Desk
+    from streams.kafka.in_flight import InFlightEvents
     from streams.kafka.ledger import Ledger
     from streams.kafka.publisher import Publisher
     from streams.store.s3 import MinioStore
 
-    _watch(Desk, "take", "fetch", None)
+    _watch(InFlightEvents, "take", "fetch", None)
     _watch(MinioStore, "put", "upload", "uploaded")
     _watch(MinioStore, "put_if_absent", "manifest", "committed")
     _watch(Publisher, "publish", "publish", "published")

@@ -1,6 +1,6 @@
 """A real worker process with two differences: its device process is a fake, and traps may be set in it.
 
-FAULT_ENTRY names the device process's entry (`tests.faults.fake_studio:serve`); `models.studio:serve` is the real one.
+FAULT_ENTRY names the device process's entry (`tests.faults.fake_studio:serve`); `models.serving:serve` is the real one.
 Imports are inside: the spawned device process reads this module again.
 """
 

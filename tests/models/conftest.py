@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.studio import Studio
+from models.opening import open_studio
 from tests import tiny
 
 
@@ -22,7 +22,7 @@ def tiny_plan(family_folder):
 @pytest.fixture(scope="session")
 def tiny_studio(tiny_plan):
     threads = torch.get_num_threads()
-    yield Studio.open(tiny_plan)
+    yield open_studio(tiny_plan)
     torch.set_num_threads(threads)
 
 

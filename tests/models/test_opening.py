@@ -8,7 +8,7 @@ import torch
 
 from models import opening
 from models.briefs import StudioPlan
-from models.studio import Studio
+from models.opening import open_studio
 from models.weights.families import Family
 from tests import tiny
 
@@ -54,7 +54,7 @@ FIELDS = [field.name for field in dataclasses.fields(StudioPlan)]
 def fingerprint(plan):
     threads = torch.get_num_threads()
     try:
-        return Studio.open(plan).recipe.fingerprint
+        return open_studio(plan).recipe.fingerprint
     finally:
         torch.set_num_threads(threads)
 

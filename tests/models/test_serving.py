@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from models import serving
-from models.briefs import Brief, Concept, Lesson, Recipe, StudioPlan, StudioReady
+from models.briefs import Brief, Concept, Recipe, StudioPlan, StudioReady, TrainingJob
 from models.errors import Cancelled, StageFailed, WeightsNotFound
 from models.studio import Networks, Studio
-from models.wire import Answer, Cancel, LearnJob, Progress, RenderJob, Stop
+from models.wire import Answer, Cancel, Progress, Render, Stop, Train
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
 
 
@@ -67,7 +67,7 @@ def answers(messages):
 
 
 def test_ready_comes_first_then_progress_and_one_answer_per_brief(pipe, generator, tmp_path):
-    ready, *rest = served(pipe, RenderJob(7, (brief(1), brief(2))), RenderJob(8, (brief(3),)))
+    ready, *rest = served(pipe, Render(7, (brief(1), brief(2))), Render(8, (brief(3),)))
     assert ready == StudioReady(Recipe("f" * 64, (), {}), "cpu", str(tmp_path), 77, "blurry")
     assert [(a.ticket, a.request_id, a.error) for a in answers(rest)] == [
         (7, "request-1", None),
@@ -87,7 +87,7 @@ def test_a_failure_answers_its_brief_and_the_next_is_served(pipe, generator, cap
             raise error
 
     generator.fail = fail
-    first, second = answers(served(pipe, RenderJob(1, (brief(1, (1,)), brief(2, (1,))))))
+    first, second = answers(served(pipe, Render(1, (brief(1, (1,)), brief(2, (1,))))))
     assert isinstance(first.error, StageFailed)
     assert str(first.error) == "The generate stage failed with ValueError: broken kernel"
     assert second.error is None
@@ -100,7 +100,7 @@ def test_a_lost_device_ends_the_process_unanswered(pipe, generator):
 
     generator.fail = fail
     ours, theirs = pipe
-    ours.send(RenderJob(1, (brief(1, (1,)),)))
+    ours.send(Render(1, (brief(1, (1,)),)))
     ours.send(Stop())
     with pytest.raises(SystemExit, match="The device is lost in generate"):
         serving.serve(theirs, StudioPlan())
@@ -119,7 +119,7 @@ def test_a_cancelled_job_is_given_up_at_the_next_step(pipe, generator):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serving.Pipe, "_read", read_and_tell)
-        found = answers(served(pipe, RenderJob(1, (brief(1), brief(2))), Cancel(1), RenderJob(2, (brief(3),))))
+        found = answers(served(pipe, Render(1, (brief(1), brief(2))), Cancel(1), Render(2, (brief(3),))))
     assert [(a.request_id, type(a.error)) for a in found] == [
         ("request-1", Cancelled),
         ("request-2", Cancelled),
@@ -142,7 +142,7 @@ def test_briefs_of_one_concept_follow_each_other(pipe, generator, monkeypatch):
     monkeypatch.setattr(Studio, "applied", lambda self, brief: contextlib.nullcontext(brief.prompt))
     wanted = [jam, tea, None, jam, None, tea]
     briefs = tuple(dataclasses.replace(brief(n), concept=concept) for n, concept in enumerate(wanted))
-    found = answers(served(pipe, RenderJob(1, briefs)))
+    found = answers(served(pipe, Render(1, briefs)))
     assert [answer.request_id for answer in found] == [f"request-{n}" for n in (0, 3, 1, 5, 2, 4)]
 
 
@@ -159,8 +159,8 @@ def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator,
         return "learned"
 
     monkeypatch.setattr(training_job, "learn", learn)
-    lesson = Lesson("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
-    served(pipe, LearnJob(1, lesson), LearnJob(2, dataclasses.replace(lesson, seed=0)))
+    job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
+    served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [count for _, count in held] == [1, 1]
     assert len(held[0][0]) == 0
 
@@ -168,17 +168,17 @@ def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator,
 def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):
     from models.learning import training_job
 
-    lesson = Lesson("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
+    job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
 
     def learn(studio, given, report):
-        report.progress("learn", 1, 2)
+        report.progress("train", 1, 2)
         report.checkpointed(1, "/nowhere/1")
         if given.seed:
             raise OSError("disk full")
         return "learned"
 
     monkeypatch.setattr(training_job, "learn", learn)
-    _, *rest = served(pipe, LearnJob(1, lesson), LearnJob(2, dataclasses.replace(lesson, seed=0)))
+    _, *rest = served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
     failed, done = answers(rest)
     assert str(failed.error) == "The learn stage failed with OSError: disk full"
@@ -210,7 +210,7 @@ def test_a_real_process_serves_ignores_ctrl_c_and_ends_with_its_parent(tiny_plan
         assert isinstance(ready, StudioReady)
         assert Path(ready.tokenizer).exists()
         os.kill(process.pid, signal.SIGINT)
-        ours.send(RenderJob(1, (brief(1), brief(2))))
+        ours.send(Render(1, (brief(1), brief(2))))
         found = []
         while len(found) < 2:
             assert ours.poll(60)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from schemas import events
-from streams.kafka.topics import expected
+from streams.kafka.topics import expected_topics
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_what_we_publish_fits_its_schema_without_absent_fields():
 
 
 def test_every_topic_is_a_channel_with_a_message_and_an_operation(asyncapi):
-    names = {spec.name for spec in expected(Settings())}
+    names = {spec.name for spec in expected_topics(Settings())}
     assert set(asyncapi["channels"]) == names == set(asyncapi["components"]["messages"])
     assert {operation["channel"]["$ref"].rpartition("/")[2] for operation in asyncapi["operations"].values()} == names
 

@@ -3,7 +3,7 @@ import uuid
 import pytest
 
 from streams.embedded import Embedded
-from streams.kafka.topics import expected
+from streams.kafka.topics import expected_topics
 from streams.settings import Settings, TopicSettings
 
 
@@ -25,6 +25,6 @@ def settings(embedded):
         topics=TopicSettings(**{name: f"{name.replace('_', '-')}-{own}" for name in names}),
         web={"port": 0},
     )
-    for spec in expected(made):
+    for spec in expected_topics(made):
         embedded.broker.create_topic(spec.name, spec.partitions)
     return made

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
-from streams.cli import cli
+from streams.cli.main import cli
 from streams.settings import Settings, TrainingSettings
 
 
@@ -16,10 +16,10 @@ def test_each_method_has_a_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CREATIVES_TRAINING__DREAMBOOTH_LORA__RANK", "8")
     monkeypatch.setenv("CREATIVES_TRAINING__TEXTUAL_INVERSION__SNR_GAMMA", "0")
     training = Settings().training
-    given = training.lesson("dreambooth").model_dump(exclude_none=True)
+    given = training.method_settings("dreambooth").model_dump(exclude_none=True)
     assert given == {"learning_rate": 0.00001, "train_text_encoder": True}
-    assert training.lesson("dreambooth_lora").model_dump(exclude_none=True) == {"rank": 8}
-    assert training.lesson("textual_inversion").model_dump(exclude_none=True) == {"snr_gamma": 0.0}
+    assert training.method_settings("dreambooth_lora").model_dump(exclude_none=True) == {"rank": 8}
+    assert training.method_settings("textual_inversion").model_dump(exclude_none=True) == {"snr_gamma": 0.0}
 
 
 def test_a_setting_of_another_method_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_what_decides_a_product_and_what_does_not() -> None:
     for change in (
         {"checkpoint_every": 7},
         {"concurrency": 9},
-        {"photo_patience": 1},
+        {"photo_timeout": 1},
         {"workdir": "/x"},
         {"textual_inversion": {"vectors": 2}},
     ):

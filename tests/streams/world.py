@@ -8,12 +8,13 @@ from typing import Any
 
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.messages import Outcome
-from streams.products.learn import learn_product
+from streams.products.learn import train_product
+from streams.requests import Tools
 from streams.segments.prompting import Prompter
-from streams.segments.render import Tools, render_segment
+from streams.segments.render import render_segment
 from streams.settings import Settings
 from tests import fakes
-from tests.fakes import FakeLane, MemoryStore
+from tests.fakes import FakeDevice, MemoryStore
 
 SOURCE = Source(topic="product-registered", partition=0, offset=5)
 
@@ -33,24 +34,24 @@ class Sent:
 
 class World:
     def __init__(self, tmp_path: Path, **training: Any) -> None:
-        self.lane, self.store, self.sent = FakeLane(), MemoryStore(), Sent()
+        self.device, self.store, self.sent = FakeDevice(), MemoryStore(), Sent()
         self.folder = tmp_path / "scratch"
         settings = Settings.model_validate({"training": {"workdir": str(self.folder)} | training})
         prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "")
-        self.tools = Tools(self.lane, self.store, prompter, settings, self.sent)
+        self.tools = Tools(self.device, self.store, prompter, settings, self.sent)
         for number in range(1, 6):
             self.store.objects[f"photos/jam/{number}.png"] = f"photo {number}".encode()
 
-    async def learn(self, event: ProductRegistered, offset: int = 5) -> Outcome:
-        return await learn_product(event, SOURCE.model_copy(update={"offset": offset}), self.tools)
+    async def train(self, event: ProductRegistered, offset: int = 5) -> Outcome:
+        return await train_product(event, SOURCE.model_copy(update={"offset": offset}), self.tools)
 
     async def render(self, event: SegmentUpdated) -> Outcome | None:
         return await render_segment(event, Source(topic="segment-updated", partition=0, offset=1), self.tools)
 
     def restart(self, revision: str = "1") -> None:
         """Go on as another process would, perhaps with other weights of the diffusion model."""
-        self.lane = FakeLane(recipe=fakes.recipe(revision))
-        self.tools = Tools(self.lane, self.store, self.tools.prompter, self.tools.settings, self.sent)
+        self.device = FakeDevice(recipe=fakes.recipe(revision))
+        self.tools = Tools(self.device, self.store, self.tools.prompter, self.tools.settings, self.sent)
 
     def set(self, **training: Any) -> None:
         """Change settings of the training."""

@@ -185,17 +185,17 @@ async def _look(page: str, bars: StageBars) -> None:
     async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
         try:
             status = (await client.get(f"{page}/status")).json()
-            lane, school = status["lane"], status["school"] or {}
+            device, training_device = status["device_process"], status["training_process"] or {}
         except (httpx.HTTPError, ValueError, KeyError):
-            lane, school = {"state": "loading"}, {}  # the pages are not up yet
-    _move(lane, bars)
-    _move(school, bars, SCHOOL)
+            device, training_device = {"state": "loading"}, {}  # the pages are not up yet
+    _move(device, bars)
+    _move(training_device, bars, SCHOOL)
 
 
-def _move(lane: dict[str, Any], bars: StageBars, name: str = "") -> None:
-    if lane.get("stages"):
-        bars.show(lane["stages"], name)
-    elif lane.get("state") == "loading":
+def _move(device: dict[str, Any], bars: StageBars, name: str = "") -> None:
+    if device.get("stages"):
+        bars.show(device["stages"], name)
+    elif device.get("state") == "loading":
         bars.show({"load": (0, 0)}, name)
 
 

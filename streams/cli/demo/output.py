@@ -51,10 +51,12 @@ class Comparison:
 def comparisons(found: Sequence[Outcome | Taught]) -> list[Comparison]:
     """Return what belongs side by side: creatives of one segment and one product, the untaught first."""
     methods = list(METHODS)
-    lessons = sorted((one for one in found if isinstance(one, Taught)), key=lambda one: methods.index(one.ready.method))
+    training_jobs = sorted(
+        (one for one in found if isinstance(one, Taught)), key=lambda one: methods.index(one.ready.method)
+    )
     creatives = [one for one in found if isinstance(one, Outcome)]
     products: dict[str, list[Column]] = {}
-    for taught in lessons:
+    for taught in training_jobs:
         for creative in creatives:
             if creative.segment.product_id == taught.ready.product_id:
                 column = Column(METHODS[taught.ready.method], creative, taught)

@@ -20,7 +20,7 @@ from streams.cli.local_rendering import figure
 from streams.cli.progress import StageBars
 from streams.cli.terminal import Wrong, err, out
 from streams.embedded import embedded
-from streams.kafka.topics import expected
+from streams.kafka.topics import expected_topics
 from streams.settings import Settings
 
 SEGMENTS = ("coffee-enthusiast", "cooking-enthusiast", "healthy-vegan")
@@ -43,7 +43,7 @@ def show(wish: Show, settings: Settings) -> None:
     events = _events(wish, settings)
     output.clear(wish.folder)
     log = wish.folder / "worker.log"
-    with embedded(settings, {spec.name: spec.partitions for spec in expected(settings)}) as started:
+    with embedded(settings, {spec.name: spec.partitions for spec in expected_topics(settings)}) as started:
         own = settings.storage.endpoint == "embedded" and settings.storage.public_base is None
         found = _public(started) if own else started
         click.echo(f"broker {found.kafka.bootstrap_servers}, store {found.storage.endpoint}", err=True)

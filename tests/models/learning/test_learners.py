@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.briefs import Lesson
-from models.errors import CannotBeTaught
+from models.briefs import TrainingJob
+from models.errors import UnsupportedTraining
 from models.learning import dreambooth, textual_inversion, training_job
 from models.learning.denoiser import latents_of, token_ids
 from models.learning.dreambooth import DreamBooth
@@ -182,19 +182,19 @@ def test_latents_are_scaled_as_the_decoder_expects(pipeline):
     assert torch.allclose(latents_of(pipeline, pixels), mean * pipeline.vae.config.scaling_factor, atol=1e-6)
 
 
-def lesson(**changes: object) -> Lesson:
+def job(**changes: object) -> TrainingJob:
     stated = {"class_noun": "jar", "placeholder_token": "sks", "method": "dreambooth", "photos": (), "seed": 0}
-    return Lesson(**{"request_id": "r", "product_id": "p", "workdir": ".", **stated, **changes})
+    return TrainingJob(**{"request_id": "r", "product_id": "p", "workdir": ".", **stated, **changes})
 
 
 def test_the_lesson_comes_before_the_family_and_the_family_before_the_paper():
     family = {"dreambooth": {"steps": 160, "learning_rate": 4e-4, "class_images": 48}}
-    options = training_job.options_of(lesson(steps=10), family)
+    options = training_job.options_of(job(steps=10), family)
     assert (options.steps, options.learning_rate, options.class_images, options.batch) == (10, 4e-4, 48, 1)
-    paper = training_job.options_of(lesson(), {})
+    paper = training_job.options_of(job(), {})
     assert (paper.steps, paper.learning_rate, paper.prior_loss_weight) == (800, 5e-6, 1.0)
-    assert training_job.options_of(lesson(method="textual_inversion"), {}).steps == 3000
-    adapters = training_job.options_of(lesson(method="dreambooth_lora"), {})
+    assert training_job.options_of(job(method="textual_inversion"), {}).steps == 3000
+    adapters = training_job.options_of(job(method="dreambooth_lora"), {})
     assert (adapters.rank, adapters.learning_rate) == (4, 1e-4)
 
 
@@ -222,15 +222,15 @@ def test_every_option_of_a_method_may_be_the_familys_and_be_overridden_by_the_le
     others = {"snr_gamma": 5.0, "early_stopping": True, "prior_loss_weight": 0.7, "train_text_encoder": True}
     familys = {name: others.get(name, 99) for name in OWN[method]}
     for name in OWN[method]:
-        assert getattr(lesson(method=method), name) is None
-        assert getattr(training_job.options_of(lesson(method=method), {method: familys}), name) == familys[name]
-        stated = training_job.options_of(lesson(method=method, **{name: STATED[name]}), {method: familys})
+        assert getattr(job(method=method), name) is None
+        assert getattr(training_job.options_of(job(method=method), {method: familys}), name) == familys[name]
+        stated = training_job.options_of(job(method=method, **{name: STATED[name]}), {method: familys})
         assert getattr(stated, name) == STATED[name]
 
 
 def test_weighting_and_early_stopping_are_off_and_the_prior_is_kept_by_default():
     for method in OWN:
-        options = training_job.options_of(lesson(method=method), {})
+        options = training_job.options_of(job(method=method), {})
         assert options.snr_gamma == 0
         assert options.early_stopping is False
         assert getattr(options, "prior_loss_weight", 1.0) == 1.0
@@ -247,9 +247,9 @@ def test_weighting_and_early_stopping_are_off_and_the_prior_is_kept_by_default()
     ],
 )
 def test_an_option_of_another_method_is_refused_by_name(method, option, value):
-    with pytest.raises(CannotBeTaught, match=f"{method} has no {option}") as caught:
-        training_job.options_of(lesson(method=method, **{option: value}), {})
-    assert caught.value.code == "cannot_be_taught"
+    with pytest.raises(UnsupportedTraining, match=f"{method} has no {option}") as caught:
+        training_job.options_of(job(method=method, **{option: value}), {})
+    assert caught.value.code == "unsupported_training"
 
 
 def test_snr_weighting_changes_the_loss_and_nought_does_not(pipeline):

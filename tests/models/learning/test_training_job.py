@@ -21,10 +21,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from models.briefs import Brief, Concept, Learned, Lesson, StudioPlan, placeholder
+from models.briefs import Brief, Concept, StudioPlan, TrainingJob, TrainingResult, placeholder
 from models.errors import Cancelled, Refused, TrainingDiverged, UnusablePhotos, WeightsNotFound
 from models.learning import dreambooth, training_job
 from models.learning.dreambooth import DreamBooth
+from models.opening import open_studio
 from models.studio import Studio
 from tests import tiny
 
@@ -56,7 +57,7 @@ class Listener:
 
 @pytest.fixture(scope="module")
 def studio(tiny_plan: StudioPlan) -> Studio:
-    opened = Studio.open(tiny_plan)
+    opened = open_studio(tiny_plan)
     opened.training = FAST
     return opened
 
@@ -68,8 +69,8 @@ def photo(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def lesson(folder: Path, method: str = "dreambooth", **changes: object) -> Lesson:
-    return Lesson(
+def job(folder: Path, method: str = "dreambooth", **changes: object) -> TrainingJob:
+    return TrainingJob(
         **{
             "request_id": "r1",
             "product_id": "milk",
@@ -86,7 +87,7 @@ def lesson(folder: Path, method: str = "dreambooth", **changes: object) -> Lesso
     )
 
 
-def concept_of(learned: Learned, method: str) -> Concept:
+def concept_of(learned: TrainingResult, method: str) -> Concept:
     return Concept("milk", method, learned.path, learned.sha256, placeholder("milk", method), "milk carton")
 
 
@@ -109,7 +110,7 @@ def drawn(studio: Studio, prompt: str, concept: Concept | None) -> torch.Tensor:
 def taught(request: pytest.FixtureRequest, studio: Studio, tmp_path_factory: pytest.TempPathFactory):
     before = fingerprint(studio)
     listener = Listener()
-    given = lesson(tmp_path_factory.mktemp("taught"), request.param)
+    given = job(tmp_path_factory.mktemp("taught"), request.param)
     learned = training_job.learn(studio, given, listener)
     return request.param, given, learned, listener, before
 
@@ -129,7 +130,7 @@ def test_a_lesson_ends_with_a_file_scores_and_pictures(taught):
     assert [picture.rank for picture in learned.pictures] == [1, 2]
     assert all(Image.open(io.BytesIO(picture.content)).size == (128, 128) for picture in learned.pictures)
     assert [step for step, _ in listener.checkpoints] == [2, 4, 6]
-    assert {stage for stage, _, _ in listener.signs} >= {"learn", "evaluate"}
+    assert {stage for stage, _, _ in listener.signs} >= {"train", "evaluate"}
     assert ("prior" in {stage for stage, _, _ in listener.signs}) == (method != "textual_inversion")
     assert all(0 <= done <= total for _, done, total in listener.signs)
 
@@ -195,7 +196,7 @@ def same_pictures(studio: Studio, pipeline: Any, prompt: str, concept: Concept) 
 
 
 def test_only_the_placeholders_rows_move(studio, tmp_path):
-    learned = training_job.learn(studio, lesson(tmp_path, "textual_inversion"), Listener())
+    learned = training_job.learn(studio, job(tmp_path, "textual_inversion"), Listener())
     tensors = load_file(learned.path)
     assert list(tensors) == ["<milk>"]
     assert tensors["<milk>"].shape == (2, 32)
@@ -210,7 +211,7 @@ def test_only_the_placeholders_rows_move(studio, tmp_path):
 def test_two_words_may_be_applied_together(studio, tmp_path):
     shelf_concepts = []
     for product in ("milk", "jam"):
-        given = lesson(tmp_path / product, "textual_inversion", placeholder_token=f"<{product}>", steps=2)
+        given = job(tmp_path / product, "textual_inversion", placeholder_token=f"<{product}>", steps=2)
         learned = training_job.learn(studio, given, Listener())
         word = (f"<{product}>", "milk carton")
         shelf_concepts.append(Concept(product, "textual_inversion", learned.path, learned.sha256, *word))
@@ -226,14 +227,12 @@ def test_two_words_may_be_applied_together(studio, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_lesson_killed_again_and_again_ends_with_the_same_bytes(studio, tmp_path, method):
-    whole = training_job.learn(studio, lesson(tmp_path / "whole", method), Listener())
+    whole = training_job.learn(studio, job(tmp_path / "whole", method), Listener())
     rng = np.random.default_rng(11)
     for _ in range(3):
         with pytest.raises(Cancelled):
-            training_job.learn(
-                studio, lesson(tmp_path / "killed", method), Listener(give_up_at=int(rng.integers(1, 7)))
-            )
-    resumed = training_job.learn(studio, lesson(tmp_path / "killed", method), Listener())
+            training_job.learn(studio, job(tmp_path / "killed", method), Listener(give_up_at=int(rng.integers(1, 7))))
+    resumed = training_job.learn(studio, job(tmp_path / "killed", method), Listener())
     assert resumed.sha256 == whole.sha256
     assert resumed.scores == whole.scores
 
@@ -244,7 +243,7 @@ KILLED = {
 }
 
 
-def killed_lesson(studio: Studio, given: Lesson, seconds: float) -> bool:
+def killed_lesson(studio: Studio, given: TrainingJob, seconds: float) -> bool:
     """Learn in a forked process that the kernel kills after so many seconds; True if that was before its end."""
     child = os.fork()
     if child == 0:
@@ -266,8 +265,8 @@ def killed_lesson(studio: Studio, given: Lesson, seconds: float) -> bool:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("method", KILLED)
 def test_a_trainer_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterrupted_one(studio, tmp_path, method):
-    def given(folder: str) -> Lesson:
-        return lesson(tmp_path / folder, method, checkpoint_every=1, **KILLED[method])
+    def given(folder: str) -> TrainingJob:
+        return job(tmp_path / folder, method, checkpoint_every=1, **KILLED[method])
 
     start = time.perf_counter()
     whole = training_job.learn(studio, given("whole"), Listener())
@@ -293,15 +292,15 @@ def test_a_trainer_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterru
 def test_class_images_are_made_once_per_noun(studio, tmp_path):
     cache = str(tmp_path / "cache")
     first, second = Listener(), Listener()
-    one = training_job.learn(studio, lesson(tmp_path / "one", class_cache=cache), first)
-    two = training_job.learn(studio, lesson(tmp_path / "two", class_cache=cache), second)
+    one = training_job.learn(studio, job(tmp_path / "one", class_cache=cache), first)
+    two = training_job.learn(studio, job(tmp_path / "two", class_cache=cache), second)
     assert "prior" in {stage for stage, _, _ in first.signs}
     assert "prior" not in {stage for stage, _, _ in second.signs}
     assert one.sha256 == two.sha256
 
 
 def test_class_images_are_what_the_model_draws_without_guidance(studio, tmp_path):
-    training_job.learn(studio, lesson(tmp_path), Listener())
+    training_job.learn(studio, job(tmp_path), Listener())
     (path,) = tmp_path.glob("class-*/*.safetensors")
     seeds = training_job.seeds_for("class", "milk carton", FAST["dreambooth"]["class_images"])
     prompt = dreambooth.class_prompt("milk carton")
@@ -316,31 +315,31 @@ def class_files(folder: Path) -> dict[str, bytes]:
 
 def test_class_images_that_were_made_before_an_interruption_are_kept(studio, tmp_path):
     whole, parts = Listener(), Listener(give_up_at=8)
-    one = training_job.learn(studio, lesson(tmp_path / "whole", class_images=10), whole)
+    one = training_job.learn(studio, job(tmp_path / "whole", class_images=10), whole)
     with pytest.raises(Cancelled):
-        training_job.learn(studio, lesson(tmp_path / "parts", class_images=10), parts)
+        training_job.learn(studio, job(tmp_path / "parts", class_images=10), parts)
     kept = class_files(tmp_path / "parts")
     assert sorted(kept) == ["00000.safetensors", "00004.safetensors"]  # two buckets of four were done
     rest = Listener()
-    two = training_job.learn(studio, lesson(tmp_path / "parts", class_images=10), rest)
+    two = training_job.learn(studio, job(tmp_path / "parts", class_images=10), rest)
     assert [done for stage, done, total in rest.signs if (stage, total) == ("prior", 10)] == [8]
     assert class_files(tmp_path / "parts") == class_files(tmp_path / "whole")
     assert one.sha256 == two.sha256
 
 
 def test_a_torn_class_image_is_made_anew(studio, tmp_path):
-    one = training_job.learn(studio, lesson(tmp_path / "one"), Listener())
+    one = training_job.learn(studio, job(tmp_path / "one"), Listener())
     (torn,) = (tmp_path / "one").glob("class-*/00000.safetensors")
     two = tmp_path / "two" / torn.parent.name
     two.mkdir(parents=True)
     (two / torn.name).write_bytes(torn.read_bytes()[:99])
-    assert training_job.learn(studio, lesson(tmp_path / "two"), Listener()).sha256 == one.sha256
+    assert training_job.learn(studio, job(tmp_path / "two"), Listener()).sha256 == one.sha256
     assert (two / torn.name).read_bytes() == torn.read_bytes()
 
 
 def test_without_prior_no_class_image_is_made(studio, tmp_path):
     listener = Listener()
-    learned = training_job.learn(studio, lesson(tmp_path, prior_loss_weight=0.0), listener)
+    learned = training_job.learn(studio, job(tmp_path, prior_loss_weight=0.0), listener)
     assert "prior" not in {stage for stage, _, _ in listener.signs}
     assert learned.scores["prior_preserved"] == 0.0
 
@@ -351,7 +350,7 @@ def test_a_concept_learned_before_is_scored_and_nothing_else(taught, studio, tmp
     listener = Listener()
     asked = replace(given, request_id="r2", workdir=str(tmp_path / "none"), concept=concept_of(learned, method))
     scored = training_job.learn(studio, asked, listener)
-    assert {stage for stage, _, _ in listener.signs}.isdisjoint({"learn", "prior"})
+    assert {stage for stage, _, _ in listener.signs}.isdisjoint({"train", "prior"})
     assert listener.checkpoints == []
     assert (scored.scores, scored.steps, scored.sha256) == (learned.scores, learned.steps, learned.sha256)
     assert [picture.content for picture in scored.pictures] != []
@@ -363,14 +362,14 @@ def test_a_concept_learned_before_is_scored_and_nothing_else(taught, studio, tmp
 def test_scoring_a_file_that_is_not_the_concept_says_so(studio, tmp_path):
     missing = Concept("milk", "dreambooth", str(tmp_path / "concept.safetensors"), "0" * 64, "sks", "milk carton")
     with pytest.raises(WeightsNotFound):
-        training_job.learn(studio, lesson(tmp_path, concept=missing), Listener())
+        training_job.learn(studio, job(tmp_path, concept=missing), Listener())
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_lesson_that_diverges_is_refused_again_and_again_and_writes_no_concept(studio, tmp_path, method):
     for _ in range(2):
         with pytest.raises(TrainingDiverged):
-            training_job.learn(studio, lesson(tmp_path, method, learning_rate=1e30), Listener())
+            training_job.learn(studio, job(tmp_path, method, learning_rate=1e30), Listener())
     assert not (tmp_path / "concept.safetensors").exists()
     assert not list(tmp_path.glob("checkpoint-*"))
 
@@ -385,31 +384,31 @@ def test_weights_too_large_for_the_concepts_file_are_refused(studio, tmp_path, m
 
     monkeypatch.setattr(DreamBooth, "artefact", too_large)
     with pytest.raises(TrainingDiverged, match="too large for the concept's file"):
-        training_job.learn(studio, lesson(tmp_path), Listener())
+        training_job.learn(studio, job(tmp_path), Listener())
     assert not (tmp_path / "concept.safetensors").exists()
 
 
 def test_a_model_with_two_text_encoders_is_refused_with_a_code(tmp_path):
     plan = tiny.family(tmp_path / "family")
-    xl = Studio.open(replace(plan, diffusion=str(tiny.sdxl_folder(tmp_path / "family" / "xl"))))
+    xl = open_studio(replace(plan, diffusion=str(tiny.sdxl_folder(tmp_path / "family" / "xl"))))
     with pytest.raises(Refused, match="two text encoders") as caught:
-        training_job.learn(xl, lesson(tmp_path / "lesson"), Listener())
-    assert caught.value.code == "cannot_be_taught"
+        training_job.learn(xl, job(tmp_path / "lesson"), Listener())
+    assert caught.value.code == "unsupported_training"
 
 
 def test_photos_left_out_are_counted_and_losses_written_down(studio, tmp_path):
     photos = (b"<html>", *(photo(seed) for seed in range(3)), photo(1))
-    learned = training_job.learn(studio, lesson(tmp_path, "textual_inversion", photos=photos), Listener())
+    learned = training_job.learn(studio, job(tmp_path, "textual_inversion", photos=photos), Listener())
     assert learned.scores["photos_refused"] == 2
     assert len(json.loads((tmp_path / "losses.json").read_text())) == 6
 
 
 def test_dino_gives_a_second_fidelity_and_leaves_pictures_and_request_ids_alone(studio, tiny_plan, tmp_path):
-    both = Studio.open(replace(tiny_plan, dino=str(tiny.dino_folder(tmp_path / "dino"))))
+    both = open_studio(replace(tiny_plan, dino=str(tiny.dino_folder(tmp_path / "dino"))))
     both.training = FAST
     assert both.recipe == studio.recipe
-    plain = training_job.learn(studio, lesson(tmp_path / "plain", "textual_inversion"), Listener())
-    learned = training_job.learn(both, lesson(tmp_path / "both", "textual_inversion"), Listener())
+    plain = training_job.learn(studio, job(tmp_path / "plain", "textual_inversion"), Listener())
+    learned = training_job.learn(both, job(tmp_path / "both", "textual_inversion"), Listener())
     assert learned.sha256 == plain.sha256
     assert learned.scores.keys() - plain.scores.keys() == {"fidelity_dino", "fidelity_dino_before"}
     assert all(-1 <= learned.scores[name] <= 1 for name in ("fidelity_dino", "fidelity_dino_before"))
@@ -418,9 +417,9 @@ def test_dino_gives_a_second_fidelity_and_leaves_pictures_and_request_ids_alone(
 
 def test_a_dino_that_is_not_there_is_found_out_before_anything_is_learned(tiny_plan, tmp_path):
     listener = Listener()
-    missing = Studio.open(replace(tiny_plan, dino=str(tmp_path / "nowhere")))
+    missing = open_studio(replace(tiny_plan, dino=str(tmp_path / "nowhere")))
     with pytest.raises(WeightsNotFound, match="dino"):
-        training_job.learn(missing, lesson(tmp_path), listener)
+        training_job.learn(missing, job(tmp_path), listener)
     assert listener.signs == []
 
 
@@ -428,7 +427,7 @@ def test_stock_diffusers_reads_unet_and_text_encoder_from_one_file_and_draws_the
     studio, family_folder, tmp_path
 ):
     before = fingerprint(studio)
-    learned = training_job.learn(studio, lesson(tmp_path, train_text_encoder=True), Listener())
+    learned = training_job.learn(studio, job(tmp_path, train_text_encoder=True), Listener())
     assert fingerprint(studio) == before
     base = stock(studio)
     kept = {"vae": base.vae, "scheduler": base.scheduler}
@@ -450,17 +449,17 @@ def test_stock_diffusers_reads_unet_and_text_encoder_from_one_file_and_draws_the
 def test_unusable_photos_are_refused_before_anything_is_made(studio, tmp_path):
     listener = Listener()
     with pytest.raises(UnusablePhotos):
-        training_job.learn(studio, lesson(tmp_path, photos=(photo(0), photo(0), b"<html>")), listener)
+        training_job.learn(studio, job(tmp_path, photos=(photo(0), photo(0), b"<html>")), listener)
     assert listener.signs == []
 
 
 def test_early_stopping_and_snr_weighting_are_settings(studio, tmp_path, monkeypatch):
     monkeypatch.setattr("models.learning.training.MEASURE_EVERY", 1)
     monkeypatch.setattr("models.learning.training.settled", lambda losses: losses.numel() >= 3)
-    stopped, taken = lesson(tmp_path, early_stopping=True, snr_gamma=5.0), Listener()
+    stopped, taken = job(tmp_path, early_stopping=True, snr_gamma=5.0), Listener()
     learned = training_job.learn(studio, stopped, taken)
     assert learned.steps == 3
     assert taken.checkpoints[-1][0] == 3
     again = Listener()
     assert training_job.learn(studio, stopped, again).sha256 == learned.sha256
-    assert {(done, total) for stage, done, total in again.signs if stage == "learn"} == {(3, 6)}
+    assert {(done, total) for stage, done, total in again.signs if stage == "train"} == {(3, 6)}

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.briefs import Brief, Concept, Lesson, placeholder
+from models.briefs import Brief, Concept, TrainingJob, placeholder
+from models.opening import open_studio
 from models.rendering import concept_shelf
 from models.rendering.concept_shelf import ConceptShelf, grouped
 from models.studio import Studio
@@ -24,14 +25,14 @@ def concept(studio: Studio, folder: Path, product: str, method: str, strength: f
     """Write a concept of random values, as a lesson would write a learned one."""
     folder = folder / f"{product}-{method}"
     token = placeholder(product, method)
-    lesson = Lesson("r", product, NOUNS[product], token, method, (), 1, str(folder))
+    training_job = TrainingJob("r", product, NOUNS[product], token, method, (), 1, str(folder))
     generator = torch.Generator().manual_seed(sum(map(ord, product + method)))
     if method == "textual_inversion":
         tensors = {token: torch.randn((2, 32), generator=generator)}
     else:
         state = studio.generator.pipeline.unet.state_dict()
         tensors = {n: v + strength * torch.randn(v.shape, generator=generator) for n, v in state.items()}
-    return concept_shelf.write(tensors, lesson, 1, folder)
+    return concept_shelf.write(tensors, training_job, 1, folder)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,6 @@ def test_plain_words_keep_the_product_and_every_other_word(method, token, noun, 
 
 
 def test_the_shelf_is_as_large_as_the_plan_says_and_not_in_the_recipe(tiny_plan, tiny_studio):
-    small = Studio.open(dataclasses.replace(tiny_plan, concepts=1))
-    assert (small.shelf._limit, Studio.open(tiny_plan).shelf._limit) == (1, 4)
+    small = open_studio(dataclasses.replace(tiny_plan, concepts=1))
+    assert (small.shelf._limit, open_studio(tiny_plan).shelf._limit) == (1, 4)
     assert small.recipe == tiny_studio.recipe

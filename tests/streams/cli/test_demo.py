@@ -14,9 +14,9 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import cli
 from streams.cli.contact_sheet import contact_sheet
 from streams.cli.demo import outcomes, output
+from streams.cli.main import cli
 from streams.cli.progress import WORDS
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +78,7 @@ def test_products_are_learned_by_both_methods_and_shown_side_by_side(demo, tmp_p
         return contact_sheet(title, subtitle, shown)
 
     monkeypatch.setattr(output, "contact_sheet", sheet)
-    workdir = tmp_path / "lessons"
+    workdir = tmp_path / "training"
     done = demo("--products", CREATIVES_TRAINING__WORKDIR=str(workdir))
     assert done.exit_code == 0, done.output
     assert "18 pictures of 9 segments in " in done.stdout

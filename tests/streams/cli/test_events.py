@@ -5,8 +5,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import cli
 from streams.cli.event_rows import kind_of, row
+from streams.cli.main import cli
 from streams.cli.watcher import Seen
 from streams.settings import TopicSettings
 

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from models.briefs import Brief, StudioPlan
 from models.errors import WeightsNotFound
-from streams.cli import cli, local_rendering
 from streams.cli.contact_sheet import FONTS, PAPER, TILE, Frame, Strip, _font, contact_sheet, wrapped
 from streams.cli.demo.outcomes import SCHOOL, _move
 from streams.cli.local_rendering import folder_for, make, write
+from streams.cli.main import cli, local_rendering
 from streams.cli.progress import StageBars
-from streams.settings import LaneSettings
+from streams.settings import DeviceSettings
 
 BRIEF = Brief("r1", "a cup of coffee", "", seeds=(11, 12, 13), keep=2)
 
@@ -96,7 +96,7 @@ def test_bars_fill_as_stages_go_by():
 
 def test_two_device_processes_have_bars_of_their_own():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    busy = {"state": "busy", "stages": {"learn": (30, 120)}}
+    busy = {"state": "busy", "stages": {"train": (30, 120)}}
     with StageBars(console) as bars:
         _move({"state": "busy", "stages": {"generate": (3, 20)}}, bars)
         _move(busy, bars, SCHOOL)
@@ -120,7 +120,7 @@ def test_without_a_terminal_every_stage_is_one_line():
 
 
 async def test_what_generate_leaves_behind(tmp_path):
-    made = await make(BRIEF, StudioPlan(diffusion="fake"), LaneSettings(), "tests.fakes:serve")
+    made = await make(BRIEF, StudioPlan(diffusion="fake"), DeviceSettings(), "tests.fakes:serve")
     paths = write(made, tmp_path / "out")
     assert [path.name for path in paths] == ["1-square-13.png", "2-square-12.png"]
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
@@ -135,7 +135,7 @@ async def test_what_generate_leaves_behind(tmp_path):
 
 async def test_missing_weights_are_a_named_error():
     with pytest.raises(WeightsNotFound):
-        await make(BRIEF, StudioPlan(diffusion="missing"), LaneSettings(), "tests.fakes:serve")
+        await make(BRIEF, StudioPlan(diffusion="missing"), DeviceSettings(), "tests.fakes:serve")
 
 
 def test_folders_are_named_by_prompts():
@@ -178,7 +178,7 @@ async def test_every_stage_is_shown_however_short(monkeypatch):
     """The last four take no time: no look comes between them."""
     words = io.StringIO()
     monkeypatch.setattr(local_rendering, "err", Console(file=words))
-    await make(replace(BRIEF, prompt="stages"), StudioPlan(diffusion="fake"), LaneSettings(), "tests.fakes:serve")
+    await make(replace(BRIEF, prompt="stages"), StudioPlan(diffusion="fake"), DeviceSettings(), "tests.fakes:serve")
     assert words.getvalue().splitlines() == [
         "loading the models",
         "generating candidates",

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import cli
 from streams.cli.embedded_services import write_env_file
+from streams.cli.main import cli
 from streams.ops.checks import BROKER, DEVICE, EMBEDDED, MACHINE, MODELS, STORE, VERSIONS, examine
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
@@ -168,10 +168,10 @@ async def test_a_device_process_that_dies_is_a_finding(monkeypatch):
 
 
 async def test_missing_weights_are_a_finding(monkeypatch):
-    from streams.device.client import Lane
+    from streams.device.client import DeviceClient
     from streams.ops import checks
 
-    monkeypatch.setattr(checks, "Lane", lambda plan, lane: Lane(plan, lane, "tests.fakes:serve"))
+    monkeypatch.setattr(checks, "DeviceClient", lambda plan, device: DeviceClient(plan, device, "tests.fakes:serve"))
     broken = await examine(MODELS, Settings(studio={"diffusion": "missing"}))
     assert not broken.works
     working = await examine(MODELS, Settings(studio={"diffusion": "fake"}))
@@ -189,7 +189,7 @@ async def test_doctor_tells_two_sets_of_the_familys_weights_apart(monkeypatch):
 
         async def stop(self): ...
 
-    monkeypatch.setattr(checks, "Lane", Loaded)
+    monkeypatch.setattr(checks, "DeviceClient", Loaded)
     seen = await examine(MODELS, Settings())
     assert seen.lines[1] == "diffusion: fake (demo-2026.11.4, Apache-2.0)"
 

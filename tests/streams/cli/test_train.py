@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from streams.cli import cli
-from streams.cli.local_training import lesson_of, loss_plot
+from streams.cli.local_training import loss_plot, training_job_of
+from streams.cli.main import cli
 from tests import tiny
 
 WORDS = {"placeholder_token": "sks", "seed": 0}
@@ -34,7 +34,7 @@ def test_a_product_is_learned_and_scored_again(tiny_settings, tmp_path, monkeypa
     assert result.exit_code == 0, result.output
     assert "fidelity" in result.output
     written = {path.name for path in out.iterdir()}
-    assert {"concept.safetensors", "lesson.json", "scores.json", "before-and-after.png", "loss.png"} <= written
+    assert {"concept.safetensors", "training-job.json", "scores.json", "before-and-after.png", "loss.png"} <= written
     first = json.loads((out / "scores.json").read_text())
     assert first["steps"] == 4
     measured = {"fidelity", "prompt", "prior", "prior_diversity", "diversity"}
@@ -76,7 +76,7 @@ def test_evaluating_what_was_never_taught_says_so(tmp_path):
 
 
 def test_evaluating_what_was_not_learned_to_its_end_says_so(tmp_path):
-    lesson_of(tmp_path, (b"photo",), {"product_id": "jam", "class_noun": "jar", "method": "dreambooth"} | WORDS)
+    training_job_of(tmp_path, (b"photo",), {"product_id": "jam", "class_noun": "jar", "method": "dreambooth"} | WORDS)
     result = invoke("evaluate", "jam", "--out", tmp_path)
     assert result.exit_code == 2
     assert "holds no concept" in result.output
@@ -103,13 +103,13 @@ def test_an_option_that_the_method_does_not_have_is_a_usage_error(method, option
 
 
 def test_options_reach_the_lesson_and_what_is_not_given_is_left_to_the_family(tmp_path, monkeypatch):
-    lessons = []
-    monkeypatch.setattr("streams.cli.train._run", lambda lesson, _: lessons.append(lesson))
+    training_jobs = []
+    monkeypatch.setattr("streams.cli.train._run", lambda training_job, _: training_jobs.append(training_job))
     words = ("--product", "jam", "--class-noun", "jar", "--out", tmp_path / "jam")
     given = ("--batch", 2, "--class-images", 8, "--snr-gamma", 0, "--no-early-stopping", "--train-text-encoder")
     assert invoke("train", *PHOTOS, *words, *given).exit_code == 0
     assert invoke("train", *PHOTOS, *words, "--method", "dreambooth_lora", "--rank", 2).exit_code == 0
-    full, adapters = lessons
+    full, adapters = training_jobs
     assert (full.batch, full.class_images, full.snr_gamma, full.early_stopping) == (2, 8, 0.0, False)
     assert (full.train_text_encoder, full.rank, full.vectors, full.steps) == (True, None, None, None)
     assert (adapters.rank, adapters.early_stopping, adapters.train_text_encoder) == (2, None, None)

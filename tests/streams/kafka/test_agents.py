@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from schemas.events import Source
-from streams.kafka.agents import Desk, raw_event
 from streams.kafka.delivery import Settled
+from streams.kafka.in_flight import InFlightEvents, raw_event
 from streams.kafka.ledger import Ledger, Partition
 
 TOPIC = "segment-updated"
@@ -42,7 +42,7 @@ class Script:
 
 def make(window=8, concurrency=8, died=None):
     script = Script()
-    return Desk(Ledger(window), script, concurrency, [].append if died is None else died.append), script
+    return InFlightEvents(Ledger(window), script, concurrency, [].append if died is None else died.append), script
 
 
 async def settle_down():
@@ -57,10 +57,10 @@ def test_a_message_keeps_its_bytes_headers_and_milliseconds():
 
 
 async def test_events_are_acked_in_order_whatever_ends_first():
-    desk, script = make()
+    in_flight, script = make()
     acks = []
     for offset in (0, 1, 2):
-        await desk.take(event(offset, acks=acks), None)
+        await in_flight.take(event(offset, acks=acks), None)
     await settle_down()
     await script.end(2)
     await script.end(0)
@@ -69,13 +69,13 @@ async def test_events_are_acked_in_order_whatever_ends_first():
     assert acks == [(0, 0), (0, 1), (0, 2)]
 
 
-@pytest.mark.parametrize("settled", [Settled.DROPPED, Settled.DEAD])
+@pytest.mark.parametrize("settled", [Settled.DROPPED, Settled.FATAL])
 async def test_what_did_not_end_is_never_acked_nor_is_anything_behind_it(settled):
     died = []
-    desk, script = make(died=died)
+    in_flight, script = make(died=died)
     acks = []
     for offset in (0, 1):
-        await desk.take(event(offset, acks=acks), None)
+        await in_flight.take(event(offset, acks=acks), None)
     await settle_down()
     await script.end(1)
     await script.end(0, settled)
@@ -87,8 +87,8 @@ async def test_what_did_not_end_is_never_acked_nor_is_anything_behind_it(settled
 
 async def test_a_settling_that_raises_ends_the_worker_instead_of_wedging_its_partition():
     died = []
-    desk, script = make(died=died)
-    await desk.take(event(0), None)
+    in_flight, script = make(died=died)
+    await in_flight.take(event(0), None)
     await settle_down()
     script.ends[0].set_exception(RuntimeError("a broken invariant"))
     await settle_down()
@@ -98,8 +98,8 @@ async def test_a_settling_that_raises_ends_the_worker_instead_of_wedging_its_par
 async def test_a_job_cancelled_by_nobody_of_us_ends_the_worker():
     """A library's own cancelled future, awaited by an attempt, looks like that."""
     died = []
-    desk, script = make(died=died)
-    await desk.take(event(0), None)
+    in_flight, script = make(died=died)
+    await in_flight.take(event(0), None)
     await settle_down()
     script.ends[0].cancel()
     await settle_down()
@@ -108,41 +108,41 @@ async def test_a_job_cancelled_by_nobody_of_us_ends_the_worker():
 
 async def test_jobs_that_are_given_up_end_no_worker():
     died = []
-    desk, script = make(died=died)
+    in_flight, script = make(died=died)
     for offset in (0, 1):
-        await desk.take(event(offset), None)
+        await in_flight.take(event(offset), None)
     await settle_down()
-    desk.revoked([Partition(TOPIC, 0)])
+    in_flight.revoked([Partition(TOPIC, 0)])
     await script.end(0, Settled.DROPPED)
-    desk.assigned([])
+    in_flight.assigned([])
     await settle_down()
-    await desk.take(event(2), None)
+    await in_flight.take(event(2), None)
     await settle_down()
-    await desk.drain(0.01)
+    await in_flight.drain(0.01)
     await settle_down()
-    assert desk.running == 0
+    assert in_flight.running == 0
     assert died == []
 
 
 async def test_the_oldest_event_is_known_while_it_waits():
-    desk, script = make(concurrency=1)
-    assert desk.oldest_seconds == 0.0
-    await desk.take(event(0), None)
+    in_flight, script = make(concurrency=1)
+    assert in_flight.oldest_seconds == 0.0
+    await in_flight.take(event(0), None)
     await asyncio.sleep(0.05)
-    await desk.take(event(1), None)
-    assert 0.05 <= desk.oldest_seconds < 1
+    await in_flight.take(event(1), None)
+    assert 0.05 <= in_flight.oldest_seconds < 1
     await script.end(0)
-    assert desk.oldest_seconds < 0.05
+    assert in_flight.oldest_seconds < 0.05
 
 
 async def test_an_event_delivered_again_joins_the_running_job_and_its_new_delivery_is_acked():
-    desk, script = make()
+    in_flight, script = make()
     old, new = [], []
-    await desk.take(event(5, acks=old), None)
+    await in_flight.take(event(5, acks=old), None)
     await settle_down()
-    desk.revoked([Partition(TOPIC, 0)])
-    desk.assigned([Partition(TOPIC, 0)])
-    await desk.take(event(5, acks=new), None)
+    in_flight.revoked([Partition(TOPIC, 0)])
+    in_flight.assigned([Partition(TOPIC, 0)])
+    await in_flight.take(event(5, acks=new), None)
     await settle_down()
     assert script.started == [5]
     await script.end(5)
@@ -151,38 +151,38 @@ async def test_an_event_delivered_again_joins_the_running_job_and_its_new_delive
 
 
 async def test_jobs_of_a_partition_that_moved_away_are_cancelled_and_others_go_on():
-    desk, script = make()
+    in_flight, script = make()
     acks = []
-    await desk.take(event(1, partition=0, acks=acks), None)
-    await desk.take(event(2, partition=1, acks=acks), None)
+    await in_flight.take(event(1, partition=0, acks=acks), None)
+    await in_flight.take(event(2, partition=1, acks=acks), None)
     await settle_down()
-    desk.revoked([Partition(TOPIC, 0), Partition(TOPIC, 1)])
-    desk.assigned([Partition(TOPIC, 1)])
+    in_flight.revoked([Partition(TOPIC, 0), Partition(TOPIC, 1)])
+    in_flight.assigned([Partition(TOPIC, 1)])
     await settle_down()
     assert script.ends[1].cancelled()
-    assert desk.running == 1
+    assert in_flight.running == 1
 
 
 async def test_an_event_that_comes_back_while_its_job_is_being_cancelled_gets_a_job_of_its_own():
-    desk, script = make()
+    in_flight, script = make()
     acks = []
-    await desk.take(event(5), None)
+    await in_flight.take(event(5), None)
     await settle_down()
-    desk.revoked([Partition(TOPIC, 0)])
-    desk.assigned([])
+    in_flight.revoked([Partition(TOPIC, 0)])
+    in_flight.assigned([])
     script.ends = {}
-    await desk.take(event(5, acks=acks), None)
+    await in_flight.take(event(5, acks=acks), None)
     await settle_down()
     assert script.started == [5, 5]
     await script.end(5)
     assert acks == [(0, 5)]
-    assert desk.running == 0
+    assert in_flight.running == 0
 
 
 async def test_no_more_than_the_set_number_are_worked_on_at_once():
-    desk, script = make(concurrency=2)
+    in_flight, script = make(concurrency=2)
     for offset in range(4):
-        await desk.take(event(offset), None)
+        await in_flight.take(event(offset), None)
     await settle_down()
     assert script.started == [0, 1]
     await script.end(0)
@@ -190,13 +190,13 @@ async def test_no_more_than_the_set_number_are_worked_on_at_once():
 
 
 async def test_draining_finishes_what_runs_and_takes_nothing_more():
-    desk, script = make()
+    in_flight, script = make()
     acks = []
-    await desk.take(event(0, acks=acks), None)
+    await in_flight.take(event(0, acks=acks), None)
     await settle_down()
-    draining = asyncio.create_task(desk.drain(5.0))
+    draining = asyncio.create_task(in_flight.drain(5.0))
     await settle_down()
-    await desk.take(event(1, acks=acks), None)
+    await in_flight.take(event(1, acks=acks), None)
     await script.end(0)
     await draining
     assert acks == [(0, 0)]
@@ -204,11 +204,11 @@ async def test_draining_finishes_what_runs_and_takes_nothing_more():
 
 
 async def test_draining_gives_up_at_its_deadline_and_leaves_the_rest_unacked():
-    desk, script = make()
+    in_flight, script = make()
     acks = []
-    await desk.take(event(0, acks=acks), None)
+    await in_flight.take(event(0, acks=acks), None)
     await settle_down()
-    await desk.drain(0.01)
+    await in_flight.drain(0.01)
     assert script.ends[0].cancelled()
     assert acks == []
-    assert desk.running == 0
+    assert in_flight.running == 0

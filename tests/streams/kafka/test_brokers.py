@@ -8,7 +8,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from streams.kafka.brokers import heed_group_errors
+from streams.kafka.brokers import raise_group_errors
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]
@@ -32,7 +32,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 @pytest.fixture
 def _heeding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GroupCoordinator, "_send_req", GroupCoordinator._send_req)  # put back at the end
-    heed_group_errors()
+    raise_group_errors()
 
 
 async def fetch(answer: object) -> Coordinator:
@@ -68,5 +68,5 @@ class TestCommittedOffsets:
 
     async def test_heeding_twice_is_heeding_once(self) -> None:
         first = GroupCoordinator._send_req
-        heed_group_errors()
+        raise_group_errors()
         assert GroupCoordinator._send_req is first

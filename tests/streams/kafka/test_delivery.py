@@ -11,20 +11,20 @@ from models.errors import Cancelled, StageFailed
 from schemas.events import SegmentUpdated, Source
 from streams.failures import (
     BrokerUnavailable,
-    CannotBury,
+    DeadLetterFailed,
     DeviceProcessDied,
     InvalidEvent,
     MessageRefused,
-    Once,
+    OnlyFirst,
     StoreRefused,
     StoreUnavailable,
 )
 from streams.kafka import delivery
-from streams.kafka.delivery import BuryLimit, Delivery, Settled, backoff, decode
+from streams.kafka.delivery import DeadLetterLimit, Delivery, Settled, backoff, decode
 from streams.messages import Outcome, RawEvent
 from streams.settings import DeliverySettings
 
-FAST = DeliverySettings(backoff=0.0001, backoff_cap=0.0002, attempts=3, buries=3)
+FAST = DeliverySettings(backoff=0.0001, backoff_cap=0.0002, attempts=3, dead_letter_limit=3)
 OUTCOME = Outcome("creative_ready", b"key", b"value")
 EVENT = {
     "event_id": "e-1",
@@ -62,7 +62,7 @@ class Press:
             raise self._publish_failing.pop(0)
         self.published.append(outcome)
 
-    async def bury(self, raw, attempts, code, message):
+    async def dead_letter(self, raw, attempts, code, message):
         if self._bury_failing:
             raise self._bury_failing.pop(0)
         self.buried.append((raw, attempts, code, message))
@@ -83,7 +83,7 @@ class Attempts:
 
 def make(press, settings=FAST):
     died = []
-    return Delivery(press, settings, Once(died.append)), died
+    return Delivery(press, settings, OnlyFirst(died.append)), died
 
 
 async def test_an_outcome_is_published_once():
@@ -117,7 +117,7 @@ async def test_an_unknown_failure_is_buried_after_the_attempts_with_its_reason()
     press = Press()
     settle, died = make(press)
     attempt = Attempts(*[RuntimeError("boom")] * 9)
-    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert await settle.settle(raw(), attempt) is Settled.DEAD_LETTERED
     assert attempt.calls == FAST.attempts
     ((buried, attempts, code, message),) = press.buried
     assert (buried, attempts, code, message) == (raw(), 3, "runtime_error", "RuntimeError: boom")
@@ -140,7 +140,7 @@ async def test_what_fails_by_itself_is_buried_even_in_an_outage():
     settle, _ = make(press)
     away = StoreUnavailable(endpoint="e", detail="d")
     attempt = Attempts(away, RuntimeError("1"), away, RuntimeError("2"), away, RuntimeError("3"))
-    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert await settle.settle(raw(), attempt) is Settled.DEAD_LETTERED
     assert press.buried[0][1:] == (6, "runtime_error", "RuntimeError: 3")
 
 
@@ -155,7 +155,7 @@ async def test_an_invalid_event_is_buried_at_once():
     press = Press()
     settle, _ = make(press)
     attempt = Attempts(InvalidEvent(field="name", rule="must be there"))
-    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    assert await settle.settle(raw(), attempt) is Settled.DEAD_LETTERED
     assert attempt.calls == 1
     assert press.buried[0][2:] == ("invalid_event", "name: must be there")
 
@@ -163,9 +163,9 @@ async def test_an_invalid_event_is_buried_at_once():
 async def test_a_job_that_keeps_killing_the_device_process_is_buried_and_others_are_retried():
     press = Press()
     settle, _ = make(press)
-    deaths = [DeviceProcessDied(how="crashed", request_id="r", deaths=n, limit=5) for n in range(1, 6)]
-    attempt = Attempts(*deaths)
-    assert await settle.settle(raw(), attempt) is Settled.BURIED
+    crashes = [DeviceProcessDied(how="crashed", request_id="r", crashes=n, limit=5) for n in range(1, 6)]
+    attempt = Attempts(*crashes)
+    assert await settle.settle(raw(), attempt) is Settled.DEAD_LETTERED
     assert attempt.calls == 5, "the limit on deaths counts, not the limit on attempts"
     assert press.buried[0][2] == "device_process_died"
 
@@ -182,17 +182,19 @@ async def test_a_stale_job_is_dropped_unacked():
 async def test_a_dead_letter_waits_for_the_broker():
     press = Press(bury_failing=[BrokerUnavailable(servers="s", detail="d")] * 12)
     settle, died = make(press)
-    assert await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r"))) is Settled.BURIED
+    assert await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r"))) is Settled.DEAD_LETTERED
     assert len(press.buried) == 1
     assert died == []
 
 
-@pytest.mark.parametrize("trouble", [StageFailed(stage="bury", kind="k", detail="no"), MessageSizeTooLargeError()])
-async def test_a_dead_letter_that_cannot_be_written_stops_the_worker_and_leaves_the_event(trouble):
-    press = Press(bury_failing=[trouble] * 99)
+@pytest.mark.parametrize(
+    "error_message", [StageFailed(stage="bury", kind="k", detail="no"), MessageSizeTooLargeError()]
+)
+async def test_a_dead_letter_that_cannot_be_written_stops_the_worker_and_leaves_the_event(error_message):
+    press = Press(bury_failing=[error_message] * 99)
     settle, died = make(press)
     settled = await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r")))
-    assert settled is Settled.DEAD
+    assert settled is Settled.FATAL
     assert not settled.terminal
     assert "segment-updated[1]@7 could not be written: every attempt fails" in str(died[0])
 
@@ -201,7 +203,7 @@ async def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied
     press = Press()
     settle, died = make(press)
     results = [await settle.settle(raw(offset=n), Attempts(InvalidEvent(field="f", rule="r"))) for n in range(4)]
-    assert results == [Settled.BURIED] * 3 + [Settled.DEAD]
+    assert results == [Settled.DEAD_LETTERED] * 3 + [Settled.FATAL]
     assert len(press.buried) == 3
     assert "more than 3 dead letters" in str(died[0])
 
@@ -209,7 +211,7 @@ async def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied
 async def test_the_worker_is_stopped_once_however_many_events_find_it_impossible_to_go_on():
     settle, died = make(Press())
     results = [await settle.settle(raw(offset=n), Attempts(InvalidEvent(field="f", rule="r"))) for n in range(9)]
-    assert results[3:] == [Settled.DEAD] * 6
+    assert results[3:] == [Settled.FATAL] * 6
     assert len(died) == 1
 
 
@@ -225,7 +227,7 @@ async def test_cancelling_leaves_the_event_unsettled():
 
 
 def test_the_bury_limit_forgets_what_is_older_than_its_window():
-    limit = BuryLimit(buries=2, window=10.0)
+    limit = DeadLetterLimit(dead_letter_limit=2, window=10.0)
     assert limit.allows(0.0)
     assert limit.allows(1.0)
     assert not limit.allows(9.9)
@@ -300,9 +302,9 @@ def test_further_problems_are_counted():
 async def test_what_must_not_go_on_ends_the_worker_at_once():
     press = Press()
     settle, died = make(press)
-    end = CannotBury(topic="t", partition=1, offset=7, detail="d")
+    end = DeadLetterFailed(topic="t", partition=1, offset=7, detail="d")
     attempt = Attempts(end, end)
-    assert await settle.settle(raw(), attempt) is Settled.DEAD
+    assert await settle.settle(raw(), attempt) is Settled.FATAL
     assert died == [end]
     assert attempt.calls == 1
     assert press.published == press.buried == []
@@ -317,7 +319,7 @@ async def test_a_dead_letter_waits_before_it_is_tried_again(monkeypatch):
     monkeypatch.setattr(delivery.asyncio, "sleep", sleep)
     press = Press(bury_failing=[BrokerUnavailable(servers="s", detail="d")] * 3)
     settle, _ = make(press, FAST.model_copy(update={"backoff": 1.0, "backoff_cap": 100.0}))
-    assert await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r"))) is Settled.BURIED
+    assert await settle.settle(raw(), Attempts(InvalidEvent(field="f", rule="r"))) is Settled.DEAD_LETTERED
     assert [1 <= seconds / 0.5 / 2**n <= 2 for n, seconds in enumerate(waited)] == [True] * 3
 
 

@@ -12,9 +12,9 @@ from streams.embedded import EmbeddedBroker
 from streams.kafka import lag
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
-from streams.runtime import Crew
+from streams.runtime import Runtime
 from streams.settings import KafkaSettings, Settings
-from streams.web.server import unready
+from streams.web.state import unready
 
 PARTITION = Partition("segment-updated", 0)
 
@@ -63,17 +63,19 @@ async def test_a_broker_that_goes_away_is_noticed_and_one_that_comes_back_too(br
     probe = LagProbe(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "g")
     async with following(probe, partitions):
         await asyncio.sleep(1)
-        assert probe.away == 0
+        assert probe.unreachable_seconds == 0
         assert probe.behind == ({"segment-updated[0]": 3} if partitions else {})
         broker.down()
-        await until(lambda: probe.away > 1)
-        before = probe.away
+        await until(lambda: probe.unreachable_seconds > 1)
+        before = probe.unreachable_seconds
         await asyncio.sleep(0.2)
-        assert probe.away >= before + 0.2
+        assert probe.unreachable_seconds >= before + 0.2
         broker.up()
         await produce(broker, 2)
         found = {"segment-updated[0]": 5} if partitions else {}
-        await until(lambda: not probe.away and probe.behind == found)  # a probe may have come before the second message
+        await until(
+            lambda: not probe.unreachable_seconds and probe.behind == found
+        )  # a probe may have come before the second message
 
 
 async def test_no_trouble_of_a_probe_is_its_last(broker, monkeypatch):
@@ -88,9 +90,9 @@ async def test_no_trouble_of_a_probe_is_its_last(broker, monkeypatch):
 
     monkeypatch.setattr(LagProbe, "measure", broken)
     async with following(probe, [PARTITION]) as task:
-        await until(lambda: probe.away)
+        await until(lambda: probe.unreachable_seconds)
         with capture_logs() as lines:
-            await until(lambda: not probe.away)
+            await until(lambda: not probe.unreachable_seconds)
         assert "the broker answers again" in [line["event"] for line in lines]
         assert probe.behind == {"segment-updated[0]": 0}
         assert not task.done()
@@ -98,15 +100,15 @@ async def test_no_trouble_of_a_probe_is_its_last(broker, monkeypatch):
 
 async def test_a_worker_is_ready_only_while_it_has_a_place_in_the_group_and_a_broker(broker):
     kafka = {"bootstrap_servers": broker.bootstrap_servers}
-    crew = Crew(Settings(kafka=kafka, storage={"endpoint": "http://127.0.0.1:1"}), "tests.fakes:serve", [].append)
+    runtime = Runtime(Settings(kafka=kafka, storage={"endpoint": "http://127.0.0.1:1"}), "tests.fakes:serve", [].append)
     no_place = "The consumer group has not assigned partitions yet."
-    assert no_place in unready(crew.state())
-    crew.assigned([PARTITION])
-    assert no_place not in unready(crew.state())
-    crew.revoked([PARTITION])
-    assert no_place in unready(crew.state())
-    crew.assigned([PARTITION])
-    async with following(crew._lag, [PARTITION]):
-        await until(lambda: crew.state().lag)
+    assert no_place in unready(runtime.view.state())
+    runtime.assigned([PARTITION])
+    assert no_place not in unready(runtime.view.state())
+    runtime.revoked([PARTITION])
+    assert no_place in unready(runtime.view.state())
+    runtime.assigned([PARTITION])
+    async with following(runtime._lag, [PARTITION]):
+        await until(lambda: runtime.view.state().lag)
         broker.down()
-        await until(lambda: any("The broker has not answered for" in reason for reason in unready(crew.state())))
+        await until(lambda: any("The broker has not answered for" in reason for reason in unready(runtime.view.state())))

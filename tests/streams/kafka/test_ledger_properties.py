@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from streams.kafka.ledger import Entry, Ledger, Partition
+from streams.kafka.ledger import Ledger, LedgerEntry, Partition
 
 WINDOW = 4
 PARTITIONS = [Partition("segment-updated", 0), Partition("segment-updated", 1)]
@@ -33,7 +33,7 @@ class LedgerAgainstKafka(RuleBasedStateMachine):
         return max(self.acked[partition], default=-1) + 1
 
     @rule(target=entries, partition=st.sampled_from(PARTITIONS), gap=st.integers(0, 2))
-    def deliver(self, partition: Partition, gap: int) -> Entry | None:
+    def deliver(self, partition: Partition, gap: int) -> LedgerEntry | None:
         """Compacted topics and transactions leave gaps between offsets."""
         if self.ledger.unacked(partition) >= WINDOW:
             return None
@@ -47,7 +47,7 @@ class LedgerAgainstKafka(RuleBasedStateMachine):
         return entry
 
     @rule(entry=entries)
-    def finish(self, entry: Entry | None) -> None:
+    def finish(self, entry: LedgerEntry | None) -> None:
         if entry is None or entry.done:
             return
         before = len(self.acked[entry.partition])

@@ -61,7 +61,7 @@ async def test_an_outcome_goes_to_its_topic_as_it_is(settings):
 
 async def test_a_dead_letter_keeps_the_original_bytes_and_says_where_and_why(settings):
     async with running(settings) as publisher:
-        await publisher.bury(raw(settings), 3, "invalid_event", "name: Field required")
+        await publisher.dead_letter(raw(settings), 3, "invalid_event", "name: Field required")
     (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
     assert (message.key, message.value) == (b"coffee", b"\xff\x00not json")
     assert dict(message.headers) == {
@@ -80,7 +80,7 @@ async def test_a_dead_letter_keeps_the_original_bytes_and_says_where_and_why(set
 
 async def test_a_tombstone_without_a_key_can_be_buried(settings):
     async with running(settings) as publisher:
-        await publisher.bury(raw(settings, key=None, value=None), 1, "invalid_event", "value: null")
+        await publisher.dead_letter(raw(settings, key=None, value=None), 1, "invalid_event", "value: null")
     (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
     assert not message.key
     assert not message.value
@@ -90,7 +90,7 @@ async def test_a_key_too_large_is_left_out_and_named(settings):
     """For real: our own producer refuses what is larger than its limit."""
     key = b"k" * (8 * 2**20)
     async with running(settings) as publisher:
-        await publisher.bury(raw(settings, key=key), 1, "invalid_event", "too large")
+        await publisher.dead_letter(raw(settings, key=key), 1, "invalid_event", "too large")
     (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
     headers = dict(message.headers)
     assert not message.key
@@ -101,7 +101,7 @@ async def test_a_key_too_large_is_left_out_and_named(settings):
 
 async def test_an_event_too_large_to_bury_is_buried_by_reference(settings):
     async with running(settings) as publisher:
-        await publisher.bury(raw(settings, value=b"x" * (8 * 2**20)), 1, "invalid_event", "too large")
+        await publisher.dead_letter(raw(settings, value=b"x" * (8 * 2**20)), 1, "invalid_event", "too large")
     (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
     assert (message.key, message.value) == (b"coffee", b"")
     headers = dict(message.headers)
@@ -123,7 +123,7 @@ def broker():
     found.stop()
 
 
-def reaching(broker):
+def broker_errors(broker):
     return Settings(kafka={"bootstrap_servers": broker.bootstrap_servers, "request_timeout": 0.5})
 
 
@@ -151,7 +151,7 @@ async def test_stopping_does_not_wait_for_a_broker_that_is_away(broker, monkeypa
 
 async def test_a_discarded_producer_ends_in_its_own_time(broker):
     """Nothing of it is left: neither its sender nor an unclosed client, which would be a warning."""
-    publisher = Publisher(reaching(broker))
+    publisher = Publisher(broker_errors(broker))
     await publisher.start()
     first = publisher._producer
     broker.down()
@@ -176,7 +176,7 @@ async def test_a_connection_given_up_half_way_is_closed(broker, monkeypatch):
         await asyncio.sleep(60)
 
     monkeypatch.setattr(AIOKafkaProducer, "start", slow)
-    publisher = Publisher(reaching(broker))
+    publisher = Publisher(broker_errors(broker))
     connecting = asyncio.create_task(publisher.start())
     await begun.wait()
     connecting.cancel()

@@ -6,7 +6,7 @@ from streams.settings import Settings, TopicSettings
 
 
 def test_inputs_outputs_and_dead_letters_are_expected():
-    names = [spec.name for spec in topics.expected(Settings(topics=TopicSettings(dead_suffix=".dlq")))]
+    names = [spec.name for spec in topics.expected_topics(Settings(topics=TopicSettings(dead_suffix=".dlq")))]
     assert names == [
         "segment-updated",
         "product-registered",
@@ -20,7 +20,7 @@ def test_inputs_outputs_and_dead_letters_are_expected():
 
 async def test_topics_that_are_right_pass(settings):
     await topics.check(settings)
-    assert {state.found for state in await topics.states(settings)} == {4}
+    assert {state.found for state in await topics.topic_states(settings)} == {4}
 
 
 async def test_a_wrong_partition_count_is_refused_with_what_mends_it(settings):
@@ -50,9 +50,9 @@ async def test_a_certificate_that_is_none_is_no_traceback(tmp_path):
 def test_what_is_missing_is_said_before_what_has_other_partitions():
     spec = topics.TopicSpec("t", 4, 1)
     missing, wrong, right = (topics.TopicState(spec, found) for found in (None, 3, 4))
-    assert topics.complaint([right, right]) is None
-    assert isinstance(topics.complaint([wrong, missing]), TopicsMissing)
-    assert "--create` leaves topics that exist as they are" in str(topics.complaint([right, wrong]))
+    assert topics.topic_problem([right, right]) is None
+    assert isinstance(topics.topic_problem([wrong, missing]), TopicsMissing)
+    assert "--create` leaves topics that exist as they are" in str(topics.topic_problem([right, wrong]))
 
 
 def test_a_missing_topic_is_a_problem():

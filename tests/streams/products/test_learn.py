@@ -11,16 +11,23 @@ from typing import Any
 
 import pytest
 
-from models.briefs import Lesson
+from models.briefs import TrainingJob
 from models.errors import ConceptTooWeak, UnusablePhotos, WrongArchitecture
 from schemas.events import CreativeReady, CreativeRejected, ProductReady, SegmentUpdated
-from streams.failures import CannotLearn, ConceptUnusable, DeviceProcessDied, StoreUnavailable, Verdict, judge
+from streams.failures import (
+    ConceptUnusable,
+    DeviceProcessDied,
+    StoreUnavailable,
+    TrainingUnsupportedByWeights,
+    Verdict,
+    judge,
+)
 from streams.messages import Outcome
-from streams.products.learn import learn_product
-from streams.segments.render import Tools
+from streams.products.learn import train_product
+from streams.requests import Tools
 from streams.store.concepts import current_concept
 from tests import fakes
-from tests.fakes import FakeLane
+from tests.fakes import FakeDevice
 from tests.streams.world import SOURCE, World, product, segment
 
 
@@ -30,15 +37,15 @@ def world(tmp_path: Path) -> World:
 
 
 async def test_a_product_is_learned_and_announced(world: World) -> None:
-    outcome = await world.learn(product(steps=7))
+    outcome = await world.train(product(steps=7))
     ready = ProductReady.model_validate_json(outcome.value)
     assert (outcome.topic, outcome.key) == ("product_ready", b"jam")
     assert (ready.placeholder_token, ready.class_noun, ready.scores) == ("sks", "jar of jam", {"fidelity": 0.9})
     concept = world.store.objects[ready.concept_uri.removeprefix("s3://creatives/")]
     assert hashlib.sha256(concept).hexdigest() == ready.concept_sha256
-    [lesson] = world.lane.lessons
-    assert lesson.photos == (b"photo 1", b"photo 2", b"photo 3")
-    assert (lesson.method, lesson.steps, lesson.class_noun) == ("dreambooth", 7, "jar of jam")
+    [training_job] = world.device.training_jobs
+    assert training_job.photos == (b"photo 1", b"photo 2", b"photo 3")
+    assert (training_job.method, training_job.steps, training_job.class_noun) == ("dreambooth", 7, "jar of jam")
     prefix = f"concepts/jam/{ready.request_id}/"
     assert world.keys("concepts/jam/") == sorted(
         [f"{prefix}1.png", f"{prefix}concept-{ready.concept_sha256[:16]}.safetensors", f"{prefix}manifest.json",
@@ -46,32 +53,32 @@ async def test_a_product_is_learned_and_announced(world: World) -> None:
     )  # fmt: skip
     assert ready.images[0].s3_uri == f"s3://creatives/{prefix}1.png"
     assert world.keys("checkpoints/") == []
-    assert not Path(lesson.workdir).exists()
+    assert not Path(training_job.workdir).exists()
 
 
 async def test_a_redelivery_teaches_nothing_anew(world: World) -> None:
-    first = await world.learn(product())
-    assert await world.learn(product()) == first
-    assert len(world.lane.lessons) == 1
+    first = await world.train(product())
+    assert await world.train(product()) == first
+    assert len(world.device.training_jobs) == 1
 
 
 async def test_a_segment_shows_the_product(world: World) -> None:
-    await world.learn(product())
+    await world.train(product())
     outcome = await world.render(segment())
     assert outcome is not None
     ready = CreativeReady.model_validate_json(outcome.value)
     assert ready.prompt.startswith("an advertising photo of sks jar of jam and bread, ")
     assert ready.product_id == "jam"
-    [brief] = world.lane.briefs
+    [brief] = world.device.briefs
     assert brief.concept is not None
     assert hashlib.sha256(Path(brief.concept.path).read_bytes()).hexdigest() == brief.concept.sha256
     assert (brief.concept.product_id, brief.concept.method) == ("jam", "dreambooth")
 
 
 async def test_a_textual_inversion_has_its_own_token(world: World) -> None:
-    await world.learn(product(method="textual_inversion"))
+    await world.train(product(method="textual_inversion"))
     await world.render(segment())
-    assert world.lane.briefs[0].prompt.startswith("an advertising photo of <jam> and bread, ")
+    assert world.device.briefs[0].prompt.startswith("an advertising photo of <jam> and bread, ")
 
 
 async def test_a_segment_before_its_product_waits_and_is_released(world: World) -> None:
@@ -79,8 +86,8 @@ async def test_a_segment_before_its_product_waits_and_is_released(world: World) 
     assert await world.render(segment("s2")) is None
     assert await world.render(segment("s1")) is None
     assert len(world.keys("parked/jam/")) == 2
-    assert world.lane.briefs == []
-    await world.learn(product())
+    assert world.device.briefs == []
+    await world.train(product())
     assert world.keys("parked/") == []
     released = [SegmentUpdated.model_validate_json(outcome.value) for outcome in world.sent.outcomes]
     assert sorted(event.event_id for event in released) == ["s1", "s2"]
@@ -96,7 +103,7 @@ async def test_a_concept_that_comes_between_the_two_looks(world: World) -> None:
     def learned_meanwhile(operation: str, key: str) -> None:
         if operation == "put" and key.startswith("parked/"):
             world.store.fail = lambda operation, key: None
-            asyncio.get_running_loop().create_task(other.learn(product())).add_done_callback(done.append)
+            asyncio.get_running_loop().create_task(other.train(product())).add_done_callback(done.append)
 
     done: list[asyncio.Task[Outcome]] = []
     other = world
@@ -119,23 +126,23 @@ async def test_a_release_that_fails_is_made_up_for(world: World) -> None:
     await world.render(segment())
     world.sent.down = True
     with pytest.raises(ConnectionError):
-        await world.learn(product())
+        await world.train(product())
     assert len(world.keys("parked/jam/")) == 1
     world.sent.down = False
-    outcome = await world.learn(product())
+    outcome = await world.train(product())
     assert outcome.topic == "product_ready"
     assert len(world.sent.outcomes) == 1
-    assert len(world.lane.lessons) == 1
+    assert len(world.device.training_jobs) == 1
     assert world.keys("parked/") == []
 
 
 async def test_a_product_registered_anew_serves_later_events_only(world: World) -> None:
-    await world.learn(product())
+    await world.train(product())
     first = await world.render(segment("s1"))
-    await world.learn(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z", class_noun="jar of raspberry jam"))
+    await world.train(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z", class_noun="jar of raspberry jam"))
     assert await world.render(segment("s1")) == first
     await world.render(segment("s2"))
-    before, after = world.lane.briefs
+    before, after = world.device.briefs
     assert "sks jar of jam and" in before.prompt
     assert "sks jar of raspberry jam and" in after.prompt
     assert before.concept is not None
@@ -144,9 +151,9 @@ async def test_a_product_registered_anew_serves_later_events_only(world: World) 
 
 
 async def test_a_late_repeat_of_an_old_registration_changes_nothing(world: World) -> None:
-    await world.learn(product())
-    await world.learn(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z"))
-    await world.learn(product())
+    await world.train(product())
+    await world.train(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z"))
+    await world.train(product())
     current = await current_concept(world.store, "jam")
     assert current is not None
     assert current.occurred_at.hour == 11
@@ -167,19 +174,19 @@ async def test_a_late_repeat_of_an_old_registration_changes_nothing(world: World
     ],
 )
 async def test_photos_that_cannot_be_had_are_a_refusal(world: World, images: list[str], code: str, reason: str) -> None:
-    outcome = await world.learn(product(images=images))
+    outcome = await world.train(product(images=images))
     message = CreativeRejected.model_validate_json(outcome.value)
     assert (outcome.topic, outcome.key, message.product_id) == ("creative_rejected", b"jam", "jam")
     assert message.code == code
     assert reason in message.reason
-    assert world.lane.lessons == []
-    assert await world.learn(product(images=images)) == outcome
+    assert world.device.training_jobs == []
+    assert await world.train(product(images=images)) == outcome
     assert await current_concept(world.store, "jam") is None
 
 
 async def test_a_photo_too_large(tmp_path: Path) -> None:
     world = World(tmp_path, max_photo_bytes=5)
-    message = CreativeRejected.model_validate_json((await world.learn(product())).value)
+    message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert message.code == "unusable_photos"
     assert all(
         f"The object s3://creatives/photos/jam/{number}.png is larger than 5" in message.reason for number in (1, 2, 3)
@@ -187,14 +194,14 @@ async def test_a_photo_too_large(tmp_path: Path) -> None:
 
 
 async def test_the_devices_refusal(world: World) -> None:
-    world.lane.end = UnusablePhotos(detail="2 of 3 are no pictures")
-    message = CreativeRejected.model_validate_json((await world.learn(product())).value)
+    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert (message.code, message.segment_id) == ("unusable_photos", None)
 
 
 async def test_a_weak_concept_is_refused_with_its_figures(tmp_path: Path) -> None:
     world = World(tmp_path, min_fidelity=0.95)
-    message = CreativeRejected.model_validate_json((await world.learn(product())).value)
+    message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert message.code == ConceptTooWeak.code
     assert message.scores == {"fidelity": 0.9}
     assert "fidelity 0.900, demanded at least 0.950" in message.reason
@@ -202,14 +209,14 @@ async def test_a_weak_concept_is_refused_with_its_figures(tmp_path: Path) -> Non
 
 
 async def test_a_dead_device_leaves_the_checkpoints(world: World) -> None:
-    class Dying(FakeLane):
-        async def learn(self, lesson: Lesson, on_checkpoint: Any) -> Any:
-            await super().learn(lesson, on_checkpoint)
-            raise DeviceProcessDied(request_id="r", how="died", deaths=1, limit=3)
+    class Dying(FakeDevice):
+        async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
+            await super().train(training_job, on_checkpoint)
+            raise DeviceProcessDied(request_id="r", how="died", crashes=1, limit=3)
 
     dying = Dying()
     with pytest.raises(DeviceProcessDied):
-        await learn_product(product(), SOURCE, Tools(dying, world.store, world.tools.prompter, world.tools.settings))
+        await train_product(product(), SOURCE, Tools(dying, world.store, world.tools.prompter, world.tools.settings))
     [checkpoint] = world.keys("checkpoints/jam/")
     assert checkpoint.endswith("/checkpoint-2.bin")
     assert world.store.objects[checkpoint] == b"jam at 2"
@@ -218,36 +225,36 @@ async def test_a_dead_device_leaves_the_checkpoints(world: World) -> None:
 async def test_the_next_owner_goes_on_from_the_newest_checkpoint(tmp_path: Path) -> None:
     seen: list[list[str]] = []
 
-    class Looking(FakeLane):
-        async def learn(self, lesson: Lesson, on_checkpoint: Any) -> Any:
-            seen.append(sorted(path.name for path in Path(lesson.workdir).iterdir()))
-            return await super().learn(lesson, on_checkpoint)
+    class Looking(FakeDevice):
+        async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
+            seen.append(sorted(path.name for path in Path(training_job.workdir).iterdir()))
+            return await super().train(training_job, on_checkpoint)
 
     world = World(tmp_path)
-    world.lane = Looking()
-    tools = Tools(world.lane, world.store, world.tools.prompter, world.tools.settings, world.sent)
-    first = ProductReady.model_validate_json((await world.learn(product())).value)
+    world.device = Looking()
+    tools = Tools(world.device, world.store, world.tools.prompter, world.tools.settings, world.sent)
+    first = ProductReady.model_validate_json((await world.train(product())).value)
     del world.store.objects[f"concepts/jam/{first.request_id}/manifest.json"]
     for step in (100, 200):
         key = f"checkpoints/jam/{first.request_id}/checkpoint-000{step}.safetensors"
         world.store.objects[key] = f"at {step}".encode()
-    await learn_product(product(), SOURCE, tools)
+    await train_product(product(), SOURCE, tools)
     assert seen == [["checkpoint-000200.safetensors"]]
     assert world.keys("checkpoints/") == []
 
 
 async def test_a_torn_concept_is_not_used(world: World) -> None:
-    outcome = await world.learn(product())
+    outcome = await world.train(product())
     ready = ProductReady.model_validate_json(outcome.value)
     world.store.objects[ready.concept_uri.removeprefix("s3://creatives/")] = b"torn"
     with pytest.raises(Exception, match="There is no object s3://creatives/concepts/jam/"):
         await world.render(segment())
-    assert world.lane.briefs == []
+    assert world.device.briefs == []
 
 
 async def test_few_concept_files_are_kept_here(world: World) -> None:
     for number in range(10):
-        await world.learn(product(event_id=f"p{number}", product_id=f"jam-{number}"))
+        await world.train(product(event_id=f"p{number}", product_id=f"jam-{number}"))
         await world.render(segment(f"s{number}", product_id=f"jam-{number}"))
     assert len(list((world.folder / "concepts").glob("*.safetensors"))) == 8
     assert len(list((world.folder / "concepts").iterdir())) == 8
@@ -260,15 +267,15 @@ async def test_an_outage_while_a_product_is_stored(world: World) -> None:
 
     world.store.fail = fail
     with pytest.raises(StoreUnavailable):
-        await world.learn(product())
+        await world.train(product())
     world.store.fail = lambda operation, key: None
-    outcome = await world.learn(product())
+    outcome = await world.train(product())
     assert json.loads(outcome.value)["product_id"] == "jam"
 
 
 async def test_every_delivery_of_a_segment_shows_the_same_concept(world: World) -> None:
     """A partition moves while its segment renders, and meanwhile the product is registered anew."""
-    await world.learn(product())
+    await world.train(product())
 
     def fail(operation: str, key: str) -> None:
         if operation == "put_if_absent" and key.endswith("manifest.json"):
@@ -278,7 +285,7 @@ async def test_every_delivery_of_a_segment_shows_the_same_concept(world: World) 
     with pytest.raises(StoreUnavailable):
         await world.render(segment("s1"))
     world.store.fail = lambda operation, key: None
-    await world.learn(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z", class_noun="jar of honey"))
+    await world.train(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z", class_noun="jar of honey"))
     world.restart()
     outcome = await world.render(segment("s1"))
     assert outcome is not None
@@ -292,13 +299,13 @@ async def test_every_delivery_of_a_segment_shows_the_same_concept(world: World) 
 
 
 async def test_a_concept_of_other_weights_is_none_until_the_product_is_registered_again(world: World) -> None:
-    await world.learn(product())
+    await world.train(product())
     world.restart(revision="2")
     assert await world.render(segment()) is None
     assert len(world.keys("parked/jam/")) == 1
-    assert world.lane.briefs == []
-    await world.learn(product())
-    assert len(world.lane.lessons) == 1
+    assert world.device.briefs == []
+    await world.train(product())
+    assert len(world.device.training_jobs) == 1
     [released] = world.sent.outcomes
     outcome = await world.render(SegmentUpdated.model_validate_json(released.value))
     assert outcome is not None
@@ -308,53 +315,53 @@ async def test_a_concept_of_other_weights_is_none_until_the_product_is_registere
 
 
 async def test_what_the_device_cannot_use_blocks_no_partition(world: World) -> None:
-    await world.learn(product())
-    world.lane.end = WrongArchitecture(path="concept", architecture="this UNet", detail="it does not fit")
+    await world.train(product())
+    world.device.end = WrongArchitecture(path="concept", architecture="this UNet", detail="it does not fit")
     with pytest.raises(ConceptUnusable) as unusable:
         await world.render(segment())
-    with pytest.raises(CannotLearn) as cannot:
-        await world.learn(product(event_id="p2"))
+    with pytest.raises(TrainingUnsupportedByWeights) as cannot:
+        await world.train(product(event_id="p2"))
     for caught in (unusable, cannot):
         assert judge(caught.value, 1, 4) is Verdict.RETRY
-        assert judge(caught.value, 4, 4) is Verdict.BURY
+        assert judge(caught.value, 4, 4) is Verdict.DEAD_LETTER
 
 
 async def test_a_refused_product_says_how_many_wait_for_it(world: World) -> None:
     await world.render(segment("s1"))
     await world.render(segment("s2"))
-    world.lane.end = UnusablePhotos(detail="2 of 3 are no pictures")
-    message = CreativeRejected.model_validate_json((await world.learn(product())).value)
+    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert message.waiting == 2
     assert len(world.keys("parked/jam/")) == 2
-    world.lane.end = None
-    await world.learn(product(event_id="p2"))
+    world.device.end = None
+    await world.train(product(event_id="p2"))
     assert world.keys("parked/jam/") == []
-    world.lane.end = UnusablePhotos(detail="2 of 3 are no pictures")
-    message = CreativeRejected.model_validate_json((await world.learn(product(event_id="p3"))).value)
+    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    message = CreativeRejected.model_validate_json((await world.train(product(event_id="p3"))).value)
     assert message.waiting is None
 
 
 async def test_other_settings_come_to_another_verdict(world: World) -> None:
     world.set(min_fidelity=0.95)
-    refused = await world.learn(product())
+    refused = await world.train(product())
     world.set(min_fidelity=0.85)
-    ready = await world.learn(product())
+    ready = await world.train(product())
     assert [refused.topic, ready.topic] == ["creative_rejected", "product_ready"]
     world.set(checkpoint_every=7)
-    assert await world.learn(product()) == ready
+    assert await world.train(product()) == ready
 
 
 async def test_a_figure_that_is_no_number_is_a_refusal(world: World) -> None:
-    world.lane.scores = {"fidelity": float("nan"), "prompt": 0.25}
-    message = CreativeRejected.model_validate_json((await world.learn(product())).value)
+    world.device.scores = {"fidelity": float("nan"), "prompt": 0.25}
+    message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert (message.code, message.scores) == ("concept_too_weak", {"prompt": 0.25})
     assert "fidelity is not a number" in message.reason
 
 
 async def test_of_registrations_of_one_moment_the_later_in_the_topic_counts(world: World) -> None:
-    await world.learn(product(event_id="p1"), offset=5)
-    second = ProductReady.model_validate_json((await world.learn(product(event_id="p2"), offset=6)).value)
-    await world.learn(product(event_id="p1"), offset=7)  # replayed
+    await world.train(product(event_id="p1"), offset=5)
+    second = ProductReady.model_validate_json((await world.train(product(event_id="p2"), offset=6)).value)
+    await world.train(product(event_id="p1"), offset=7)  # replayed
     current = await current_concept(world.store, "jam")
     assert current is not None
     assert current.request_id == second.request_id

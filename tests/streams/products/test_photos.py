@@ -109,7 +109,7 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 async def fetched(uri: str, allowed: tuple[str, ...], limit: int = 1000, patience: float = 0) -> bytes:
-    settings = TrainingSettings(allowed_hosts=allowed, max_photo_bytes=limit, photo_patience=patience)
+    settings = TrainingSettings(allowed_hosts=allowed, max_photo_bytes=limit, photo_timeout=patience)
     found = await photos.fetch_photos([uri], MemoryStore(), settings)
     for refusal in found.refused:
         raise refusal
@@ -236,7 +236,7 @@ async def test_one_that_does_not_is_waited_for_no_longer_than_that(host: Host, m
 
 
 async def test_what_can_be_had_is_kept_in_order_beside_the_reasons(host: Host) -> None:
-    settings = TrainingSettings(allowed_hosts=host.allowed, photo_patience=0)
+    settings = TrainingSettings(allowed_hosts=host.allowed, photo_timeout=0)
     store = MemoryStore()
     store.objects |= {"photos/1": b"one", "photos/3": b"three"}
     uris = ["s3://creatives/photos/1", "s3://creatives/photos/2", "s3://creatives/photos/3", host.url("/busy")]
@@ -248,7 +248,7 @@ async def test_what_can_be_had_is_kept_in_order_beside_the_reasons(host: Host) -
 async def test_an_outage_of_the_store_ends_the_waiting_for_hosts(host: Host) -> None:
     store = MemoryStore()
     store.fail = fakes.unavailable
-    settings = TrainingSettings(allowed_hosts=host.allowed, photo_patience=600)
+    settings = TrainingSettings(allowed_hosts=host.allowed, photo_timeout=600)
     before = asyncio.all_tasks()
     with pytest.raises(StoreUnavailable):
         await photos.fetch_photos([host.url("/busy"), "s3://creatives/photos/1"], store, settings)

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from models.briefs import Lesson, StudioPlan
+from models.briefs import StudioPlan, TrainingJob
 from models.errors import Cancelled, StageFailed, UnusablePhotos
 from schemas.events import CreativeRejected, ProductReady
-from streams.device.client import Lane
+from streams.device.client import DeviceClient
 from streams.failures import DeviceProcessDied, PhotosUnavailable
 from streams.products import photos
-from streams.products.learn import learn_product
-from streams.segments.render import Tools
-from streams.settings import LaneSettings
+from streams.products.learn import train_product
+from streams.requests import Tools
+from streams.settings import DeviceSettings
 from tests import tiny
-from tests.fakes import FakeLane
+from tests.fakes import FakeDevice
 from tests.streams.world import SOURCE, World, product
 
 PHOTOS = Path(__file__).parents[3] / "docs" / "examples" / "products" / "jam"
@@ -40,10 +40,10 @@ def images(*numbers: int) -> list[str]:
 async def test_settings_of_the_method_reach_the_lesson(tmp_path: Path) -> None:
     groups = {"dreambooth": {"steps": 50, "learning_rate": 1e-5, "prior_loss_weight": 0.0, "early_stopping": True}}
     world = World(tmp_path, checkpoint_seconds=5, textual_inversion={"vectors": 3, "snr_gamma": 0}, **groups)
-    await world.learn(product())
-    await world.learn(product(event_id="p2", steps=7))
-    await world.learn(product(event_id="p3", method="textual_inversion"))
-    first, second, third = world.lane.lessons
+    await world.train(product())
+    await world.train(product(event_id="p2", steps=7))
+    await world.train(product(event_id="p3", method="textual_inversion"))
+    first, second, third = world.device.training_jobs
     assert (first.steps, first.learning_rate, first.prior_loss_weight, first.early_stopping) == (50, 1e-5, 0.0, True)
     assert (first.checkpoint_seconds, first.class_images, first.vectors) == (5, None, None)
     assert second.steps == 7
@@ -51,13 +51,13 @@ async def test_settings_of_the_method_reach_the_lesson(tmp_path: Path) -> None:
 
 
 async def test_photos_that_cannot_be_had_count_as_refused_while_enough_are_left(world: World) -> None:
-    outcome = await world.learn(product(images=[MISSING, *images(1, 2, 3), FORBIDDEN]))
+    outcome = await world.train(product(images=[MISSING, *images(1, 2, 3), FORBIDDEN]))
     assert outcome.topic == "product_ready"
-    assert world.lane.lessons[0].photos == (b"photo 1", b"photo 2", b"photo 3")
+    assert world.device.training_jobs[0].photos == (b"photo 1", b"photo 2", b"photo 3")
 
 
 async def test_too_few_are_refused_with_every_reason(world: World) -> None:
-    outcome = await world.learn(product(images=[MISSING, *images(1, 2), FORBIDDEN]))
+    outcome = await world.train(product(images=[MISSING, *images(1, 2), FORBIDDEN]))
     message = CreativeRejected.model_validate_json(outcome.value)
     assert message.code == "unusable_photos"
     assert "2 could be fetched, at least 3 needed" in message.reason
@@ -66,8 +66,8 @@ async def test_too_few_are_refused_with_every_reason(world: World) -> None:
 
 
 async def test_the_devices_reasons_stand_beside_ours(world: World) -> None:
-    world.lane.end = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
-    outcome = await world.learn(product(images=[*images(1, 2, 3), MISSING]))
+    world.device.end = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
+    outcome = await world.train(product(images=[*images(1, 2, 3), MISSING]))
     reason = CreativeRejected.model_validate_json(outcome.value).reason
     assert "photo 2: blank), of the 3 fetched; There is no object" in reason
 
@@ -78,28 +78,28 @@ async def test_a_host_that_stays_away_is_a_refusal_of_its_own(world: World, monk
 
     monkeypatch.setattr(photos, "_from_host", away)
     monkeypatch.setattr(photos, "_PAUSE", 0.01)
-    world.set(photo_patience=0.05)
+    world.set(photo_timeout=0.05)
     some = [*images(1, 2), "https://photos.example/3.png"]
-    message = CreativeRejected.model_validate_json((await world.learn(product(images=some))).value)
+    message = CreativeRejected.model_validate_json((await world.train(product(images=some))).value)
     assert message.code == "photos_unavailable"
     assert "https://photos.example/3.png cannot be fetched: HTTP status 503" in message.reason
-    assert (await world.learn(product(event_id="p2", images=[*some, *images(3)]))).topic == "product_ready"
+    assert (await world.train(product(event_id="p2", images=[*some, *images(3)]))).topic == "product_ready"
 
 
 @pytest.mark.parametrize(
     ("error", "stays"),
     [
         (UnusablePhotos(detail="blank"), False),
-        (StageFailed(stage="learn", kind="divergence", detail="the loss is nan"), False),
-        (DeviceProcessDied(request_id="r", how="died", deaths=3, limit=3), False),
-        (DeviceProcessDied(request_id="r", how="died", deaths=1, limit=3), True),
+        (StageFailed(stage="train", kind="divergence", detail="the loss is nan"), False),
+        (DeviceProcessDied(request_id="r", how="died", crashes=3, limit=3), False),
+        (DeviceProcessDied(request_id="r", how="died", crashes=1, limit=3), True),
         (Cancelled(), True),
     ],
 )
 async def test_scratch_stays_only_where_the_lesson_may_go_on(tmp_path: Path, error: Exception, stays: bool) -> None:
-    class Ending(FakeLane):
-        async def learn(self, lesson: Lesson, on_checkpoint: Any) -> Any:
-            await super().learn(lesson, on_checkpoint)
+    class Ending(FakeDevice):
+        async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
+            await super().train(training_job, on_checkpoint)
             raise error
 
     world = World(tmp_path)
@@ -107,24 +107,24 @@ async def test_scratch_stays_only_where_the_lesson_may_go_on(tmp_path: Path, err
     tools = Tools(ending, world.store, world.tools.prompter, world.tools.settings)
     refused = isinstance(error, UnusablePhotos)
     if refused:
-        assert (await learn_product(product(), SOURCE, tools)).topic == "creative_rejected"
+        assert (await train_product(product(), SOURCE, tools)).topic == "creative_rejected"
     else:
         with pytest.raises(type(error)):
-            await learn_product(product(), SOURCE, tools)
-    assert Path(ending.lessons[0].workdir).exists() == stays
+            await train_product(product(), SOURCE, tools)
+    assert Path(ending.training_jobs[0].workdir).exists() == stays
     assert len(world.keys("checkpoints/")) == (0 if refused else 1)
 
 
 async def test_checkpoints_that_a_killed_worker_left_go_with_the_repeat(world: World) -> None:
-    ready = ProductReady.model_validate_json((await world.learn(product())).value)
+    ready = ProductReady.model_validate_json((await world.train(product())).value)
     world.store.objects[f"checkpoints/jam/{ready.request_id}/checkpoint-000001.safetensors"] = b"left"
-    await world.learn(product())
+    await world.train(product())
     assert world.keys("checkpoints/") == []
 
 
 async def test_what_other_lessons_left_is_tidied_up(world: World) -> None:
     for name, age in (("moved-away", 90_000), ("going-on", 60)):
-        folder = world.folder / "lessons" / name
+        folder = world.folder / "training" / name
         folder.mkdir(parents=True)
         (folder / "checkpoint-1.bin").touch()
         os.utime(folder, (time.time() - age,) * 2)
@@ -133,8 +133,8 @@ async def test_what_other_lessons_left_is_tidied_up(world: World) -> None:
     for number in range(12):
         (classes / f"class-{number:02}.safetensors").touch()
         os.utime(classes / f"class-{number:02}.safetensors", (number, number))
-    await world.learn(product())
-    assert [path.name for path in (world.folder / "lessons").iterdir()] == ["going-on"]
+    await world.train(product())
+    assert [path.name for path in (world.folder / "training").iterdir()] == ["going-on"]
     assert sorted(path.name for path in classes.iterdir()) == [f"class-{n:02}.safetensors" for n in range(4, 12)]
 
 
@@ -145,16 +145,16 @@ async def test_bad_photos_among_good_ones_in_the_real_device_process(world: Worl
         world.store.objects[f"photos/jam/{number}.png"] = path.read_bytes()
     world.store.objects["photos/jam/4.png"] = b"<html>not found</html>"
     world.store.objects["photos/jam/5.png"] = world.store.objects["photos/jam/1.png"]
-    lane = Lane(plan, LaneSettings(start_deadline=120, deadline=120))
+    device = DeviceClient(plan, DeviceSettings(start_deadline=120, deadline=120))
     try:
-        await lane.start()
-        tools = Tools(lane, world.store, world.tools.prompter, world.tools.settings, world.sent)
+        await device.start()
+        tools = Tools(device, world.store, world.tools.prompter, world.tools.settings, world.sent)
         enough = product(method="textual_inversion", steps=2, images=images(4, 1, 5, 2, 3))
-        ready = ProductReady.model_validate_json((await learn_product(enough, SOURCE, tools)).value)
+        ready = ProductReady.model_validate_json((await train_product(enough, SOURCE, tools)).value)
         too_few = product(event_id="p2", steps=2, images=[*images(4, 1, 5, 2), MISSING])
-        outcome = await learn_product(too_few, SOURCE, tools)
+        outcome = await train_product(too_few, SOURCE, tools)
     finally:
-        await lane.stop()
+        await device.stop()
     assert ready.steps == 2
     message = CreativeRejected.model_validate_json(outcome.value)
     assert message.code == "unusable_photos"

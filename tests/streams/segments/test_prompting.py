@@ -15,7 +15,7 @@ from schemas.events import SegmentUpdated
 from streams.failures import InvalidEvent
 from streams.segments.prompting import Prompter
 from streams.segments.token_count import Vocabulary
-from streams.segments.words import abstract_words, clean, fold, glossary, put_in_english, visible_words
+from streams.segments.words import abstract_words, clean, fold, glossary, translate, visible_words
 from tests import fakes
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
@@ -274,7 +274,7 @@ def test_only_words_remain(text: str, words: str) -> None:
     ],
 )
 def test_polish_becomes_english(text: str, english: str | None, words: str, origin: str) -> None:
-    term = put_in_english(text, english, "pl", 2.0)
+    term = translate(text, english, "pl", 2.0)
     assert term is not None
     assert (term.words, term.origin, term.original, term.weight) == (words, origin, text, 2.0)
 
@@ -293,7 +293,7 @@ def test_polish_becomes_english(text: str, english: str | None, words: str, orig
     ],
 )
 def test_polish_shows_in_an_event_that_does_not_say_so(text: str, words: str, origin: str) -> None:
-    term = put_in_english(text, None, "en")
+    term = translate(text, None, "en")
     assert term is not None
     assert (term.words, term.origin) == (words, origin)
 

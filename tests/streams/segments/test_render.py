@@ -14,14 +14,15 @@ from models.briefs import Brief, Rendering
 from models.errors import NothingPassed, StageFailed
 from schemas.events import CreativeReady, CreativeRejected, SegmentUpdated, Source
 from streams.failures import DeviceProcessDied, InvalidEvent, StoreUnavailable
+from streams.requests import Tools, request_id, seeds_from
 from streams.segments import prompting
 from streams.segments.prompting import Prompter
-from streams.segments.render import Tools, render_segment, request_id, seeds_from
+from streams.segments.render import render_segment
 from streams.settings import Settings, StorageSettings
 from streams.store.manifests import traceparent
 from streams.store.s3 import MinioStore
 from tests import fakes
-from tests.fakes import FakeLane, MemoryStore
+from tests.fakes import FakeDevice, MemoryStore
 
 SOURCE = Source(topic="segment-updated", partition=1, offset=42)
 
@@ -41,7 +42,7 @@ def segment(**changes: Any) -> SegmentUpdated:
 def tools(tmp_path: Path) -> Tools:
     tokenizer = fakes.WordCount.save(tmp_path)
     settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2}})
-    return Tools(FakeLane(), MemoryStore(), Prompter(tokenizer, 77, "blurry"), settings)
+    return Tools(FakeDevice(), MemoryStore(), Prompter(tokenizer, 77, "blurry"), settings)
 
 
 async def rendered(tools: Tools, event: SegmentUpdated, source: Source = SOURCE, **more: Any) -> Any:
@@ -110,8 +111,8 @@ async def test_a_redelivery_answers_from_the_manifest(tools: Tools) -> None:
     first = await rendered(tools, segment())
     again = await rendered(tools, segment(), Source(topic="segment-updated", partition=0, offset=7))
     assert again == first
-    assert isinstance(tools.lane, FakeLane)
-    assert len(tools.lane.briefs) == 1
+    assert isinstance(tools.device, FakeDevice)
+    assert len(tools.device.briefs) == 1
 
 
 async def test_of_two_workers_the_faster_one_stands(tools: Tools) -> None:
@@ -119,7 +120,7 @@ async def test_of_two_workers_the_faster_one_stands(tools: Tools) -> None:
     store = tools.store
     assert isinstance(store, MemoryStore)
     other = MemoryStore()
-    slow = Tools(tools.lane, other, tools.prompter, tools.settings)
+    slow = Tools(tools.device, other, tools.prompter, tools.settings)
 
     def manifest_appears(operation: str, key: str) -> None:
         if operation == "put_if_absent":
@@ -136,7 +137,7 @@ async def test_a_slower_worker_leaves_the_pictures_of_the_faster_alone(tools: To
     assert isinstance(faster, MemoryStore)
     store = MemoryStore()
 
-    class Slow(FakeLane):
+    class Slow(FakeDevice):
         async def render(self, brief: Brief) -> Rendering:
             made = await super().render(brief)
             store.objects.update(faster.objects)
@@ -156,8 +157,8 @@ async def test_what_the_worker_decides_of_the_pictures_makes_another_request(
 ) -> None:
     settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2} | studio})
     prompter = Prompter(fakes.WordCount.save(tmp_path), 77, negative)
-    other = Tools(tools.lane, tools.store, prompter, settings)
-    assert tools.recipe == Tools(tools.lane, tools.store, tools.prompter, tools.settings).recipe
+    other = Tools(tools.device, tools.store, prompter, settings)
+    assert tools.recipe == Tools(tools.device, tools.store, tools.prompter, tools.settings).recipe
     assert other.recipe.fingerprint != tools.recipe.fingerprint
     assert (await rendered(other, segment())).value != (await rendered(tools, segment())).value
 
@@ -168,18 +169,18 @@ async def test_another_template_makes_another_request(
     before = tools.recipe.fingerprint
     monkeypatch.setattr(prompting, "TEMPLATE_VERSION", prompting.TEMPLATE_VERSION + 1)
     prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "blurry")
-    assert Tools(tools.lane, tools.store, prompter, tools.settings).recipe.fingerprint != before
+    assert Tools(tools.device, tools.store, prompter, tools.settings).recipe.fingerprint != before
 
 
 async def test_a_refusal_has_a_manifest_too(tools: Tools) -> None:
-    lane = tools.lane
-    assert isinstance(lane, FakeLane)
-    lane.end = NothingPassed(detail="all blank")
+    device = tools.device
+    assert isinstance(device, FakeDevice)
+    device.end = NothingPassed(detail="all blank")
     first = await rendered(tools, segment())
     message = CreativeRejected.model_validate_json(first.value)
     assert (first.topic, message.code, message.segment_id) == ("creative_rejected", "nothing_passed", "coffee")
     assert message.reason == "No candidate passed: all blank"
-    lane.end = None
+    device.end = None
     assert await rendered(tools, segment()) == first
 
 
@@ -213,14 +214,14 @@ async def test_the_largest_outcome_fits_into_a_message_of_any_broker(tools: Tool
 @pytest.mark.parametrize(
     "error",
     [
-        DeviceProcessDied(request_id="r", how="died", deaths=1, limit=3),
+        DeviceProcessDied(request_id="r", how="died", crashes=1, limit=3),
         StageFailed(stage="upscale", kind="RuntimeError", detail="x"),
     ],
 )
 async def test_failures_leave_nothing_behind(tools: Tools, error: Exception) -> None:
-    assert isinstance(tools.lane, FakeLane)
+    assert isinstance(tools.device, FakeDevice)
     assert isinstance(tools.store, MemoryStore)
-    tools.lane.end = error
+    tools.device.end = error
     with pytest.raises(type(error)):
         await render_segment(segment(), SOURCE, tools)
     assert tools.store.objects == {}
@@ -244,10 +245,10 @@ async def test_an_outage_is_raised_and_the_next_try_succeeds(tools: Tools, opera
 
 
 async def test_what_the_event_asks_for(tools: Tools) -> None:
-    assert isinstance(tools.lane, FakeLane)
+    assert isinstance(tools.device, FakeDevice)
     await rendered(tools, segment(candidates=5, images=3, formats=["square", "story"], seed=7))
     await rendered(tools, segment(event_id="e2", candidates=1))
-    first, second = tools.lane.briefs
+    first, second = tools.device.briefs
     assert (first.seeds, first.keep, first.formats) == (seeds_from("7", 5), 3, ("square", "story"))
     assert (len(second.seeds), second.keep) == (1, 1)
     assert second.seeds == seeds_from(second.request_id, 1)

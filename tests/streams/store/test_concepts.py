@@ -15,16 +15,9 @@ import pytest
 from models.errors import WeightsDamaged
 from streams.failures import ConceptUnusable, ObjectMissing
 from streams.settings import TrainingSettings
-from streams.store.concepts import (
-    ConceptFiles,
-    CurrentConcept,
-    current_concept,
-    make_current,
-    park,
-    parked,
-    pin,
-    pinned_concept,
-)
+from streams.store.concept_files import ConceptFiles
+from streams.store.concepts import CurrentConcept, current_concept, make_current, pin, pinned_concept
+from streams.store.parked import park, parked
 from tests.fakes import MemoryStore
 from tests.streams.world import segment
 
@@ -101,7 +94,7 @@ async def test_many_at_once_fetch_it_once(store: Slow, settings: TrainingSetting
     files = ConceptFiles()
 
     async def used() -> bytes:
-        async with files.brought(store, concept("p1"), settings) as found:
+        async with files.local_copy(store, concept("p1"), settings) as found:
             await asyncio.sleep(0.01)
             return Path(found.path).read_bytes()
 
@@ -113,22 +106,22 @@ async def test_many_at_once_fetch_it_once(store: Slow, settings: TrainingSetting
 
 async def test_a_file_in_use_stays_though_many_newer_ones_come(store: Slow, settings: TrainingSettings) -> None:
     files = ConceptFiles()
-    async with files.brought(store, concept("p1"), settings) as first:
+    async with files.local_copy(store, concept("p1"), settings) as first:
         for number in range(12):
             content = f"weights {number}".encode()
             other = concept(f"q{number}", content=content)
             store.objects[other.key] = content
-            async with files.brought(store, other, settings):
+            async with files.local_copy(store, other, settings):
                 assert Path(first.path).exists()
     kept = list((Path(settings.workdir or "") / "concepts").iterdir())
     assert len(kept) <= 9
 
 
 async def test_a_torn_file_of_an_earlier_process_is_fetched_anew(store: Slow, settings: TrainingSettings) -> None:
-    async with ConceptFiles().brought(store, concept("p1"), settings) as found:
+    async with ConceptFiles().local_copy(store, concept("p1"), settings) as found:
         path = Path(found.path)
     path.write_bytes(b"wei")
-    async with ConceptFiles().brought(store, concept("p1"), settings):
+    async with ConceptFiles().local_copy(store, concept("p1"), settings):
         assert path.read_bytes() == b"weights"
     assert store.downloads == 2
 
@@ -137,10 +130,10 @@ async def test_a_sound_file_is_read_once(
     store: Slow, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files, reads = ConceptFiles(), []
-    async with files.brought(store, concept("p1"), settings):
+    async with files.local_copy(store, concept("p1"), settings):
         pass
-    monkeypatch.setattr("streams.store.concepts._sha256", lambda path: reads.append(path) or "")
-    async with files.brought(store, concept("p1"), settings):
+    monkeypatch.setattr("streams.store.concept_files._sha256", lambda path: reads.append(path) or "")
+    async with files.local_copy(store, concept("p1"), settings):
         pass
     assert reads == []
     assert store.downloads == 1
@@ -150,20 +143,20 @@ async def test_what_the_device_cannot_use_is_looked_at_anew(store: Slow, setting
     files = ConceptFiles()
 
     async def refused() -> None:
-        async with files.brought(store, concept("p1"), settings) as found:
+        async with files.local_copy(store, concept("p1"), settings) as found:
             Path(found.path).write_bytes(b"WEIGHTS")  # as long as before
             raise WeightsDamaged(path="x", digest="y")
 
     with pytest.raises(ConceptUnusable, match="The concept of jam cannot be used: The file x is not the one"):
         await refused()
-    async with files.brought(store, concept("p1"), settings) as found:
+    async with files.local_copy(store, concept("p1"), settings) as found:
         assert Path(found.path).read_bytes() == b"weights"
 
 
 async def test_a_concept_that_the_store_has_not_whole(store: Slow, settings: TrainingSettings) -> None:
     store.objects[concept("p1").key] = b"torn"
     with pytest.raises(ObjectMissing):
-        async with ConceptFiles().brought(store, concept("p1"), settings):
+        async with ConceptFiles().local_copy(store, concept("p1"), settings):
             raise AssertionError("it was used")
     assert list((Path(settings.workdir or "") / "concepts").iterdir()) == []
 
@@ -174,7 +167,7 @@ async def test_what_a_killed_worker_was_fetching_goes_after_a_while(store: Slow,
     for name, age in (("old", 7200), ("new", 10)):
         (folder / f"{name}.1.part").touch()
         os.utime(folder / f"{name}.1.part", (time.time() - age,) * 2)
-    async with ConceptFiles().brought(store, concept("p1"), settings):
+    async with ConceptFiles().local_copy(store, concept("p1"), settings):
         pass
     assert [path.name for path in folder.glob("*.part")] == ["new.1.part"]
 

@@ -10,7 +10,7 @@ import pytest
 from models.briefs import Candidate
 from streams.failures import StoreUnavailable
 from streams.messages import Outcome
-from streams.store.manifests import Manifest, ObjectSet, outcome_in, put_set
+from streams.store.manifests import Manifest, ObjectSet, commit, read_outcome
 from streams.store.protocol import StoredObject
 from tests import fakes
 from tests.fakes import MemoryStore
@@ -33,7 +33,7 @@ def items(count: int) -> list[StoredObject]:
 
 def test_a_manifest_holds_the_outcome_as_it_is_published_and_every_candidate() -> None:
     written = manifest("ours").to_json()
-    assert outcome_in(written) == manifest("ours").outcome == outcome("ours")
+    assert read_outcome(written) == manifest("ours").outcome == outcome("ours")
     assert Manifest.model_validate_json(written) == manifest("ours")
     assert written.endswith(
         b'"candidates":[{"format":"square","index":0,"seed":7,"scores":{"clip":0.5},"rank":1},'
@@ -43,10 +43,10 @@ def test_a_manifest_holds_the_outcome_as_it_is_published_and_every_candidate() -
 
 async def test_a_set_is_pictures_then_manifest() -> None:
     store = MemoryStore()
-    assert await put_set(store, "p/", lambda: ObjectSet(items(2), manifest("mine"))) == outcome("mine")
+    assert await commit(store, "p/", lambda: ObjectSet(items(2), manifest("mine"))) == outcome("mine")
     assert store.calls[-1] == ("put_if_absent", "p/manifest.json")
     assert store.objects["p/manifest.json"] == manifest("mine").to_json()
-    assert await put_set(store, "p/", lambda: ObjectSet(items(2), manifest("another's"))) == outcome("mine")
+    assert await commit(store, "p/", lambda: ObjectSet(items(2), manifest("another's"))) == outcome("mine")
 
 
 async def test_a_set_is_made_while_the_store_is_asked_and_is_not_written_over_one_that_stands() -> None:
@@ -57,7 +57,7 @@ async def test_a_set_is_made_while_the_store_is_asked_and_is_not_written_over_on
         assert store.calls == [("get", "p/manifest.json")]
         return ObjectSet(items(1), manifest("mine"))
 
-    assert await put_set(store, "p/", make) == outcome("theirs")
+    assert await commit(store, "p/", make) == outcome("theirs")
     assert len(store.calls) == 1
 
 
@@ -67,7 +67,7 @@ async def test_of_two_that_write_at_once_the_first_stands() -> None:
             self.objects.setdefault(key, manifest("theirs").to_json())
             return super().put_if_absent(key, content, media_type)
 
-    assert await put_set(Contested(), "p/", lambda: ObjectSet(items(1), manifest("mine"))) == outcome("theirs")
+    assert await commit(Contested(), "p/", lambda: ObjectSet(items(1), manifest("mine"))) == outcome("theirs")
 
 
 async def test_a_set_that_cannot_be_made_leaves_no_question_behind() -> None:
@@ -83,7 +83,7 @@ async def test_a_set_that_cannot_be_made_leaves_no_question_behind() -> None:
 
     before = asyncio.all_tasks()
     with pytest.raises(ZeroDivisionError):
-        await put_set(Silent(), "p/", make)
+        await commit(Silent(), "p/", make)
     assert [question.cancelled() for question in asked] == [True]
     assert asyncio.all_tasks() == before
 
@@ -97,5 +97,5 @@ async def test_no_manifest_without_its_pictures() -> None:
 
     store.fail = fail
     with pytest.raises(StoreUnavailable):  # the error itself, no group: its verdict depends on its type
-        await put_set(store, "p/", lambda: ObjectSet(items(3), manifest("mine")))
+        await commit(store, "p/", lambda: ObjectSet(items(3), manifest("mine")))
     assert "p/manifest.json" not in store.objects

@@ -14,17 +14,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.events import CreativeReady, SegmentUpdated, Source
-from streams.device.jobs import LaneStatus
+from streams.device.jobs import DeviceStatus
 from streams.failures import PortTaken, StoreUnavailable
 from streams.messages import Outcome, RawEvent
+from streams.requests import Tools
 from streams.segments.prompting import Prompter
-from streams.segments.render import Tools, render_segment
+from streams.segments.render import render_segment
 from streams.settings import DEFAULT_WEB_PORT, Settings, WebSettings
-from streams.web.server import Web, WorkerState, unready
+from streams.web.server import Web
+from streams.web.state import WorkerState, unready
 from streams.web.tally import Tally
 from tests import fakes
 
-IDLE = LaneStatus("idle", 1, 0, 0, (), 0.0, 3)
+IDLE = DeviceStatus("idle", 1, 0, 0, (), 0.0, 3)
 STATE = WorkerState("all", "0.1", 0.01, 60.0, IDLE, joined=True, device="cpu", assigned=("segment-updated[0]",))
 SOURCE = Source(topic="segment-updated", partition=0, offset=0)
 
@@ -61,7 +63,7 @@ async def client(view: FakeView) -> AsyncIterator[httpx.AsyncClient]:
 
 async def made(tmp_path: Path, name: str = "coffee enthusiast", segment_id: str = "coffee") -> Outcome:
     prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "blurry")
-    tools = Tools(fakes.FakeLane(), fakes.MemoryStore(), prompter, Settings())
+    tools = Tools(fakes.FakeDevice(), fakes.MemoryStore(), prompter, Settings())
     event = SegmentUpdated.model_validate(
         {"event_id": segment_id, "occurred_at": "2026-11-23T10:00:00Z", "segment_id": segment_id, "name": name}
     )
@@ -77,7 +79,7 @@ async def test_a_healthy_worker(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_blocked_loop_is_not_alive(client: httpx.AsyncClient, view: FakeView) -> None:
-    view.now = replace(STATE, silence=61.0)
+    view.now = replace(STATE, main_loop_silence=61.0)
     assert (await client.get("/health/live")).status_code == 503
 
 
@@ -91,12 +93,12 @@ async def test_an_absent_store_makes_unready_and_says_why(client: httpx.AsyncCli
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        (replace(STATE, silence=31.0), "The main loop has not moved for 31 s."),
+        (replace(STATE, main_loop_silence=31.0), "The main loop has not moved for 31 s."),
         (replace(STATE, draining=True), "The worker is shutting down."),
-        (replace(STATE, broker_away=41.0), "The broker has not answered for 41 s."),
+        (replace(STATE, broker_unreachable=41.0), "The broker has not answered for 41 s."),
         (replace(STATE, joined=False), "The consumer group has not assigned partitions yet."),
-        (replace(STATE, lane=replace(IDLE, state="loading")), "The device process is loading."),
-        (replace(STATE, lane=replace(IDLE, state="restarting", trouble="no weights")),
+        (replace(STATE, device_process=replace(IDLE, state="loading")), "The device process is loading."),
+        (replace(STATE, device_process=replace(IDLE, state="restarting", error_message="no weights")),
          "The device process is restarting: no weights"),
     ],
 )  # fmt: skip
@@ -106,8 +108,8 @@ def test_reasons(state: WorkerState, reason: str) -> None:
 
 def test_a_second_device_process_that_was_not_asked_for_yet_is_no_trouble() -> None:
     stopped = replace(IDLE, state="stopped")
-    assert unready(replace(STATE, school=stopped)) == []
-    assert unready(replace(STATE, school=replace(stopped, trouble="no memory"))) == [
+    assert unready(replace(STATE, training_process=stopped)) == []
+    assert unready(replace(STATE, training_process=replace(stopped, error_message="no memory"))) == [
         "The device process for products is stopped: no memory"
     ]
 
@@ -117,11 +119,17 @@ def test_an_idle_spare_is_ready() -> None:
 
 
 async def test_status_is_for_programs(client: httpx.AsyncClient, view: FakeView) -> None:
-    view.now = replace(STATE, lane=replace(IDLE, state="busy", stage="generate", done=3, total=20, running=("r1",)))
+    view.now = replace(
+        STATE, device_process=replace(IDLE, state="busy", stage="generate", done=3, total=20, running=("r1",))
+    )
     view.now = replace(view.now, outcomes=Counter(creative_ready=5), dead_letters=Counter(invalid_event=2))
     status = (await client.get("/status")).json()
-    assert status["lane"]["stage"] == "generate"
-    assert (status["lane"]["done"], status["lane"]["total"], status["lane"]["running"]) == (3, 20, ["r1"])
+    assert status["device_process"]["stage"] == "generate"
+    assert (
+        status["device_process"]["done"],
+        status["device_process"]["total"],
+        status["device_process"]["running"],
+    ) == (3, 20, ["r1"])
     assert status["assigned"] == ["segment-updated[0]"]
     assert (status["outcomes"], status["dead_letters"]) == ({"creative_ready": 5}, {"invalid_event": 2})
 
@@ -133,7 +141,7 @@ async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
         dead_letters={"invalid_event": 2},
         lag={"segment-updated[0]": 7},
         oldest_event=90.0,
-        lane=replace(IDLE, oldest_seconds=3.0),
+        device_process=replace(IDLE, oldest_seconds=3.0),
     )
     text = (await client.get("/metrics")).text
     samples = {
@@ -148,23 +156,27 @@ async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
     assert samples[("creatives_device_jobs_total", "render")] == 3
     assert not any("train" in key for key in samples)
     assert samples[("creatives_oldest_event_seconds",)] == 90, "an event that waits for its next attempt counts"
-    view.now = replace(view.now, broker_away=41.0)
+    view.now = replace(view.now, broker_unreachable=41.0)
     text = (await client.get("/metrics")).text
     assert "creatives_lag NaN" in text, "a lag nobody knows is not 0"
-    assert "creatives_broker_away_seconds 41.0" in text
+    assert "creatives_broker_unreachable_seconds 41.0" in text
 
 
 async def test_the_second_device_process_is_seen_too(client: httpx.AsyncClient, view: FakeView) -> None:
-    learning = replace(IDLE, state="busy", stage="learn", done=30, total=120, running=("p1",))
-    view.now = replace(STATE, school=learning)
+    learning = replace(IDLE, state="busy", stage="train", done=30, total=120, running=("p1",))
+    view.now = replace(STATE, training_process=learning)
     status = (await client.get("/status")).json()
-    assert (status["school"]["stage"], status["school"]["done"], status["school"]["running"]) == ("learn", 30, ["p1"])
+    assert (
+        status["training_process"]["stage"],
+        status["training_process"]["done"],
+        status["training_process"]["running"],
+    ) == ("train", 30, ["p1"])
     text = (await client.get("/metrics")).text
-    assert 'creatives_device_running{lane="train"} 1.0' in text
-    assert 'creatives_device_running{lane="render"} 0.0' in text
-    assert 'creatives_device_done{lane="train"} 0.25' in text
-    view.now = replace(STATE, role="train", lane=learning)
-    assert 'creatives_device_running{lane="train"} 1.0' in (await client.get("/metrics")).text
+    assert 'creatives_device_running{process="train"} 1.0' in text
+    assert 'creatives_device_running{process="render"} 0.0' in text
+    assert 'creatives_device_done{process="train"} 0.25' in text
+    view.now = replace(STATE, role="train", device_process=learning)
+    assert 'creatives_device_running{process="train"} 1.0' in (await client.get("/metrics")).text
 
 
 async def test_the_gallery_shows_creatives(client: httpx.AsyncClient, view: FakeView, tmp_path: Path) -> None:
@@ -236,7 +248,7 @@ async def test_the_tally_counts_what_is_confirmed(tmp_path: Path) -> None:
             if self.down:
                 raise ConnectionError
 
-        async def bury(self, raw: RawEvent, attempts: int, code: str, message: str) -> None: ...
+        async def dead_letter(self, raw: RawEvent, attempts: int, code: str, message: str) -> None: ...
 
     inner = Inner()
     tally = Tally(inner)
@@ -244,7 +256,7 @@ async def test_the_tally_counts_what_is_confirmed(tmp_path: Path) -> None:
     for outcome in (first, second, first):
         await tally.publish(outcome)
     await tally.publish(Outcome("creative_ready", b"k", b'{"of": "another version"}'))
-    await tally.bury(RawEvent(SOURCE, None, None), 1, "invalid_event", "x")
+    await tally.dead_letter(RawEvent(SOURCE, None, None), 1, "invalid_event", "x")
     inner.down = True
     with pytest.raises(ConnectionError):
         await tally.publish(first)

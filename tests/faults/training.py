@@ -22,12 +22,12 @@ from tests.faults.processes import Worker, come_true
 DEVICE = "real studio, tiny random weights"
 OVERRIDES = {
     "CREATIVES_ROLE": "train",
-    "CREATIVES_LANE__DEADLINE": "60",
-    "CREATIVES_LANE__START_DEADLINE": "300",
+    "CREATIVES_DEVICE__DEADLINE": "60",
+    "CREATIVES_DEVICE__START_DEADLINE": "300",
     "CREATIVES_KAFKA__INSTANCE_ID": "trainer",  # whoever comes next takes the partitions over at once
     "CREATIVES_TRAINING__CHECKPOINT_EVERY": "20",
     "CREATIVES_TRAINING__CHECKPOINT_SECONDS": "0",
-    "FAULT_ENTRY": "models.studio:serve",
+    "FAULT_ENTRY": "models.serving:serve",
 }
 DISKS = "abba"  # in turn: a trainer finds the disk of the one before it, or another with an older state or none
 LOOK = 0.02  # seconds between two looks at a trainer
@@ -114,10 +114,10 @@ async def _reached(port: int, step: int, product: Product) -> int:
         while True:
             await asyncio.sleep(LOOK)
             try:
-                lane = (await client.get(f"http://127.0.0.1:{port}/status")).json()["lane"]
+                device = (await client.get(f"http://127.0.0.1:{port}/status")).json()["device_process"]
             except httpx.HTTPError:
                 continue  # it still starts
-            done = {"learn": lane["done"], "evaluate": product.steps}.get(lane["stage"], -1)
+            done = {"train": device["done"], "evaluate": product.steps}.get(device["stage"], -1)
             if done >= step:
                 return int(done)
 

@@ -1,0 +1,38 @@
+"""From a raw message to the handler of its topic. Handlers exist once the models are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from schemas.events import ProductRegistered, SegmentUpdated
+from streams.device.client import DeviceClient
+from streams.kafka.delivery import decode
+from streams.messages import Outcome, RawEvent
+from streams.products.learn import train_product
+from streams.requests import Tools
+from streams.segments.render import render_segment
+
+
+class Handlers:
+    """The two attempts of `streams.kafka.delivery`. training_device: starts with the first registration."""
+
+    def __init__(self, tools: Tools, training_device: DeviceClient, max_event_bytes: int) -> None:
+        self._tools = tools
+        self._training_device = training_device
+        self._max_event_bytes = max_event_bytes
+        self._training_start = asyncio.Lock()
+
+    async def render(self, raw: RawEvent) -> Outcome | None:
+        """Handle a `segment-updated` message; None if the segment was parked."""
+        event = decode(raw, SegmentUpdated, self._max_event_bytes)
+        return await render_segment(event, raw.source, self._tools, raw.headers)
+
+    async def train(self, raw: RawEvent) -> Outcome | None:
+        """Handle a `product-registered` message."""
+        event = decode(raw, ProductRegistered, self._max_event_bytes)
+        async with self._training_start:
+            if self._training_device.status().state == "stopped":
+                await self._training_device.start()
+        tools = replace(self._tools, device=self._training_device)
+        return await train_product(event, raw.source, tools, raw.headers)

@@ -1,0 +1,106 @@
+"""What every handler needs: request ids, seeds, and the tools to work with."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import structlog
+
+from models.briefs import Brief, Rendering, StudioReady, TrainingJob, TrainingResult
+from schemas.events import Recipe, SegmentUpdated
+from streams.device.jobs import OnCheckpoint
+from streams.messages import OutcomePublisher
+from streams.settings import Settings
+from streams.store.concept_files import ConceptFiles
+from streams.store.concepts import CurrentConcept, current_concept, weights_of
+from streams.store.manifests import event_recipe
+from streams.store.protocol import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+NAMESPACE = uuid.UUID("6b0a1f52-0c3e-5a57-9a5c-0d6f1f0c7a11")  # a new value would change every request id
+
+
+class Device(Protocol):
+    """What handlers need of `streams.device.client.DeviceClient`."""
+
+    @property
+    def ready(self) -> StudioReady:
+        """What the device process reported once its models were loaded."""
+        ...
+
+    async def render(self, brief: Brief) -> Rendering:
+        """Return the pictures of a brief."""
+        ...
+
+    async def train(self, training_job: TrainingJob, on_checkpoint: OnCheckpoint) -> TrainingResult:
+        """Return the result of a training job."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and how it came about. tokens: of `text`, start and end tokens included."""
+
+    text: str
+    negative: str
+    rationale: tuple[str, ...]
+    tokens: int
+    template_version: int
+
+
+class PromptWriter(Protocol):
+    """Turns a segment into a prompt."""
+
+    @property
+    def words(self) -> Mapping[str, str | int]:
+        """Everything that decides a prompt apart from the event and the tokenizer; part of the recipe."""
+        ...
+
+    def compose(self, event: SegmentUpdated, subject: str | None = None) -> Prompt:
+        """Return the prompt. subject: how the prompt names the product. Raises InvalidEvent if no field has a word."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything a handler works with. publisher: releases parked segments; only the products handler needs it."""
+
+    device: Device
+    store: ObjectStore
+    prompter: PromptWriter
+    settings: Settings
+    publisher: OutcomePublisher | None = None
+    files: ConceptFiles = field(default_factory=ConceptFiles)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Everything that decides a segment's pictures apart from its event: the studio, the prompts, the counts."""
+        studio = self.settings.studio
+        counts = {"candidates": studio.candidates, "images": studio.images}
+        return event_recipe(self.device.ready.recipe, {**self.prompter.words, **counts})
+
+
+def request_id(event_id: str, fingerprint: str, regeneration: int) -> str:
+    """Return the request's id: the same event under the same recipe is the same request."""
+    return str(uuid.uuid5(NAMESPACE, f"{event_id}|{fingerprint}|{regeneration}"))
+
+
+def seeds_from(text: str, count: int) -> tuple[int, ...]:
+    """Return `count` seeds in [0, 2^63); each depends only on `text` and on its own index."""
+    digests = (hashlib.sha256(f"{text}|{index}".encode()).digest() for index in range(count))
+    return tuple(int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
+
+
+async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None:
+    """Return the product's concept, or None if it has none or other weights than ours learned it."""
+    concept = await current_concept(tools.store, product_id)
+    if concept is None or concept.weights == weights_of(tools.device.ready.recipe):
+        return concept
+    log.warning("concept of other weights: register the product again", product_id=product_id, weights=concept.weights)
+    return None

@@ -1,0 +1,27 @@
+"""Parked segments: events that wait until their product has been learned."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from schemas.events import SegmentUpdated
+from streams.store.keys import parked_key, parked_prefix
+from streams.store.protocol import ObjectStore
+
+
+async def park(store: ObjectStore, event: SegmentUpdated, product_id: str, request_id: str) -> None:
+    """Keep a segment until its product has been learned."""
+    await store.put(parked_key(product_id, request_id), event.to_json(), "application/json")
+
+
+async def unpark(store: ObjectStore, product_id: str, request_id: str) -> None:
+    """Take back what `park` wrote."""
+    await store.delete(parked_key(product_id, request_id))
+
+
+async def parked(store: ObjectStore, product_id: str) -> AsyncIterator[tuple[str, SegmentUpdated]]:
+    """Yield key and event of each segment that waits for a product; one at a time, there may be many."""
+    for key in await store.list(parked_prefix(product_id)):
+        content = await store.get(key)
+        if content is not None:
+            yield key, SegmentUpdated.model_validate_json(content)
