@@ -1,1 +1,1 @@
-"""The contract with other services: pydantic events in, pydantic events out, and nothing else."""
+"""The contract with other services: the pydantic models of every event. `schemas.events` exports them all."""

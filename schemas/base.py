@@ -1,6 +1,7 @@
-"""What every event is made of: the base model, and the types of ids, times and words.
+"""The base model of every event, and the field types that several events share.
 
-Ids become object keys, so their alphabet is small on purpose: no slash, no `..`, no space.
+Ids become parts of object keys, so their alphabet excludes slashes, spaces and `..`.
+Each type states its rule in words as the JSON Schema keyword `$comment`; docs/events.md prints it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
 )
 
@@ -20,21 +22,26 @@ Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
 Format = Literal["square", "portrait", "landscape", "story"]
 
 
-def _no_parent_folder(value: str) -> str:
-    if ".." in value:
-        raise ValueError("must not contain '..'")
-    return value
+def rule(words: str) -> Any:
+    """Return the annotation that adds a rule in words to the JSON Schema of a type."""
+    return Field(json_schema_extra={"$comment": words})
 
 
-def has_a_letter(value: str) -> str:
-    """Return the text. Raises ValueError where it is made of signs or emoji alone."""
+def require_letter(value: str) -> str:
+    """Return the text. Raises ValueError if it contains no letter."""
     if not any(character.isalpha() for character in value):
         raise ValueError("must contain at least one letter (a prompt cannot be made of signs or emoji alone)")
     return value
 
 
-def _iso_8601(value: Any) -> Any:
-    """Pydantic would take numbers and dates without a time too; an event log needs one form."""
+def _reject_parent_folder(value: str) -> str:
+    if ".." in value:
+        raise ValueError("must not contain '..'")
+    return value
+
+
+def _require_iso_8601(value: Any) -> Any:
+    """Pydantic also accepts numbers and dates without a time; events have one form of time only."""
     if isinstance(value, str) and ("T" not in value or value.strip() != value):
         raise ValueError("must be an ISO 8601 date and time with an offset, such as 2026-11-23T10:00:00Z")
     if isinstance(value, int | float):
@@ -45,14 +52,20 @@ def _iso_8601(value: Any) -> Any:
 Identifier = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"),
-    AfterValidator(_no_parent_folder),
+    AfterValidator(_reject_parent_folder),
+    rule("1 to 128 of `A-Z a-z 0-9 . _ : -`, the first a letter or digit, no `..`"),
 ]
-Timestamp = Annotated[AwareDatetime, BeforeValidator(_iso_8601)]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Wording = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(has_a_letter)
+Timestamp = Annotated[
+    AwareDatetime, BeforeValidator(_require_iso_8601), rule("ISO 8601 with a time and an offset (`Z` or `+01:00`)")
 ]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(require_letter),
+    rule("1 to 200 characters, at least one letter"),
+]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), rule("64 lower-case hexadecimal digits")]
 
 
 class Contract(BaseModel):
@@ -63,9 +76,9 @@ class Contract(BaseModel):
         frozen=True,
         populate_by_name=True,
         allow_inf_nan=False,
-        cache_strings="keys",  # the values are ids, for the most part: 16,384 of them would be kept for nothing
+        cache_strings="keys",  # most values are unique ids; "all" would keep 16,384 of them in memory
     )
 
     def to_json(self) -> bytes:
-        """Return the one canonical UTF-8 form: declared field order, no absent fields, no spaces."""
+        """Return the canonical UTF-8 form: fields in declared order, absent fields left out, no spaces."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()

@@ -1,4 +1,4 @@
-"""The contract where it grew: new forms beside the old ones, which keep their bytes."""
+"""Phrases are plain strings or objects, and keep the form in which they came."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_interests_and_features_are_strings_or_objects():
 
 
 @pytest.mark.parametrize("wrong", [7, None, [], {}, "", {"term": ""}, {"en": "x"}, "x" * 201])
-def test_a_wrong_phrase_is_named_by_its_place(wrong):
+def test_the_error_names_the_place_of_a_wrong_phrase(wrong):
     with pytest.raises(ValidationError) as caught:
         Brand.model_validate({"name": "B", "features": ["ok", wrong]})
     [fault] = caught.value.errors()

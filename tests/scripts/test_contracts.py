@@ -1,6 +1,7 @@
-"""docs/schemas, docs/asyncapi.yaml and docs/settings.md say what the models say."""
+"""docs/schemas, docs/asyncapi.yaml, docs/events.md and docs/settings.md match the models."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.json"))
+PUBLISHED = {
+    "creative-ready": events.CreativeReady,
+    "product-ready": events.ProductReady,
+    "creative-rejected": events.CreativeRejected,
+}
 
 
 def schema(name):
@@ -44,6 +50,21 @@ def test_examples_are_valid_by_model_and_by_schema(path):
     )
     model.model_validate(event)
     schema(name).validate(event)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_examples_of_outcomes_are_whole_messages_of_the_service(name):
+    fields = json.loads((ROOT / "docs" / "schemas" / "examples" / f"{name}.json").read_text())
+    schema(name).validate(fields)
+    message = PUBLISHED[name].model_validate(fields).to_json()
+    assert message.decode() == json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_the_example_of_a_dead_letter_has_the_documented_headers(asyncapi):
+    letter = json.loads((ROOT / "docs" / "schemas" / "examples" / "dead-letter.json").read_text())
+    documented = asyncapi["components"]["messages"]["segment-updated.dead"]["headers"]
+    jsonschema.validate(letter["headers"], documented)
+    assert set(letter["headers"]) <= set(documented["properties"])
 
 
 def test_the_schema_refuses_what_the_model_refuses():
@@ -125,3 +146,49 @@ def test_every_setting_is_documented():
     for variable in found:
         assert f"`CREATIVES_{variable.upper()}`" in text
     assert "creatives-secret" not in text
+
+
+@pytest.fixture(scope="module")
+def page():
+    return (ROOT / "docs" / "events.md").read_text()
+
+
+def test_the_event_to_copy_from_the_page_is_valid(page):
+    [text] = re.findall(r"echo '(.+?)'", page, re.DOTALL)
+    events.SegmentUpdated.model_validate_json(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["keywords[].weight", "copy.headline", "images", "url_expires_at", "sha256", "dead_code"]
+)
+def test_the_page_has_a_row_for_a_field(page, name):
+    assert f"| `{name}` |" in page
+
+
+def test_every_link_of_the_page_leads_somewhere(page):
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in page.splitlines()
+        if line[:1] == "#"
+    }
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert len(links) > 20
+    for link in links:
+        assert link[1:] in headings if link[0] == "#" else (ROOT / "docs" / link).exists(), link
+
+
+def test_the_defaults_on_the_page_are_those_of_the_settings(page):
+    settings = Settings()
+    defaults = {
+        "MAX_EVENT_BYTES": (settings.delivery.max_event_bytes, 256 * 1024),
+        "ATTEMPTS": (settings.delivery.attempts, 4),
+        "DEATHS": (settings.device.max_crashes, 3),
+        "CANDIDATES": (settings.studio.candidates, 8),
+        "IMAGES": (settings.studio.images, 2),
+        "PHOTO_PATIENCE": (settings.training.photo_patience, 600),
+        "MAX_PHOTO_BYTES": (settings.training.max_photo_bytes, 20 * 2**20),
+        "URL_EXPIRY": (settings.storage.url_expiry, 7 * 86400),
+    }
+    for name, (value, documented) in defaults.items():
+        assert f"__{name}`" in page
+        assert value == documented, name

@@ -111,4 +111,6 @@ async def test_a_worker_is_ready_only_while_it_has_a_place_in_the_group_and_a_br
     async with following(runtime._lag, [PARTITION]):
         await until(lambda: runtime.view.state().lag)
         broker.down()
-        await until(lambda: any("The broker has not answered for" in reason for reason in unready(runtime.view.state())))
+        await until(
+            lambda: any("The broker has not answered for" in reason for reason in unready(runtime.view.state()))
+        )

@@ -1,0 +1,146 @@
+"""The event `segment-updated`: analytics services ask for pictures of an audience segment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from schemas.base import Contract, Format, Identifier, Name, Timestamp, rule
+from schemas.segment_parts import Brand, Copy, Keyword, Phrase
+
+Prose = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
+
+
+class SegmentUpdated(Contract):
+    """Asks for pictures of a segment that is new or has changed. Topic `segment-updated`, key `segment_id`."""
+
+    schema_version: Literal[1] = Field(
+        default=1,
+        description="Version of this contract. It grows only if a field changes its meaning. Any other number is "
+        "dead-lettered as `invalid_event`.",
+        examples=[1],
+    )
+    event_id: Identifier = Field(
+        description="Your id of this event. The request id derives from it, so the same `event_id` always gets the "
+        "same answer. Give every change of a segment a new one, and never reuse one for another segment.",
+        examples=["segment-coffee-enthusiast-2026-11-23"],
+    )
+    occurred_at: Timestamp = Field(
+        description="When the segment changed. The service checks the form only: it does not sort segments by it.",
+        examples=["2026-11-23T09:12:44Z"],
+    )
+    segment_id: Identifier = Field(
+        description="Your id of the segment. Use it as the message key too. Pictures are stored below "
+        "`creatives/<segment_id>/`, and outcomes carry it as field and key.",
+        examples=["coffee-enthusiast"],
+    )
+    name: Name = Field(
+        description="The segment's name in the event's `language`. It stands last in the prompt. If keywords, "
+        "interests and description yield nothing, the picture shows the name itself.",
+        examples=["Miłośnik kawy"],
+    )
+    name_en: Name | None = Field(
+        default=None,
+        description="The name in English. The prompt uses it instead of `name`.",
+        examples=["Coffee enthusiast"],
+    )
+    description: Prose = Field(
+        default="",
+        description="The segment in a few sentences. The prompt takes at most 3 names of visible things from it "
+        "(`croissant`, not `lifestyle`); the sentences themselves are not used.",
+        examples=["Writes about the morning cup and compares roasts."],
+    )
+    description_en: Prose | None = Field(
+        default=None,
+        description="The description in English. The service reads it instead of `description`.",
+        examples=["Writes about morning coffee and compares roasters."],
+    )
+    language: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$"),
+        rule("two lower-case letters, or those, `-` and two capitals (`pl`, `pl-PL`)"),
+    ] = Field(
+        default="en",
+        description="Language of every text of the event that has no English form. Polish is translated by a built-in "
+        "glossary; other languages pass through unchanged, and their descriptions need `description_en`.",
+        examples=["pl"],
+    )
+    keywords: tuple[Keyword, ...] = Field(
+        default=(),
+        max_length=200,
+        description="What users of the segment write about. The two heaviest concrete terms are what the picture "
+        "shows; the prompt takes at most 6 more.",
+        examples=[[{"term": "cup of coffee", "weight": 9.4}, {"term": "croissant", "weight": 4.1}]],
+    )
+    interests: tuple[Phrase, ...] = Field(
+        default=(),
+        max_length=100,
+        description="What else the segment likes, the most important first. The prompt takes at most 3, and fills "
+        "missing subjects from here if there are fewer than two concrete keywords.",
+        examples=[["home barista", {"term": "śniadania", "en": "breakfast"}]],
+    )
+    brand: Brand | None = Field(
+        default=None,
+        description="The brand that advertises. Its features enter the prompt, its name does not.",
+        examples=[{"name": "Brunatna", "features": ["wooden table"]}],
+    )
+    product_id: Identifier | None = Field(
+        default=None,
+        description="Shows this product, registered by `product-registered`. The event waits, without an outcome, "
+        "until the product has a usable concept.",
+        examples=["mleko-laka"],
+    )
+    ad_copy: Copy | None = Field(
+        default=None,
+        alias="copy",
+        description="Words for the ad. The service does not draw them; the rationale repeats them as left out.",
+        examples=[{"headline": "Good morning, coffee!"}],
+    )
+    formats: tuple[Format, ...] = Field(
+        default=("square",),
+        min_length=1,
+        max_length=4,
+        description="Which shapes to make. Every format gets its own candidates and its own pictures. Name each once.",
+        examples=[["square", "story"]],
+    )
+    candidates: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=64,
+        description="Pictures to generate per format before the choice; device time grows with it. "
+        "Left out: `CREATIVES_STUDIO__CANDIDATES` of the worker, 8 unless set.",
+        examples=[16],
+    )
+    images: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=16,
+        description="Pictures to keep per format, the best by CLIP score; must not exceed `candidates`. "
+        "Left out: `CREATIVES_STUDIO__IMAGES` of the worker, 2 unless set, and never more than the candidates.",
+        examples=[2],
+    )
+    seed: int | None = Field(
+        default=None,
+        strict=True,
+        ge=0,
+        le=2**63 - 1,
+        description="Fixes the noise: candidate number i of every event with this seed starts from the same noise. "
+        "Left out: the seeds derive from the request id.",
+        examples=[20261123],
+    )
+
+    @field_validator("formats")
+    @classmethod
+    def _reject_repeated_formats(cls, formats: tuple[Format, ...]) -> tuple[Format, ...]:
+        if len(set(formats)) != len(formats):
+            raise ValueError("must not name a format twice")
+        return formats
+
+    @model_validator(mode="after")
+    def _reject_more_images_than_candidates(self) -> SegmentUpdated:
+        if self.candidates is not None and self.images is not None and self.images > self.candidates:
+            raise ValueError("images must not be more than candidates")
+        return self

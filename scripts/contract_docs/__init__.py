@@ -1,0 +1,1 @@
+"""Renders the pages that `scripts/contracts` writes from the pydantic models."""
