@@ -29,7 +29,7 @@ REJECTIONS = (
         "photos_unavailable",
         "product",
         "Fewer than 3 photos arrived, and the host of at least one of the others gave no usable answer for "
-        "`CREATIVES_TRAINING__PHOTO_PATIENCE` seconds (600 unless set).",
+        "`CREATIVES_TRAINING__PHOTO_TIMEOUT` seconds (600 unless set).",
         "Bring the host back, or upload the photos to the service's bucket. Register the product again with a new "
         "`event_id`.",
     ),

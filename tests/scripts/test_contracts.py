@@ -182,10 +182,10 @@ def test_the_defaults_on_the_page_are_those_of_the_settings(page):
     defaults = {
         "MAX_EVENT_BYTES": (settings.delivery.max_event_bytes, 256 * 1024),
         "ATTEMPTS": (settings.delivery.attempts, 4),
-        "DEATHS": (settings.device.max_crashes, 3),
+        "MAX_CRASHES": (settings.device.max_crashes, 3),
         "CANDIDATES": (settings.studio.candidates, 8),
         "IMAGES": (settings.studio.images, 2),
-        "PHOTO_PATIENCE": (settings.training.photo_patience, 600),
+        "PHOTO_TIMEOUT": (settings.training.photo_timeout, 600),
         "MAX_PHOTO_BYTES": (settings.training.max_photo_bytes, 20 * 2**20),
         "URL_EXPIRY": (settings.storage.url_expiry, 7 * 86400),
     }
