@@ -13,10 +13,11 @@ from rich.console import Console
 
 from models.briefs import Brief, StudioPlan
 from models.errors import WeightsNotFound
+from streams.cli import local_rendering
 from streams.cli.contact_sheet import FONTS, PAPER, TILE, Frame, Strip, _font, contact_sheet, wrapped
 from streams.cli.demo.outcomes import SCHOOL, _move
 from streams.cli.local_rendering import folder_for, make, write
-from streams.cli.main import cli, local_rendering
+from streams.cli.main import cli
 from streams.cli.progress import StageBars
 from streams.settings import DeviceSettings
 
