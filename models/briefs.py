@@ -54,7 +54,7 @@ class StudioPlan:
 
 
 @dataclass(frozen=True)
-class ModelUsed:
+class WeightsUsed:
     """One network of the recipe. role: `diffusion`, `reranking` or `upscaling`."""
 
     role: str
@@ -64,11 +64,11 @@ class ModelUsed:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StudioRecipe:
     """Everything that decides a picture's bytes apart from its brief; `fingerprint` is a sha256 over all of it."""
 
     fingerprint: str
-    models: tuple[ModelUsed, ...]
+    models: tuple[WeightsUsed, ...]
     settings: dict[str, str | int | float | bool]
 
 
@@ -81,7 +81,7 @@ class StudioReady:
     negative_prompt: the family's own default.
     """
 
-    recipe: Recipe
+    recipe: StudioRecipe
     device: str
     tokenizer: str
     max_tokens: int

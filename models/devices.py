@@ -25,8 +25,8 @@ def look(connection: Connection, plan: StudioPlan) -> None:
 
 def seen(plan: StudioPlan) -> DeviceSeen:
     """Return what the plan's device is. Raises DeviceUnavailable, also where it cannot multiply in its precision."""
-    device = device_of(plan.device)
-    dtype = dtype_of(plan.dtype, device)
+    device = device_named(plan.device)
+    dtype = dtype_named(plan.dtype, device)
     try:
         ones = torch.ones(64, 64, device=device, dtype=dtype)
         right = float((ones @ ones)[0, 0]) == 64.0
@@ -48,7 +48,7 @@ def _processor() -> str:
     return f"{named[1] if named else platform.machine()}, threads: {torch.get_num_threads()}"
 
 
-def device_of(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """Return the device of a name (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`). Raises DeviceUnavailable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,13 +61,18 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def dtype_of(name: str, device: torch.device) -> torch.dtype:
+def dtype_named(name: str, device: torch.device) -> torch.dtype:
     """Return the precision of a name; `auto` is bfloat16 on CUDA and float32 elsewhere. Raises DeviceUnavailable."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
         raise DeviceUnavailable(device=device.type, detail=f"dtype {name} is none of auto, {', '.join(DTYPES)}.")
     return DTYPES[name]
+
+
+def module_device(module: torch.nn.Module) -> torch.device:
+    """Return where the module's parameters lie."""
+    return next(iter(module.parameters())).device
 
 
 def _first_line(error: Exception) -> str:

@@ -16,8 +16,8 @@ import transformers
 from numpy.typing import NDArray
 
 from models import images
-from models.briefs import Recipe, StudioPlan
-from models.devices import device_of, dtype_of
+from models.briefs import StudioPlan, StudioRecipe
+from models.devices import device_named, dtype_named
 from models.images import Encoded
 from models.rendering import provenance
 from models.rendering.diffusion import DiffusionGenerator, Sampling
@@ -48,8 +48,8 @@ NOT_IN_RECIPE = frozenset(
 def open_studio(plan: StudioPlan) -> Studio:
     """Load every network of a plan onto its device. Raises a WeightsError or DeviceUnavailable."""
     quiet()
-    device = device_of(plan.device)
-    dtype = dtype_of(plan.dtype, device)
+    device = device_named(plan.device)
+    dtype = dtype_named(plan.dtype, device)
     make_repeatable(plan.threads)
     found = [
         catalog.resolve("diffusion", plan.diffusion),
@@ -70,7 +70,7 @@ def open_studio(plan: StudioPlan) -> Studio:
     if plan.compile:
         pipeline.unet.compile()
         pipeline.vae.decoder.compile()
-    return Studio(plan, recipe_of(plan, found, generator, dtype), networks, device)
+    return Studio(plan, studio_recipe(plan, found, generator, dtype), networks, device)
 
 
 class FileEncoder:
@@ -113,9 +113,9 @@ def sampling_of(plan: StudioPlan, pipeline: Pipeline, family: Family) -> Samplin
     )
 
 
-def recipe_of(
+def studio_recipe(
     plan: StudioPlan, found: list[catalog.Weights], generator: DiffusionGenerator, dtype: torch.dtype
-) -> Recipe:
+) -> StudioRecipe:
     """Return what decides a picture's bytes; the fingerprint covers every weight file, setting and library version.
 
     A field of the plan is in it unless NOT_IN_RECIPE names it; where it says `auto` or None, what that came to is.
@@ -140,7 +140,7 @@ def recipe_of(
     models = tuple(weights.used() for weights in found)
     everything = [[weights.role, weights.architecture, weights.files] for weights in found]
     text = json.dumps([everything, settings], sort_keys=True)
-    return Recipe(hashlib.sha256(text.encode()).hexdigest(), models, settings)
+    return StudioRecipe(hashlib.sha256(text.encode()).hexdigest(), models, settings)
 
 
 def _first(*values: Any) -> Any:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from models import images
-from models.briefs import Brief, Candidate, Format, Picture, Recipe, Rendering, Stage, StudioPlan
+from models.briefs import Brief, Candidate, Format, Picture, Rendering, Stage, StudioPlan, StudioRecipe
 from models.errors import CreativesError, OutOfDeviceMemory, StageFailed
 from models.images import Encoded
 from models.rendering import provenance
@@ -94,7 +94,7 @@ def nothing(_stage: Stage, _done: int, _total: int) -> None:
 class Studio:
     """The networks of one recipe on one device."""
 
-    def __init__(self, plan: StudioPlan, recipe: Recipe, networks: Networks, device: torch.device) -> None:
+    def __init__(self, plan: StudioPlan, recipe: StudioRecipe, networks: Networks, device: torch.device) -> None:
         self.plan, self.recipe, self.device = plan, recipe, device
         self.generator, self.reranker = networks.generator, networks.reranker
         self.upscaler, self.encoder = networks.upscaler, networks.encoder

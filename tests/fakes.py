@@ -20,15 +20,15 @@ from typing import Any, ParamSpec, TypeVar
 from models.briefs import (
     Brief,
     Candidate,
-    ModelUsed,
     Picture,
-    Recipe,
     Rendering,
     Stage,
     StudioPlan,
     StudioReady,
+    StudioRecipe,
     TrainingJob,
     TrainingResult,
+    WeightsUsed,
 )
 from models.errors import Cancelled, NothingPassed, StageFailed, WeightsNotFound
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
@@ -133,14 +133,14 @@ def unavailable(operation: str, key: str) -> None:
     raise StoreUnavailable(endpoint="memory", detail=f"{operation} of {key or 'nothing'}")
 
 
-RECIPE = Recipe(
+RECIPE = StudioRecipe(
     fingerprint="0" * 64,
-    models=(ModelUsed("diffusion", "fake", "1", "Apache-2.0"),),
+    models=(WeightsUsed("diffusion", "fake", "1", "Apache-2.0"),),
     settings={"steps": 1},
 )
 
 
-def recipe(revision: str) -> Recipe:
+def recipe(revision: str) -> StudioRecipe:
     """The fake studio's recipe with other weights of the diffusion model; `1` are its own."""
     if revision == "1":
         return RECIPE
@@ -148,7 +148,7 @@ def recipe(revision: str) -> Recipe:
     return replace(RECIPE, models=(model,), fingerprint=hashlib.sha256(revision.encode()).hexdigest())
 
 
-def ready(tokenizer: str = "", recipe: Recipe = RECIPE) -> StudioReady:
+def ready(tokenizer: str = "", recipe: StudioRecipe = RECIPE) -> StudioReady:
     """What the fake studio says when it is loaded."""
     return StudioReady(recipe, "cpu", tokenizer, 77, "blurry")
 
@@ -291,7 +291,7 @@ def _learn(connection: Connection, ticket: int, training_job: TrainingJob, words
 class FakeDevice:
     """A Device in this process: answers at once. `briefs`, `lessons`: what it was given. `end`: an error to raise."""
 
-    def __init__(self, tokenizer: str = "", recipe: Recipe = RECIPE) -> None:
+    def __init__(self, tokenizer: str = "", recipe: StudioRecipe = RECIPE) -> None:
         self.briefs: list[Brief] = []
         self.training_jobs: list[TrainingJob] = []
         self.end: Exception | None = None

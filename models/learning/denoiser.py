@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.devices import module_device
 from models.images import signed_pixels_of
 from models.learning.losses import PredictionType, min_snr_weights, noised, target
 
@@ -54,7 +55,7 @@ class Denoiser:
 
 def denoiser_of(pipeline: Any, unet: nn.Module, snr_gamma: float) -> Denoiser:
     """Return a denoiser around `unet` with the pipeline's own schedule and prediction type."""
-    table = pipeline.scheduler.alphas_cumprod.to(device_of(unet), torch.float32)
+    table = pipeline.scheduler.alphas_cumprod.to(module_device(unet), torch.float32)
     return Denoiser(unet, table, pipeline.scheduler.config.prediction_type, snr_gamma)
 
 
@@ -62,7 +63,7 @@ def trainable_copy(module: nn.Module) -> Any:
     """Return a float32 copy to train: the studio's own weights are never touched. Frozen; the caller unfreezes."""
     plain = getattr(module, "_orig_mod", module)
     student = copy.deepcopy(plain).float().train().requires_grad_(False)
-    if device_of(student).type == "cuda":
+    if module_device(student).type == "cuda":
         student = student.to(memory_format=torch.channels_last)
         _spare_memory(student)
     return student
@@ -77,7 +78,7 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
 def latents_of(pipeline: Any, pixels: Tensor) -> Tensor:
     """Return scaled float32 latents (N,C,h,w) of pixels (N,3,H,W): the posterior's mean, so encoding once is exact."""
     vae = pipeline.vae
-    device, dtype = device_of(vae), next(vae.parameters()).dtype
+    device, dtype = module_device(vae), next(vae.parameters()).dtype
     encoded = []
     for part in pixels.split(ENCODED_AT_ONCE):
         answer = vae.encode(signed_pixels_of(part).to(device, dtype))
@@ -97,7 +98,7 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
 
 def embeddings_of(text_encoder: nn.Module, ids: Tensor) -> Tensor:
     """Return text states (N,L,D) of token ids (N,L): float32, or the text encoder's own precision where finer."""
-    device = device_of(text_encoder)
+    device = module_device(text_encoder)
     with mixed_precision(device):
         states: Tensor = text_encoder(ids.to(device))[0]
     return states.to(torch.promote_types(states.dtype, torch.float32))
@@ -108,11 +109,6 @@ def drawn(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return rows[torch.randint(0, rows.shape[0], (count,), generator=generator).to(rows.device)]
 
 
-def device_of(module: nn.Module) -> torch.device:
-    """Return where the module's parameters lie."""
-    return next(iter(module.parameters())).device
-
-
 def named_trainable(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield the unfrozen parameters under names that start with `prefix`."""
     return ((f"{prefix}{name}", parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
@@ -120,7 +116,7 @@ def named_trainable(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Pa
 
 def _spare_memory(student: Any) -> None:
     """Recompute activations only where they would not fit beside gradients and both moments (12 bytes a weight)."""
-    free, _ = torch.cuda.mem_get_info(device_of(student))
+    free, _ = torch.cuda.mem_get_info(module_device(student))
     weights = sum(parameter.numel() for parameter in student.parameters())
     if free < 12 * weights + 12 * 2**30 and hasattr(student, "enable_gradient_checkpointing"):
         student.enable_gradient_checkpointing()

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.briefs import Stage
 from models.errors import TrainingDiverged
 from models.learning.losses import settled
+from models.weights.tensor_file import write_tensors
 
 MEASURE_EVERY = 10
 FIXED_DRAWS = 8
@@ -183,28 +182,6 @@ class Checkpoints:
 def finite(tensors: Iterable[Tensor]) -> bool:
     """Tell whether every value of every tensor is a number; waits for the device once."""
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
-
-
-def write_tensors(tensors: dict[str, Tensor], path: Path, meta: dict[str, str]) -> None:
-    """Write a safetensors file that is whole or absent, whenever the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, beside, meta)
-    with beside.open("rb+") as file:
-        _sort_header(file)
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def _sort_header(file: BinaryIO) -> None:
-    """Put the metadata in order: safetensors writes it in that of a hash table, other at every run."""
-    length = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(length))
-    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
-    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    if len(ordered) <= length:
-        file.seek(8)
-        file.write(ordered.ljust(length))
 
 
 def batches(total: int, size: int) -> Iterator[range]:

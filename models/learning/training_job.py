@@ -19,13 +19,14 @@ from torch import Tensor
 from models.briefs import Brief, Concept, Picture, Stage, StudioPlan, TrainingJob, TrainingResult, subject
 from models.errors import TrainingDiverged, UnsupportedTraining
 from models.learning import dreambooth, fidelity, photos, textual_inversion
+from models.learning.concept_file import write_concept
 from models.learning.denoiser import latents_of
 from models.learning.dino import DinoEmbedder
 from models.learning.dreambooth import DreamBooth
 from models.learning.textual_inversion import TextualInversion
-from models.learning.training import Report, Schedule, batches, finite, generator_for, train, write_tensors
-from models.rendering import concept_shelf
+from models.learning.training import Report, Schedule, batches, finite, generator_for, train
 from models.weights import catalog
+from models.weights.tensor_file import write_tensors
 
 SAMPLES = 4
 SHOWN = 2
@@ -130,7 +131,7 @@ class TrainingRun:
             detail = "a weight is too large for the concept's file: lower the learning rate"
             raise TrainingDiverged(when=f"after {course.steps} steps", detail=detail)
         (folder / "losses.json").write_text(json.dumps([round(loss, 6) for loss in course.losses]))
-        return concept_shelf.write(artefact, self.training_job, course.steps, folder)
+        return write_concept(artefact, self.training_job, course.steps, folder)
 
     def evaluate(self, concept: Concept | None, pixels: Tensor) -> dict[str, float]:
         """Return the scores of a concept, or of the untaught model for None; see `Learned`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.briefs import Brief, Concept, TrainingJob
+from models.briefs import Brief, Concept
+from models.devices import module_device
 from models.errors import WeightsDamaged, WrongArchitecture
-from models.learning.denoiser import device_of
-from models.learning.training import write_tensors
 from models.weights import checkpoints, original_layout
-
-FILE = "concept.safetensors"
-
 
 Key = tuple[tuple[str, str], ...]
 """Product id and sha256 of each concept."""
@@ -99,21 +95,6 @@ def grouped(briefs: Sequence[Brief]) -> list[Brief]:
     return [brief for concepts in groups.values() for wanted in concepts.values() for brief in wanted]
 
 
-def write(tensors: Mapping[str, Tensor], training_job: TrainingJob, steps: int, folder: Path) -> Concept:
-    """Write a concept's file, whole or not at all. Equal tensors, equal bytes."""
-    path = folder / FILE
-    meta = {
-        "format": "pt",
-        "method": training_job.method,
-        "placeholder_token": training_job.placeholder_token,
-        "class_noun": training_job.class_noun,
-        "steps": str(steps),
-    }
-    write_tensors(dict(tensors), path, meta)
-    told = (training_job.placeholder_token, training_job.class_noun)
-    return Concept(training_job.product_id, training_job.method, str(path), checkpoints.sha256_of(path), *told)
-
-
 def _load(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
     if all(concept.method == "textual_inversion" for concept in concepts):
         return _load_words(pipeline, concepts)
@@ -176,7 +157,7 @@ def _adapted(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[t
         if parameter is None or second is None or (second.shape[0], first.shape[1]) != tuple(parameter.shape):
             detail = f"{target} does not fit"
             raise WrongArchitecture(path=Path(path).name, architecture="this UNet", detail=detail)
-        device = device_of(_plain(pipeline.unet))
+        device = module_device(_plain(pipeline.unet))
         change = second.to(device, torch.float32) @ first.to(device, torch.float32)
         yield parameter, (parameter.data.float() + change).to(parameter.dtype)
 

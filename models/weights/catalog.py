@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from models.briefs import ModelUsed
+from models.briefs import WeightsUsed
 from models.errors import WeightsDamaged, WeightsNotFound
 from models.weights import families
 from models.weights.checkpoints import sha256_of
@@ -67,9 +67,9 @@ class Weights:
             raise WeightsNotFound(role=self.role, reference=self.path.name, hint=hint)
         return self.path / found[0]
 
-    def used(self) -> ModelUsed:
+    def used(self) -> WeightsUsed:
         """Return what the recipe says of these weights."""
-        return ModelUsed(self.role, self.id, self.revision, self.licence)
+        return WeightsUsed(self.role, self.id, self.revision, self.licence)
 
 
 def resolve(role: Role, reference: str) -> Weights:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.briefs import Recipe
+from models.briefs import StudioRecipe
 from models.briefs import subject as subject_of
 from schemas.base import Contract, Method, Timestamp
 from streams.store.keys import current_concept_key, pinned_concept_key
@@ -32,7 +32,7 @@ class CurrentConcept(Contract):
         return subject_of(self.placeholder_token, self.class_noun, self.method)
 
 
-def weights_of(recipe: Recipe) -> str:
+def weights_of(recipe: StudioRecipe) -> str:
     """Return the revision of the recipe's diffusion weights.
 
     They alone decide whether a concept fits; the fingerprint would also tell a trainer on a GPU from a renderer on a

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from models.briefs import Candidate, Picture
-from models.briefs import Recipe as RecipeUsed
+from models.briefs import Candidate, Picture, StudioRecipe
 from schemas.base import Contract
 from schemas.events import CreativeReady, CreativeRejected, Image, ModelUsed, ProductReady, Recipe
 from streams.messages import Headers, Outcome, OutcomeTopic
@@ -155,7 +154,7 @@ def _image(picture: Picture, url: str, uri: str) -> Image:
     )
 
 
-def event_recipe(used: RecipeUsed, words: Mapping[str, str | int] | None = None) -> Recipe:
+def event_recipe(used: StudioRecipe, words: Mapping[str, str | int] | None = None) -> Recipe:
     """Return the recipe as events tell it. words: what the worker decides of a picture; part of the fingerprint."""
     models = tuple(ModelUsed(role=m.role, id=m.id, revision=m.revision, licence=m.licence) for m in used.models)
     if not words:

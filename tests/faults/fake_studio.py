@@ -23,11 +23,11 @@ from models.briefs import (
     Brief,
     Candidate,
     Picture,
-    Recipe,
     Rendering,
     Stage,
     StudioPlan,
     StudioReady,
+    StudioRecipe,
     TrainingJob,
     TrainingResult,
 )
@@ -38,7 +38,7 @@ DELAY = float(os.environ.get("FAKE_DELAY", "0.02"))
 SLOW = float(os.environ.get("FAKE_SLOW", "10"))
 FOLDER = Path(os.environ.get("FAULT_FOLDER", tempfile.gettempdir()))
 STAGES: tuple[Stage, ...] = ("generate", "rerank", "upscale", "encode")
-RECIPE = Recipe(fingerprint=hashlib.sha256(b"the fake studio").hexdigest(), models=(), settings={"steps": 1})
+RECIPE = StudioRecipe(fingerprint=hashlib.sha256(b"the fake studio").hexdigest(), models=(), settings={"steps": 1})
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:

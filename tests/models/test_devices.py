@@ -14,15 +14,15 @@ CPU = torch.device("cpu")
 
 def test_device_and_precision_are_chosen_and_refused_by_name():
     expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert devices.device_of("auto").type == expected
-    assert devices.dtype_of("auto", CPU) == torch.float32
-    assert devices.dtype_of("auto", torch.device("cuda")) == torch.bfloat16
-    assert devices.dtype_of("float16", CPU) == torch.float16
+    assert devices.device_named("auto").type == expected
+    assert devices.dtype_named("auto", CPU) == torch.float32
+    assert devices.dtype_named("auto", torch.device("cuda")) == torch.bfloat16
+    assert devices.dtype_named("float16", CPU) == torch.float16
     with pytest.raises(DeviceUnavailable, match="int8 is none of auto"):
-        devices.dtype_of("int8", CPU)
+        devices.dtype_named("int8", CPU)
     for name in ("cuda:99", "gpu"):
         with pytest.raises(DeviceUnavailable, match="CREATIVES_STUDIO__DEVICE") as caught:
-            devices.device_of(name)
+            devices.device_named(name)
         assert "\n" not in str(caught.value)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from models import serving
-from models.briefs import Brief, Concept, Recipe, StudioPlan, StudioReady, TrainingJob
+from models.briefs import Brief, Concept, StudioPlan, StudioReady, StudioRecipe, TrainingJob
 from models.errors import Cancelled, StageFailed, WeightsNotFound
 from models.studio import Networks, Studio
 from models.wire import Answer, Cancel, Progress, Render, Stop, Train
@@ -31,7 +31,7 @@ def generator(monkeypatch, tmp_path):
     (tmp_path / "vocab.json").write_text("{}")
     generator.pipeline = SimpleNamespace(tokenizer=SimpleNamespace(name_or_path=str(tmp_path), model_max_length=77))
     networks = Networks(generator, FakeReranker(), FakeUpscaler(), FakeEncoder(), "blurry")
-    studio = Studio(StudioPlan(), Recipe("f" * 64, (), {}), networks, torch.device("cpu"))
+    studio = Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
     monkeypatch.setattr(Studio, "open", classmethod(lambda cls, plan: studio))
     return generator
 
@@ -68,7 +68,7 @@ def answers(messages):
 
 def test_ready_comes_first_then_progress_and_one_answer_per_brief(pipe, generator, tmp_path):
     ready, *rest = served(pipe, Render(7, (brief(1), brief(2))), Render(8, (brief(3),)))
-    assert ready == StudioReady(Recipe("f" * 64, (), {}), "cpu", str(tmp_path), 77, "blurry")
+    assert ready == StudioReady(StudioRecipe("f" * 64, (), {}), "cpu", str(tmp_path), 77, "blurry")
     assert [(a.ticket, a.request_id, a.error) for a in answers(rest)] == [
         (7, "request-1", None),
         (7, "request-2", None),

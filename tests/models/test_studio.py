@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from models import studio as studio_module
-from models.briefs import Brief, Candidate, Concept, Recipe, StudioPlan
+from models.briefs import Brief, Candidate, Concept, StudioPlan, StudioRecipe
 from models.errors import Cancelled, OutOfDeviceMemory, StageFailed
 from models.studio import Networks, Studio
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
@@ -20,7 +20,7 @@ BRIEF = Brief("request-1", "a cup of coffee", "blurry", (11, 12, 13), 2)
 
 def fake_studio(generator=None):
     networks = Networks(generator or FakeGenerator(), FakeReranker(), FakeUpscaler(), FakeEncoder())
-    return Studio(StudioPlan(), Recipe("f" * 64, (), {}), networks, torch.device("cpu"))
+    return Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
 
 
 @pytest.fixture(params=["fake", "real"])

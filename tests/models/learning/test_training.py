@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from models.errors import Cancelled, TrainingDiverged
 from models.learning import training
-from models.learning.training import CHECKPOINTS, Schedule, generator_for, train, write_tensors
+from models.learning.training import CHECKPOINTS, Schedule, generator_for, train
+from models.weights.tensor_file import write_tensors
 
 
 class Regression:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.briefs import Brief, Concept, TrainingJob, placeholder
+from models.learning.concept_file import write_concept
 from models.opening import open_studio
 from models.rendering import concept_shelf
 from models.rendering.concept_shelf import ConceptShelf, grouped
@@ -32,7 +33,7 @@ def concept(studio: Studio, folder: Path, product: str, method: str, strength: f
     else:
         state = studio.generator.pipeline.unet.state_dict()
         tensors = {n: v + strength * torch.randn(v.shape, generator=generator) for n, v in state.items()}
-    return concept_shelf.write(tensors, training_job, 1, folder)
+    return write_concept(tensors, training_job, 1, folder)
 
 
 @pytest.fixture(scope="module")

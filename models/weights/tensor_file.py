@@ -1,0 +1,33 @@
+"""Writing safetensors files: whole or absent, and equal tensors give equal bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, meta: dict[str, str]) -> None:
+    """Write a safetensors file that is whole or absent, whenever the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, beside, meta)
+    with beside.open("rb+") as file:
+        _sort_header(file)
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _sort_header(file: BinaryIO) -> None:
+    """Put the metadata in order: safetensors writes it in that of a hash table, other at every run."""
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(ordered) <= length:
+        file.seek(8)
+        file.write(ordered.ljust(length))
