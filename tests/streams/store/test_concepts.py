@@ -14,10 +14,10 @@ import pytest
 
 from models.errors import WeightsDamaged
 from streams.failures import ConceptUnusable, ObjectMissing
-from streams.settings import TrainingSettings
 from streams.store.concept_files import ConceptFiles
 from streams.store.concepts import CurrentConcept, current_concept, make_current, pin, pinned_concept
 from streams.store.parked import park, parked
+from streams.training_settings import TrainingSettings
 from tests.fakes import MemoryStore
 from tests.streams.world import segment
 
