@@ -41,7 +41,9 @@ CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING and CREATIVES_STUDIO__U
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Shapes.  [default: square]")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Inference steps.")
 @click.option("--guidance-scale", type=click.FloatRange(0, 50), help="How closely to follow the prompt.")
-@click.option("--sampler", type=click.Choice(SAMPLERS), help="Of few-step models: see docs/operations.md.")
+@click.option(
+    "--sampler", type=click.Choice(SAMPLERS), help="For few-step models; see docs/operations/first-deployment.md."
+)
 @click.option("--diffusion", help="Other weights: a folder, a file, or a hub id with @revision.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1.")
 def generate(prompt: str, out: Path | None, **options: Any) -> None:
