@@ -32,7 +32,7 @@ def generator(monkeypatch, tmp_path):
     generator.pipeline = SimpleNamespace(tokenizer=SimpleNamespace(name_or_path=str(tmp_path), model_max_length=77))
     networks = Networks(generator, FakeReranker(), FakeUpscaler(), FakeEncoder(), "blurry")
     studio = Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
-    monkeypatch.setattr(Studio, "open", classmethod(lambda cls, plan: studio))
+    monkeypatch.setattr(serving, "open_studio", lambda plan: studio)
     return generator
 
 
@@ -181,7 +181,7 @@ def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):
     _, *rest = served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
     failed, done = answers(rest)
-    assert str(failed.error) == "The learn stage failed with OSError: disk full"
+    assert str(failed.error) == "The train stage failed with OSError: disk full"
     assert done.result == "learned"
 
 
@@ -193,7 +193,7 @@ def test_a_studio_that_cannot_open_sends_its_named_error(pipe):
 
 
 def entry(connection, plan):
-    from models.studio import serve
+    from models.serving import serve
 
     serve(connection, plan)
 
