@@ -25,7 +25,7 @@ from benchmarks import training_runs
 from benchmarks.claims import Claim, claims
 from benchmarks.training_runs import PRODUCTS, ROOT, WAYS, Row, Task, Way, files_of, training_job_of
 from models.briefs import Concept, StudioPlan, subject
-from models.images import pil_of
+from models.images import pixels_to_pil
 from models.learning import fidelity, photos, training_job
 from models.opening import open_studio
 from models.studio import Studio
@@ -120,7 +120,7 @@ def _draw(studio: Studio, product: str, way: Way | None, row: Row | None) -> tup
     noun = f"a photo of a {job.class_noun}"
     others = teaching.draw(noun, training_job.seeds_for("sheet others", "", 2), concept)
     labels = ["the product" if concept else job.class_noun] * 3 + [job.class_noun] * 2
-    pictures = [*pil_of(shown), *pil_of(others)]
+    pictures = [*pixels_to_pil(shown), *pixels_to_pil(others)]
     return tuple(Frame(_png(picture), label) for picture, label in zip(pictures, labels, strict=True))
 
 

@@ -21,6 +21,11 @@ class CreativesError(Exception):
         return _rebuild, (type(self), self.fields)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 300 characters; the error's type if it has no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 def _rebuild(cls: type[CreativesError], fields: dict[str, str | int | float]) -> CreativesError:
     return cls(**fields)
 

@@ -155,7 +155,7 @@ def swinir_network(kind: str = "light") -> torch.nn.Module:
 
     torch.manual_seed(4)
     with warnings.catch_warnings(action="ignore"):  # basicsr calls meshgrid as of old
-        network = swinir.network()(**SWINIR, **SWINIR_KINDS[kind])
+        network = swinir.swinir_class()(**SWINIR, **SWINIR_KINDS[kind])
     for name, parameter in network.named_parameters():
         if "relative_position_bias_table" in name:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -236,9 +236,9 @@ def _tokenizer(folder: Path) -> Any:
     from models.weights import vocabulary
 
     folder.mkdir(parents=True, exist_ok=True)
-    whole = json.loads((vocabulary.folder() / "vocab.json").read_text())
+    whole = json.loads((vocabulary.clip_vocabulary() / "vocab.json").read_text())
     pieces = [*list(whole)[: WORDS - 2], "<|startoftext|>", "<|endoftext|>"]
-    merges = (vocabulary.folder() / "merges.txt").read_text().splitlines()
+    merges = (vocabulary.clip_vocabulary() / "merges.txt").read_text().splitlines()
     (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
     (folder / "merges.txt").write_text("\n".join(merges[: 1 + WORDS - 512 - 2]) + "\n")
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=77)

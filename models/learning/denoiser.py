@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.devices import module_device
-from models.images import signed_pixels_of
+from models.images import pixels_to_signed
 from models.learning.losses import PredictionType, min_snr_weights, noised, target
 
 ENCODED_AT_ONCE = 8
@@ -81,7 +81,7 @@ def latents_of(pipeline: Any, pixels: Tensor) -> Tensor:
     device, dtype = module_device(vae), next(vae.parameters()).dtype
     encoded = []
     for part in pixels.split(ENCODED_AT_ONCE):
-        answer = vae.encode(signed_pixels_of(part).to(device, dtype))
+        answer = vae.encode(pixels_to_signed(part).to(device, dtype))
         encoded.append(answer.latent_dist.mean if hasattr(answer, "latent_dist") else answer.latents)
     shift, scale = float(getattr(vae.config, "shift_factor", None) or 0.0), float(vae.config.scaling_factor)
     return (torch.cat(encoded).float() - shift) * scale

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.images import bytes_of, pixels_of_bytes
+from models.images import bytes_to_pixels, pixels_to_bytes
 
 MARGIN = 0.06
 GREY = 127
@@ -73,7 +73,7 @@ def _apart(rows: Tensor) -> float:
 def subjects(pixels: Tensor) -> Tensor:
     """Return pictures (N,3,S,S) of what stands in front: cut out, on grey, centred; input (N,3,H,W) in [0,1]."""
     side = min(pixels.shape[-2:])
-    return pixels_of_bytes(*(_cut_out(picture, side) for picture in bytes_of(pixels)))
+    return bytes_to_pixels(*(_cut_out(picture, side) for picture in pixels_to_bytes(pixels)))
 
 
 def foreground(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -62,7 +62,7 @@ class TrainingStudio(Protocol):
 
     def applied(self, brief: Brief) -> Any: ...
     def draw(self, brief: Brief, progress: Any) -> Any: ...
-    def finish(self, drawn: Any) -> Any: ...
+    def encode(self, drawn: Any) -> Any: ...
 
 
 def learn(studio: TrainingStudio, training_job: TrainingJob, report: Report) -> TrainingResult:
@@ -167,7 +167,7 @@ class TrainingRun:
         seeds = seeds_for("scene", SCENES[0], SAMPLES)
         brief = self._brief(SCENES[0].format(word), seeds, concept)
         drawn = self.studio.draw(brief, lambda _, done, total: self.report.progress("evaluate", done, total))
-        pictures: tuple[Picture, ...] = self.studio.finish(drawn).pictures
+        pictures: tuple[Picture, ...] = self.studio.encode(drawn).pictures
         return pictures
 
     def draw(self, prompt: str, seeds: tuple[int, ...], concept: Concept | None) -> Tensor:

@@ -84,7 +84,7 @@ def group(concept: Concept | None) -> str:
     return "base" if concept is None or concept.method == "textual_inversion" else concept.sha256
 
 
-def grouped(briefs: Sequence[Brief]) -> list[Brief]:
+def group_by_concept(briefs: Sequence[Brief]) -> list[Brief]:
     """Return the briefs so that each concept is wanted once: group by group, within one concept by concept.
 
     Of groups, concepts and briefs the one that came first stays first.
@@ -134,7 +134,7 @@ def _replaced(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[
     """Yield the UNet's (and the text encoder's) parameters with the learned values."""
     unet, text = tensors, checkpoints.State()
     if original_layout.is_original(tensors):
-        unet, text = original_layout.parts_of(tensors, _plain(pipeline.unet), _plain(pipeline.text_encoder))
+        unet, text = original_layout.split_original(tensors, _plain(pipeline.unet), _plain(pipeline.text_encoder))
     for module, values in ((pipeline.unet, unet), *([(pipeline.text_encoder, text)] if text else [])):
         parameters = dict(_plain(module).named_parameters())
         for name, parameter in parameters.items():

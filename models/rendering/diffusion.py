@@ -9,7 +9,6 @@ place of the batch, so the same event could give other bytes beside other neighb
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,21 +17,14 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from models.briefs import Format, Sampler
-from models.images import pixels_of
+from models.images import signed_to_pixels
 from models.rendering import samplers
+from models.rendering.formats import shape_of
+from models.stages import StepCallback, ignore_steps
 from models.weights.pipelines import Pipeline
-
-Report = Callable[[int, int], None]
-
-
-def _silent(_done: int, _total: int) -> None:
-    """Report to nobody."""
-
 
 # From this side on the VAE decodes one picture at a time: as fast, in an eighth of the memory.
 SLICED = 512
-
-ASPECTS: dict[Format, float] = {"square": 1.0, "portrait": 4 / 5, "landscape": 1.91, "story": 9 / 16}
 
 
 @dataclass(frozen=True)
@@ -85,9 +77,9 @@ class DiffusionGenerator:
         other.sampling = replace(self.sampling, guidance_scale=1.0)
         return other
 
-    def shape(self, form: Format) -> tuple[int, int]:
+    def shape(self, picture_format: Format) -> tuple[int, int]:
         """Return (height, width) in pixels of a format: about the native area, near its aspect."""
-        return shape_of(ASPECTS[form], self.size, self.grain)
+        return shape_of(picture_format, self.size, self.grain)
 
     @torch.inference_mode()
     def generate(
@@ -95,8 +87,8 @@ class DiffusionGenerator:
         prompt: str,
         negative_prompt: str,
         seeds: tuple[int, ...],
-        form: Format = "square",
-        report: Report = _silent,
+        picture_format: Format = "square",
+        report: StepCallback = ignore_steps,
     ) -> torch.Tensor:
         """Return float32 pixels (len(seeds),3,H,W) in [0,1], on the device, one picture per seed in its order.
 
@@ -108,7 +100,7 @@ class DiffusionGenerator:
         steps = _Steps(report, len(buckets), self.sampling.steps)
         pictures = []
         for start, end, padded in buckets:
-            latents = self._latents(seeds[start:end], form, padded)
+            latents = self._latents(seeds[start:end], picture_format, padded)
             pictures.append(self._denoise_and_decode(latents, conditioning, seeds[start:end], steps)[: end - start])
             steps.bucket += 1
         return torch.cat(pictures)
@@ -131,10 +123,10 @@ class DiffusionGenerator:
             embeds = pipeline.encode_prompt(prompt, self.device, 1, guided, negative_prompt)
         return {name: value for name, value in zip(names, embeds, strict=True) if value is not None}
 
-    def _latents(self, seeds: tuple[int, ...], form: Format, padded: int) -> torch.Tensor:
+    def _latents(self, seeds: tuple[int, ...], picture_format: Format, padded: int) -> torch.Tensor:
         """Return noise (padded,4,h,w), drawn on the CPU in float32; the last seed's row pads the bucket."""
         factor = self.pipeline.vae_scale_factor
-        height, width = (side // factor for side in self.shape(form))
+        height, width = (side // factor for side in self.shape(picture_format))
         shape = (1, self.pipeline.unet.config.in_channels, height, width)
         rows = [torch.randn(shape, generator=_generator(seed)) for seed in seeds]
         rows += rows[-1:] * (padded - len(rows))
@@ -182,13 +174,13 @@ class DiffusionGenerator:
             latents = latents * _channels(deviation, latents) + _channels(mean, latents)
         if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
             vae.to(torch.float32)  # SDXL's VAE overflows in half precision
-        return pixels_of(vae.decode(latents.to(vae.dtype), return_dict=False)[0])
+        return signed_to_pixels(vae.decode(latents.to(vae.dtype), return_dict=False)[0])
 
 
 class _Steps:
     """Counts the steps of all buckets for the report. diffusers calls it at the end of each step."""
 
-    def __init__(self, report: Report, buckets: int, steps: int) -> None:
+    def __init__(self, report: StepCallback, buckets: int, steps: int) -> None:
         self.report, self.buckets, self.steps, self.bucket = report, buckets, steps, 0
 
     def __call__(self, _pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -206,17 +198,6 @@ def split(count: int, bucket: int) -> list[tuple[int, int, int]]:
     start = len(whole) * bucket
     rest = count - start
     return whole if rest == 0 else [*whole, (start, count, min(bucket, 1 << (rest - 1).bit_length()))]
-
-
-def shape_of(aspect: float, size: int, grain: int) -> tuple[int, int]:
-    """Return (height, width), multiples of grain: near the aspect first (it counts double), near size^2 second."""
-    sides = range(grain, 3 * size + 1, grain)
-
-    def error(shape: tuple[int, int]) -> float:
-        height, width = shape
-        return 2 * abs(math.log(width / height / aspect)) + abs(math.log(height * width / size**2))
-
-    return min(((height, width) for height in sides for width in sides), key=error)
 
 
 def _generator(seed: int, stream: int = 0) -> torch.Generator:

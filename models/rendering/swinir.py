@@ -24,7 +24,7 @@ from models.weights.checkpoints import State, fill, fitting, init_empty_weights
 HEAD_MULTIPLE = 8
 
 
-def network() -> type[nn.Module]:
+def swinir_class() -> type[nn.Module]:
     """Return basicsr's SwinIR class.
 
     basicsr 1.4.2 imports a torchvision module that was removed in 0.17; this is the one place that mends it.
@@ -47,29 +47,29 @@ def load(state: State, path: str) -> nn.Module:
     Raises WrongArchitecture.
     """
     with fitting(path, "SwinIR"):
-        model = blank(architecture_of(state, path))
+        model = blank(read_architecture(state, path))
     own = {key: value for key, value in state.items() if not key.endswith(("attn_mask", "relative_position_index"))}
     fill(model, own | dict(model.named_buffers()), path)
     with fitting(path, "SwinIR"):
-        return hasten(model.eval())
+        return use_fast_blocks(model.eval())
 
 
 def blank(architecture: dict[str, Any]) -> nn.Module:
     """Return basicsr's SwinIR without memory for its weights (on the meta device)."""
     with warnings.catch_warnings(action="ignore"), init_empty_weights(include_buffers=False):
-        model: nn.Module = network()(**architecture)
+        model: nn.Module = swinir_class()(**architecture)
     model.window_size = architecture["window_size"]
     return model
 
 
-def architecture_of(state: State, path: str) -> dict[str, Any]:
+def read_architecture(state: State, path: str) -> dict[str, Any]:
     """Return basicsr's constructor arguments, from names and shapes alone. Raises WrongArchitecture, KeyError."""
     block = "layers.0.residual_group.blocks.0"
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     bias_table = state[f"{block}.attn.relative_position_bias_table"]
     mlp_ratio = state[f"{block}.mlp.fc1.weight"].shape[0] / embed_dim
     window_size = (round(bias_table.shape[0] ** 0.5) + 1) // 2
-    upsampler, upscale = _upsampler_of(state, path)
+    upsampler, upscale = _read_upsampler(state, path)
     if "absolute_pos_embed" in state or in_chans != 3:
         raise WrongArchitecture(path=path, architecture="SwinIR", detail="it is not one of the published RGB models")
     return {
@@ -78,8 +78,8 @@ def architecture_of(state: State, path: str) -> dict[str, Any]:
         "window_size": window_size,
         "in_chans": in_chans,
         "embed_dim": embed_dim,
-        "depths": _depths_of(state),
-        "num_heads": _heads_of(state),
+        "depths": _read_depths(state),
+        "num_heads": _read_heads(state),
         "mlp_ratio": mlp_ratio,
         "qkv_bias": f"{block}.attn.qkv.bias" in state,
         "patch_norm": "patch_embed.norm.weight" in state,
@@ -89,7 +89,7 @@ def architecture_of(state: State, path: str) -> dict[str, Any]:
     }
 
 
-def hasten(model: nn.Module) -> nn.Module:
+def use_fast_blocks(model: nn.Module) -> nn.Module:
     """Replace every transformer block of basicsr's SwinIR by the fast one that computes the same."""
     for layer in cast("nn.ModuleList", model.layers):
         group: Any = layer.residual_group
@@ -187,7 +187,7 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     return linear
 
 
-def _depths_of(state: State) -> list[int]:
+def _read_depths(state: State) -> list[int]:
     depths: dict[int, int] = {}
     for key in state:
         match key.split("."):
@@ -196,12 +196,12 @@ def _depths_of(state: State) -> list[int]:
     return [depths[layer] for layer in sorted(depths)]
 
 
-def _heads_of(state: State) -> list[int]:
+def _read_heads(state: State) -> list[int]:
     tables = "layers.{}.residual_group.blocks.0.attn.relative_position_bias_table"
-    return [state[tables.format(layer)].shape[1] for layer in range(len(_depths_of(state)))]
+    return [state[tables.format(layer)].shape[1] for layer in range(len(_read_depths(state)))]
 
 
-def _upsampler_of(state: State, path: str) -> tuple[str, int]:
+def _read_upsampler(state: State, path: str) -> tuple[str, int]:
     """Return basicsr's name of the upsampler and the scale: classical, real-world or lightweight."""
     if "conv_up2.weight" in state:
         return "nearest+conv", 4

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch.nn import functional
 
 from models.rendering import swinir
+from models.stages import StepCallback, ignore_steps
 from models.weights.catalog import Weights
 from models.weights.checkpoints import read
-
-Report = Callable[[int, int], None]
-
-
-def _silent(_done: int, _total: int) -> None:
-    """Report to nobody."""
 
 
 class SwinirUpscaler:
@@ -43,7 +38,7 @@ class SwinirUpscaler:
         return cls(network.requires_grad_(requires_grad=False), scale, tile, overlap)
 
     @torch.inference_mode()
-    def upscale(self, pixels: torch.Tensor, report: Report = _silent) -> torch.Tensor:
+    def upscale(self, pixels: torch.Tensor, report: StepCallback = ignore_steps) -> torch.Tensor:
         """Return float32 pixels (1,3,sH,sW) in [0,1] of pixels (1,3,H,W) in [0,1].
 
         Above `tile` the tiles cross-fade over their overlap, so no seam can show. report: tiles done, tiles in all.
@@ -83,7 +78,9 @@ class SwinirUpscaler:
         starts = [*range(0, length - self.tile, step), length - self.tile]
         return [(start, start + self.tile) for start in starts]
 
-    def _blend(self, pixels: torch.Tensor, boxes: list[tuple[int, int, int, int]], report: Report) -> torch.Tensor:
+    def _blend(
+        self, pixels: torch.Tensor, boxes: list[tuple[int, int, int, int]], report: StepCallback
+    ) -> torch.Tensor:
         height, width = (side * self.scale for side in pixels.shape[-2:])
         total = pixels.new_zeros(1, 3, height, width, dtype=torch.float32)
         weights = total.new_zeros(1, 1, height, width)

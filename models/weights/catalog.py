@@ -67,7 +67,7 @@ class Weights:
             raise WeightsNotFound(role=self.role, reference=self.path.name, hint=hint)
         return self.path / found[0]
 
-    def used(self) -> WeightsUsed:
+    def recipe_entry(self) -> WeightsUsed:
         """Return what the recipe says of these weights."""
         return WeightsUsed(self.role, self.id, self.revision, self.licence)
 
@@ -121,7 +121,7 @@ def _demo(role: Role) -> Weights:
         stated["licence"],
         path,
         files,
-        family=families.family_of(stated, card),
+        family=families.parse_card(stated, card),
     )
 
 
@@ -132,8 +132,8 @@ def _local(role: Role, path: Path, architecture: str | None) -> Weights:
     _check_any(role, path.name, files)
     revision = files[0][1][:12] if len(files) == 1 else _digest_of_digests(files)[:12]
     card = folder / "family.json"
-    family = families.family_of(families.read_card(card), card) if path.is_dir() and card.is_file() else Family()
-    return Weights(role, path.name, revision, licence_of(path), path, files, architecture, family)
+    family = families.parse_card(families.read_card(card), card) if path.is_dir() and card.is_file() else Family()
+    return Weights(role, path.name, revision, find_licence(path), path, files, architecture, family)
 
 
 def _hub(role: Role, repository: str, revision: str | None, file: str | None, architecture: str | None) -> Weights:
@@ -157,7 +157,7 @@ def _hub(role: Role, repository: str, revision: str | None, file: str | None, ar
         raise WeightsNotFound(role=role, reference=f"{repository}@{revision}", hint=f"it has no file {file}.")
     files = _digests(folder, _files(path, role) if path.is_dir() else [path])
     _check_any(role, f"{repository}@{revision}", files)
-    return Weights(role, repository, folder.name, licence_of(path), path, files, architecture)
+    return Weights(role, repository, folder.name, find_licence(path), path, files, architecture)
 
 
 def _check_any(role: Role, reference: str, files: tuple[tuple[str, str], ...]) -> None:
@@ -174,7 +174,7 @@ def _snapshot(repository: str, revision: str, wanted: list[str], unwanted: list[
     )
 
 
-def licence_of(path: Path) -> str:
+def find_licence(path: Path) -> str:
     """Return the licence that the model card beside the weights names, or `unknown`."""
     card = (path if path.is_dir() else path.parent) / "README.md"
     if not card.is_file():

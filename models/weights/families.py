@@ -59,7 +59,7 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def family_of(card: dict[str, Any], path: Path) -> Family:
+def parse_card(card: dict[str, Any], path: Path) -> Family:
     """Return what a card states. Raises UnusableCard: naming the first value that cannot be."""
     for key, possible in STATED.items():
         if card.get(key) is not None and not possible(card[key]):

@@ -44,7 +44,7 @@ def original_state(unet: Any, text_encoder: nn.Module) -> dict[str, Tensor]:
     return state | {f"{TEXT}{name.removeprefix('text_model.')}": value for name, value in words.items()}
 
 
-def parts_of(state: State, unet: Any, text_encoder: nn.Module) -> tuple[State, State]:
+def split_original(state: State, unet: Any, text_encoder: nn.Module) -> tuple[State, State]:
     """Return the UNet's and the text encoder's state, under their own names, of a file in the original layout.
 
     Raises WrongArchitecture: of another family than these networks.

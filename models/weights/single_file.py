@@ -39,7 +39,7 @@ def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
     Raises WeightsNotFound, UnreadableCheckpoint, UnsafeCheckpoint, WrongArchitecture.
     """
     state = read(path, "diffusion")
-    kind = kind_of(state, path.name)
+    kind = detect_kind(state, path.name)
     parts: dict[str, Any] = {
         "unet": _unet(state, kind, path.name),
         "vae": _vae(state, kind, path.name),
@@ -62,7 +62,7 @@ def published(kind: str, part: str) -> dict[str, Any]:
     return content
 
 
-def kind_of(state: State, path: str) -> str:
+def detect_kind(state: State, path: str) -> str:
     """Return sd15, sd21 or sdxl, by the text encoders in the file. Raises WrongArchitecture."""
     for kind in ("sdxl", "sd21", "sd15"):
         if all(any(key.startswith(prefix) for key in state) for prefix in TEXT_PREFIXES[kind].values()):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from models.briefs import Sampler
+from models.briefs import Format, Sampler
 
 if TYPE_CHECKING:
     from models.briefs import Brief, StudioPlan
     from streams.cli.local_rendering import Made
 
 SAMPLERS = get_args(Sampler)
-FORMATS = ("square", "portrait", "landscape", "story")
+FORMATS = get_args(Format)
 
 
 @click.command(

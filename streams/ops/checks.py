@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from models.briefs import DeviceSeen
+from models.briefs import DeviceProbe
 from models.errors import CreativesError, DeviceUnavailable
 from streams.device.client import DeviceClient
 from streams.device.process import DeviceProcess, Gone
@@ -23,7 +23,7 @@ from streams.store.keys import PARKED
 from streams.store.s3 import MinioStore
 
 _NAMED = 5
-DEVICE_ENTRY = "models.devices:look"  # what the child runs
+DEVICE_ENTRY = "models.devices:send_probe"  # what the child runs
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "faust-streaming", "aiokafka", "minio", "pydantic")
 
 
@@ -136,7 +136,7 @@ async def _device(settings: Settings) -> tuple[str, ...]:
         await process.gone.wait()
     if isinstance(message, CreativesError):
         raise message
-    if not isinstance(message, DeviceSeen):
+    if not isinstance(message, DeviceProbe):
         how = message.how if isinstance(message, Gone) else "said what nobody asked"
         detail = f"its process {how}. Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
         raise DeviceUnavailable(device=settings.studio.device, detail=detail)

@@ -17,9 +17,9 @@ class FakeGenerator:
         self.fail = fail
         self.calls = []
 
-    def generate(self, prompt, negative_prompt, seeds, form="square", report=lambda done, total: None):
-        self.calls.append((prompt, negative_prompt, seeds, form))
-        height, width = (16, 16) if form == "square" else (8, 24)
+    def generate(self, prompt, negative_prompt, seeds, picture_format="square", report=lambda done, total: None):
+        self.calls.append((prompt, negative_prompt, seeds, picture_format))
+        height, width = (16, 16) if picture_format == "square" else (8, 24)
         rows = []
         for done, seed in enumerate(seeds, start=1):
             self.fail()
@@ -50,6 +50,30 @@ class FakeUpscaler:
     def upscale(self, pixels, report=lambda done, total: None):
         report(1, 1)
         return pixels.repeat_interleave(4, -1).repeat_interleave(4, -2)
+
+
+class FakeScorer:
+    """Scores the mean of one channel. `fail`: called before every call."""
+
+    def __init__(self, name, channel, fail=lambda: None):
+        self.name, self.channel, self.fail = name, channel, fail
+        self.briefs = []
+
+    def score(self, pixels, brief):
+        self.fail()
+        self.briefs.append(brief.request_id)
+        return [{self.name: round(float(value), 6)} for value in pixels[:, self.channel].mean((1, 2))]
+
+
+class FakeFinisher:
+    """Halves the brightness. Its figure is the number of scores that the candidate has."""
+
+    def __init__(self, name, fail=lambda: None):
+        self.name, self.fail = name, fail
+
+    def finish(self, pixels, brief, candidate):
+        self.fail()
+        return pixels / 2, {self.name: float(len(candidate.scores))}
 
 
 class FakeEncoder:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import devices
-from models.briefs import DeviceSeen, StudioPlan
+from models.briefs import DeviceProbe, StudioPlan
 from models.errors import DeviceUnavailable
 
 CPU = torch.device("cpu")
@@ -28,13 +28,13 @@ def test_device_and_precision_are_chosen_and_refused_by_name():
 
 def looked(**plan):
     ours, theirs = multiprocessing.Pipe()
-    devices.look(theirs, StudioPlan(**plan))
+    devices.send_probe(theirs, StudioPlan(**plan))
     return ours.recv()
 
 
 def test_a_device_that_computes_is_described():
     found = looked(device="cpu", dtype="bfloat16")
-    assert isinstance(found, DeviceSeen)
+    assert isinstance(found, DeviceProbe)
     assert (found.device, found.dtype, found.torch) == ("cpu", "bfloat16", torch.__version__)
     assert found.name.endswith(f", threads: {torch.get_num_threads()}")
 

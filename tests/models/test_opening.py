@@ -19,10 +19,10 @@ ROLES = ("diffusion", "reranking", "upscaling")
 def test_the_plan_goes_before_the_family_and_the_family_before_the_architecture(tiny_studio):
     pipeline = tiny_studio.generator.pipeline
     plain, family = StudioPlan(), Family(size=64, steps=7, guidance_scale=3.0)
-    assert opening.sampling_of(plain, pipeline, Family()) == opening.Sampling(32, 20, 7.5, 8)
-    assert opening.sampling_of(plain, pipeline, family) == opening.Sampling(64, 7, 3.0, 8)
+    assert opening.choose_sampling(plain, pipeline, Family()) == opening.Sampling(32, 20, 7.5, 8)
+    assert opening.choose_sampling(plain, pipeline, family) == opening.Sampling(64, 7, 3.0, 8)
     stated = StudioPlan(size=96, steps=1, guidance_scale=0.0, bucket=2)
-    assert opening.sampling_of(stated, pipeline, family) == opening.Sampling(96, 1, 0.0, 2)
+    assert opening.choose_sampling(stated, pipeline, family) == opening.Sampling(96, 1, 0.0, 2)
 
 
 def test_the_recipe_names_models_and_settings_but_no_place(tiny_studio, family_folder):

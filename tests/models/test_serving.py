@@ -15,7 +15,8 @@ import torch
 from models import serving
 from models.briefs import Brief, Concept, StudioPlan, StudioReady, StudioRecipe, TrainingJob
 from models.errors import Cancelled, StageFailed, WeightsNotFound
-from models.studio import Networks, Studio
+from models.networks import Networks
+from models.studio import Studio
 from models.wire import Answer, Cancel, Progress, Render, Stop, Train
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
 

@@ -1,5 +1,6 @@
 """The studio's contract, held by the real (tiny) networks and by the fakes alike; then what only one of them shows."""
 
+import contextlib
 import dataclasses
 import io
 import pickle
@@ -9,17 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from models import studio as studio_module
-from models.briefs import Brief, Candidate, Concept, StudioPlan, StudioRecipe
+from models.briefs import Brief, Concept, StudioPlan, StudioRecipe
 from models.errors import Cancelled, OutOfDeviceMemory, StageFailed
-from models.studio import Networks, Studio
+from models.networks import Networks
+from models.stages import stage
+from models.studio import Studio
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
 
 BRIEF = Brief("request-1", "a cup of coffee", "blurry", (11, 12, 13), 2)
 
 
-def fake_studio(generator=None):
-    networks = Networks(generator or FakeGenerator(), FakeReranker(), FakeUpscaler(), FakeEncoder())
+def fake_studio(generator=None, **stages):
+    networks = Networks(generator or FakeGenerator(), FakeReranker(), FakeUpscaler(), FakeEncoder(), **stages)
     return Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
 
 
@@ -76,12 +78,12 @@ def test_more_kept_than_made_keeps_all(any_studio):
     assert [picture.rank for picture in rendering.pictures] == [1, 2, 3]
 
 
-def test_progress_tells_every_stage_to_its_end(any_studio):
+def test_every_stage_reports_progress_to_its_end(any_studio):
     reports = []
     any_studio.render([BRIEF], lambda *report: reports.append(report))
     assert list(dict.fromkeys(name for name, _, _ in reports)) == ["generate", "rerank", "upscale", "encode"]
     for name in ("generate", "rerank", "upscale", "encode"):
-        own = [(done, total) for stage, done, total in reports if stage == name]
+        own = [(done, total) for reported, done, total in reports if reported == name]
         assert own[-1][0] == own[-1][1]
         assert all(0 < done <= total for done, total in own)
         assert own == sorted(own)
@@ -96,18 +98,11 @@ def test_giving_up_ends_a_brief_with_cancelled(any_studio):
 
 def test_warming_fills_one_bucket_where_there_is_something_to_warm():
     studio = fake_studio()
-    studio.warm()
+    studio.warm_up()
     assert studio.generator.calls == []
     studio.plan = dataclasses.replace(studio.plan, compile=True, bucket=3)
-    studio.warm()
+    studio.warm_up()
     assert [len(seeds) for _, _, seeds, _ in studio.generator.calls] == [3]
-
-
-def test_of_equal_scores_the_earlier_comes_first():
-    candidates = [
-        Candidate("square", index, index, {"clip": score}, None) for index, score in enumerate((0.1, 0.5, 0.5, 0.4))
-    ]
-    assert studio_module._best(candidates, 3) == [1, 2, 3]
 
 
 def test_one_brief_cannot_spoil_another():
@@ -150,7 +145,7 @@ def test_a_lost_device_ends_the_process_since_it_stays_lost(error, capsys):
 
 
 def test_a_device_that_cannot_load_says_why():
-    with pytest.raises(StageFailed, match="no kernel image"), studio_module.stage("load"):
+    with pytest.raises(StageFailed, match="no kernel image"), stage("load"):
         raise torch.AcceleratorError("CUDA error: no kernel image is available")
 
 
@@ -164,7 +159,7 @@ def test_a_device_that_cannot_load_says_why():
 def test_the_reranker_reads_of_the_product_without_the_placeholder(monkeypatch, method, token, prompt):
     studio = fake_studio()
     concept = Concept("jam", method, "/nowhere", "0" * 64, token, "jar of jam")
-    monkeypatch.setattr(Studio, "applied", lambda self, brief: studio_module.contextlib.nullcontext(brief.prompt))
+    monkeypatch.setattr(Studio, "applied", lambda self, brief: contextlib.nullcontext(brief.prompt))
     studio.render([dataclasses.replace(BRIEF, prompt=prompt, concept=concept)])
     assert studio.reranker.prompts == ["a photo of jar of jam, desks"]
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.images import bytes_of, pixels_of_pil
+from models.images import pil_to_pixels, pixels_to_bytes
 from models.learning import fidelity
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "products"
@@ -42,18 +42,18 @@ RED, GREEN, WHITE, BLUE = (210, 30, 30), (30, 200, 40), (245, 245, 245), (60, 90
 
 
 def test_the_subject_is_found_and_the_ground_is_greyed():
-    mask = fidelity.foreground(bytes_of(pixels_of_pil(ball(RED, WHITE)))[0])
+    mask = fidelity.foreground(pixels_to_bytes(pil_to_pixels(ball(RED, WHITE)))[0])
     rows, columns = np.mgrid[:96, :96]
     inside = (rows - 48) ** 2 + (columns - 48) ** 2 < 26**2
     assert (mask == inside).mean() > 0.97
-    crop = fidelity.subjects(pixels_of_pil(ball(RED, WHITE, (36, 50))))[0]
+    crop = fidelity.subjects(pil_to_pixels(ball(RED, WHITE, (36, 50))))[0]
     assert torch.allclose(crop[:, 0, 0], torch.full((3,), 127 / 255), atol=0.02)
     assert crop[0, 48, 48] > 0.7
 
 
 def test_fidelity_ignores_the_background():
-    photos = fidelity.subjects(pixels_of_pil(ball(RED, WHITE), ball(RED, WHITE, (44, 50))))
-    elsewhere, other = (fidelity.subjects(pixels_of_pil(one)) for one in (ball(RED, BLUE), ball(GREEN, WHITE)))
+    photos = fidelity.subjects(pil_to_pixels(ball(RED, WHITE), ball(RED, WHITE, (44, 50))))
+    elsewhere, other = (fidelity.subjects(pil_to_pixels(one)) for one in (ball(RED, BLUE), ball(GREEN, WHITE)))
     same_elsewhere = fidelity.subject_fidelity(MeanColour(), elsewhere, photos)
     other_there = fidelity.subject_fidelity(MeanColour(), other, photos)
     assert same_elsewhere > 0.95
@@ -61,27 +61,27 @@ def test_fidelity_ignores_the_background():
 
 
 def test_prompt_fidelity_pairs_pictures_with_their_prompts():
-    pixels = pixels_of_pil(ball(RED, RED), ball(GREEN, GREEN))
+    pixels = pil_to_pixels(ball(RED, RED), ball(GREEN, GREEN))
     right = fidelity.prompt_fidelity(MeanColour(), pixels, ["a red ball", "a green ball"])
     wrong = fidelity.prompt_fidelity(MeanColour(), pixels, ["a green ball", "a red ball"])
     assert right > wrong
 
 
 def test_diversity_is_nothing_among_copies_and_more_among_others():
-    copies = pixels_of_pil(*[ball(RED, WHITE)] * 3)
-    others = pixels_of_pil(ball(RED, RED), ball(GREEN, GREEN), ball(BLUE, BLUE))
+    copies = pil_to_pixels(*[ball(RED, WHITE)] * 3)
+    others = pil_to_pixels(ball(RED, RED), ball(GREEN, GREEN), ball(BLUE, BLUE))
     assert fidelity.diversity(MeanColour(), [copies]) == pytest.approx(0, abs=1e-5)
     assert fidelity.diversity(MeanColour(), [others]) > 0.5
 
 
 def test_diversity_compares_only_pictures_of_one_prompt():
-    red, blue = pixels_of_pil(*[ball(RED, RED)] * 2), pixels_of_pil(*[ball(BLUE, BLUE)] * 2)
+    red, blue = pil_to_pixels(*[ball(RED, RED)] * 2), pil_to_pixels(*[ball(BLUE, BLUE)] * 2)
     assert fidelity.diversity(MeanColour(), [red, blue]) == pytest.approx(0, abs=1e-5)
 
 
 def test_diversity_of_what_is_cut_out_is_not_that_of_its_ground():
-    grounds = pixels_of_pil(*(ball(RED, ground) for ground in (WHITE, BLUE, GREEN)))
-    members = pixels_of_pil(*(ball(colour, WHITE) for colour in (RED, BLUE, GREEN)))
+    grounds = pil_to_pixels(*(ball(RED, ground) for ground in (WHITE, BLUE, GREEN)))
+    members = pil_to_pixels(*(ball(colour, WHITE) for colour in (RED, BLUE, GREEN)))
     apart = fidelity.diversity(MeanColour(), [fidelity.subjects(members)])
     assert fidelity.diversity(MeanColour(), [fidelity.subjects(grounds)]) < apart / 10
     assert fidelity.diversity(MeanColour(), [grounds]) > apart  # of the whole pictures it is the other way round

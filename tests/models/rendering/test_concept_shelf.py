@@ -16,7 +16,7 @@ from models.briefs import Brief, Concept, TrainingJob, placeholder
 from models.learning.concept_file import write_concept
 from models.opening import open_studio
 from models.rendering import concept_shelf
-from models.rendering.concept_shelf import ConceptShelf, grouped
+from models.rendering.concept_shelf import ConceptShelf, group_by_concept
 from models.studio import Studio
 
 NOUNS = {"milk": "carton of milk", "jam": "jar of jam", "tea": "box of tea"}
@@ -80,9 +80,9 @@ def loads(shelf_module: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def test_briefs_of_a_group_stand_together_and_the_first_stays_first(briefs):
-    assert [one.request_id[-1] for one in grouped(briefs)] == ["1", "7", "2", "5", "4", "3", "6"]
-    assert [one.request_id[-1] for one in grouped(briefs[2:])] == ["3", "4", "5", "7", "6"]
-    assert grouped([]) == []
+    assert [one.request_id[-1] for one in group_by_concept(briefs)] == ["1", "7", "2", "5", "4", "3", "6"]
+    assert [one.request_id[-1] for one in group_by_concept(briefs[2:])] == ["3", "4", "5", "7", "6"]
+    assert group_by_concept([]) == []
 
 
 def test_no_order_and_no_company_changes_a_byte(tiny_studio, briefs):
@@ -93,7 +93,7 @@ def test_no_order_and_no_company_changes_a_byte(tiny_studio, briefs):
         (rendering,) = tiny_studio.render([one])
         alone[one.request_id] = files(rendering)
     assert len({content for contents in alone.values() for content in contents}) == len(briefs)
-    orders = [briefs, briefs[::-1], grouped(briefs), grouped(briefs[::-1]), briefs[3:] + briefs[:3]]
+    orders = [briefs, briefs[::-1], group_by_concept(briefs), group_by_concept(briefs[::-1]), briefs[3:] + briefs[:3]]
     for limit, order in itertools.product((1, 4), orders):
         tiny_studio.shelf = ConceptShelf(limit)
         for one, rendering in zip(order, tiny_studio.render(order), strict=True):
@@ -103,7 +103,7 @@ def test_no_order_and_no_company_changes_a_byte(tiny_studio, briefs):
 def test_a_grouped_batch_loads_each_concept_once_however_small_the_shelf(tiny_studio, briefs, monkeypatch):
     tiny_studio.shelf = ConceptShelf(1)
     noted = loads(monkeypatch)
-    tiny_studio.render(grouped([*briefs, *briefs]))
+    tiny_studio.render(group_by_concept([*briefs, *briefs]))
     assert noted == [("milk",), ("jam",), ("tea",), ("jam",)]
 
 
@@ -161,7 +161,7 @@ def test_what_is_evicted_or_forgotten_gives_its_memory_back(tiny_studio, taught,
     ],
 )
 def test_plain_words_keep_the_product_and_every_other_word(method, token, noun, prompt, plain):
-    assert Concept("p", method, "/nowhere", "0" * 64, token, noun).in_plain_words(prompt) == plain
+    assert Concept("p", method, "/nowhere", "0" * 64, token, noun).replace_placeholder(prompt) == plain
 
 
 def test_the_shelf_is_as_large_as_the_plan_says_and_not_in_the_recipe(tiny_plan, tiny_studio):

@@ -60,7 +60,7 @@ def test_another_network_is_refused(change, message):
 
 def test_x3_is_read_from_its_shapes():
     network = swinir.blank(tiny.SWINIR | {"upsampler": "pixelshuffle", "upscale": 3})
-    assert swinir.architecture_of(network.state_dict(), "x")["upscale"] == 3
+    assert swinir.read_architecture(network.state_dict(), "x")["upscale"] == 3
 
 
 def smooth(height, width):

@@ -47,7 +47,7 @@ def test_a_folder_is_hashed_as_it_is_read(sd_folder):
     (sd_folder / "tokenizer/merges.txt").write_text("changed")
     assert catalog.resolve("diffusion", str(sd_folder)).revision != before
     (sd_folder / "notes.pdf").write_text("changed")
-    assert str(sd_folder.parent) not in repr(weights.used())
+    assert str(sd_folder.parent) not in repr(weights.recipe_entry())
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_folder_is_hashed_as_it_is_read(sd_folder):
 )
 def test_a_licence_that_is_not_stated_is_unknown(sd_folder, card):
     (sd_folder / "README.md").write_text(card)
-    assert catalog.licence_of(sd_folder) == "unknown"
+    assert catalog.find_licence(sd_folder) == "unknown"
 
 
 def test_open_clip_references(tmp_path):

@@ -26,7 +26,7 @@ VALUES = (None, 5, -1, 0, 2.5, "x", [], {}, [None], True, [[1]], "float16")
 def open_diffusion(path):
     weights = resolve("diffusion", str(path))
     pipeline = pipelines.load(weights, torch.float32)
-    DiffusionGenerator(pipeline, opening.sampling_of(StudioPlan(), pipeline, weights.family), CPU)
+    DiffusionGenerator(pipeline, opening.choose_sampling(StudioPlan(), pipeline, weights.family), CPU)
 
 
 def open_reranking(path):

@@ -39,7 +39,7 @@ def test_stable_diffusion(kind, unet, text, second):
 def test_a_full_size_single_file_is_recognised_and_sized(kind):
     """The keys and shapes of a real file, as meta tensors, through detection, sizing, conversion and filling."""
     state = full_size(kind)
-    assert single_file.kind_of(state, "x") == kind
+    assert single_file.detect_kind(state, "x") == kind
     assert comparable(single_file.unet_config(state, kind)) == comparable(single_file.published(kind, "unet"))
     for name in single_file.TEXT_PREFIXES[kind]:
         found, published = single_file.text_config(state, kind, name), single_file.published(kind, name)
@@ -103,7 +103,7 @@ def test_swinir_real(size, parameters):
     }
     network = swinir.blank(official | size)
     state = network.state_dict()
-    found = swinir.architecture_of(state, "x")
+    found = swinir.read_architecture(state, "x")
     assert found == official | size | {"img_size": 16, "qkv_bias": True, "patch_norm": True}
     again = swinir.blank(found)
     fill(

@@ -23,7 +23,9 @@ def files(tmp_path_factory):
 def test_a_single_file_holds_the_networks_it_was_written_from(files, kind):
     weights = resolve("diffusion", str(files[kind]))
     pipeline = pipelines.load(weights, torch.float32)
-    assert weights.used() == WeightsUsed("diffusion", f"{kind}.safetensors", weights.files[0][1][:12], "unknown")
+    assert weights.recipe_entry() == WeightsUsed(
+        "diffusion", f"{kind}.safetensors", weights.files[0][1][:12], "unknown"
+    )
     assert type(pipeline).__name__ == ("StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline")
     for name, expected in tiny_single.networks(kind).items():
         found = getattr(pipeline, name)
