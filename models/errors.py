@@ -1,7 +1,6 @@
-"""Named errors. The docstring is the message: `str(error)` fills its {fields} in.
+"""Named errors. The docstring of a class is its message: `str(error)` fills in its {fields}.
 
-Errors cross the pipe between the device process and the worker, so every one of them pickles:
-its fields are plain values and travel in `__dict__`.
+Errors cross the pipe between device process and worker, so each one pickles: its fields are plain values.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ class WeightsNotFound(WeightsError):
 
 
 class WrongArchitecture(WeightsError):
-    """The checkpoint {path} does not fit {architecture}: {detail}. Name weights that do, with
+    """The checkpoint {path} does not fit {architecture}: {detail}. Name other weights with
     CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING or CREATIVES_STUDIO__UPSCALING.
     """
 
 
 class UnreadableCheckpoint(WeightsError):
-    """The checkpoint {path} cannot be read: {detail}; fetch it anew."""
+    """The checkpoint {path} cannot be read: {detail}; download it again."""
 
 
 class UnusableCard(WeightsError):
-    """The weights' own card {path} cannot be used: {detail}; mend it or take it away."""
+    """The weights' card {path} cannot be used: {detail}; fix or remove it."""
 
 
 class UnusableSampler(WeightsError):
@@ -57,11 +56,11 @@ class UnusableSampler(WeightsError):
 
 
 class WeightsDamaged(WeightsError):
-    """The file {path} is not the one its family lists (its sha256 is {digest}): fetch or install it anew."""
+    """The file {path} is not the expected one (its sha256 is {digest}). Download or install it again."""
 
 
 class UnsafeCheckpoint(WeightsError):
-    """The checkpoint {path} is a pickle that wants to run code ({detail}); convert it to safetensors."""
+    """The checkpoint {path} is a pickle that can run code ({detail}); convert it to safetensors."""
 
 
 class DeviceUnavailable(CreativesError):
@@ -77,11 +76,11 @@ class StageFailed(CreativesError):
 
 
 class Cancelled(CreativesError):
-    """The job was given up: its worker no longer owns it."""
+    """The worker cancelled the job: it no longer owns it."""
 
 
 class Refused(CreativesError):
-    """A valid request that we refuse."""
+    """A valid request that the service refuses."""
 
     code = "refused"
 
@@ -99,7 +98,7 @@ class UnusablePhotos(Refused):
 
 
 class UnsupportedTraining(Refused):
-    """The product cannot be taught so: {detail}"""
+    """The product cannot be trained like this: {detail}"""
 
     code = "unsupported_training"
 
@@ -111,6 +110,6 @@ class TrainingDiverged(Refused):
 
 
 class ConceptTooWeak(Refused):
-    """The learned concept stays below the thresholds: {detail}"""
+    """The trained concept stays below the thresholds: {detail}"""
 
     code = "concept_too_weak"

@@ -1,9 +1,9 @@
-"""Stable Diffusion (Rombach et al. 2022) as a source of candidates, through the diffusers pipelines.
+"""Candidates from Stable Diffusion (Rombach et al. 2022), through the diffusers pipelines.
 
-A picture depends on its prompt, its seed and the size of its bucket, never on its neighbours: every candidate has a
-CPU generator of its own, a bucket holds candidates of one brief only, and it is padded to a fixed size. Sharing buckets
-between briefs would be faster for briefs of one or two candidates, but kernels may sum in another order at another
-place of the batch, so the same event could give other bytes beside other neighbours.
+A picture depends on its prompt, its seed and the size of its bucket, never on its neighbours. Each candidate has its
+own CPU generator, a bucket holds candidates of one brief only, and it is padded to a fixed size. Shared buckets would
+be faster for briefs of one or two candidates. But a kernel may sum in another order at another place of the batch, so
+the same event could give other bytes beside other neighbours.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from models.rendering.formats import shape_of
 from models.stages import StepCallback, ignore_steps
 from models.weights.pipelines import Pipeline
 
-# From this side on the VAE decodes one picture at a time: as fast, in an eighth of the memory.
+# From this side on the VAE decodes one picture at a time: it takes as long, and an eighth of the memory.
 SLICED = 512
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How candidates are denoised.
+    """The settings of denoising.
 
-    size: native side of a square in pixels; bucket: candidates of one call; sampler: None follows the family's rule.
+    size: native side of a square in pixels. bucket: the most candidates of one call.
+    sampler: None follows the rule of `samplers.choose`.
     """
 
     size: int
@@ -42,7 +43,7 @@ class Sampling:
 
 
 class DiffusionGenerator:
-    """Candidates from a diffusers pipeline. `pipeline` may be changed between calls (a concept), never during one.
+    """A Generator over a diffusers pipeline. A concept may change `pipeline` between calls, never during one.
 
     Raises UnusableSampler.
     """
@@ -72,13 +73,13 @@ class DiffusionGenerator:
         return math.lcm(side, 8)
 
     def unguided(self) -> DiffusionGenerator:
-        """Return this generator without guidance: its pictures are as various as what the model has learned."""
+        """Return this generator without guidance, which would narrow the variety of its pictures."""
         other = copy(self)
         other.sampling = replace(self.sampling, guidance_scale=1.0)
         return other
 
     def shape(self, picture_format: Format) -> tuple[int, int]:
-        """Return (height, width) in pixels of a format: about the native area, near its aspect."""
+        """Return (height, width) in pixels of a format."""
         return shape_of(picture_format, self.size, self.grain)
 
     @torch.inference_mode()
@@ -92,8 +93,8 @@ class DiffusionGenerator:
     ) -> torch.Tensor:
         """Return float32 pixels (len(seeds),3,H,W) in [0,1], on the device, one picture per seed in its order.
 
-        report: steps done and steps in all; what it raises ends the generation. A bucket that does not fit in the
-        device's memory is tried once more in halves. Raises torch.OutOfMemoryError.
+        If a bucket does not fit in the device's memory, its two halves are tried once.
+        Raises torch.OutOfMemoryError, and what report raises.
         """
         conditioning = self._encode(prompt, negative_prompt)
         buckets = split(len(seeds), self.sampling.bucket)
@@ -106,7 +107,7 @@ class DiffusionGenerator:
         return torch.cat(pictures)
 
     def _encode(self, prompt: str, negative_prompt: str) -> dict[str, torch.Tensor]:
-        """Return the text embeddings of one picture, computed once and repeated for every candidate."""
+        """Return the text embeddings (1,tokens,D) and, for SDXL, the pooled ones (1,D), by the pipeline's names."""
         pipeline = self.pipeline
         guided = self.sampling.guidance_scale > 1
         names = ["prompt_embeds", "negative_prompt_embeds"]
@@ -124,7 +125,7 @@ class DiffusionGenerator:
         return {name: value for name, value in zip(names, embeds, strict=True) if value is not None}
 
     def _latents(self, seeds: tuple[int, ...], picture_format: Format, padded: int) -> torch.Tensor:
-        """Return noise (padded,4,h,w), drawn on the CPU in float32; the last seed's row pads the bucket."""
+        """Return noise (padded,4,h,w) from the CPU, float32, one row per seed; the last one repeats as padding."""
         factor = self.pipeline.vae_scale_factor
         height, width = (side // factor for side in self.shape(picture_format))
         shape = (1, self.pipeline.unet.config.in_channels, height, width)
@@ -159,7 +160,7 @@ class DiffusionGenerator:
             num_inference_steps=self.sampling.steps,
             guidance_scale=self.sampling.guidance_scale,
             latents=latents.to(self.device, self.pipeline.unet.dtype),
-            # Few-step samplers draw noise on the way: the second stream of the seed, so it is not the latents again.
+            # Few-step samplers add noise at each step. A second stream of the seed keeps it apart from the latents.
             generator=[_generator(seed, stream=1) for seed in rows],
             output_type="latent",
             callback_on_step_end=steps,
@@ -178,7 +179,7 @@ class DiffusionGenerator:
 
 
 class _Steps:
-    """Counts the steps of all buckets for the report. diffusers calls it at the end of each step."""
+    """Counts the steps of all buckets. diffusers calls it at the end of each step."""
 
     def __init__(self, report: StepCallback, buckets: int, steps: int) -> None:
         self.report, self.buckets, self.steps, self.bucket = report, buckets, steps, 0
@@ -190,9 +191,9 @@ class _Steps:
 
 
 def split(count: int, bucket: int) -> list[tuple[int, int, int]]:
-    """Return (start, end, padded size) of each bucket: full ones, then the rest in the next power of two.
+    """Return (start, end, padded size) of each bucket: full ones, then the rest padded to a power of two.
 
-    So there are few shapes to compile and to warm, and the padding wastes less than half of one bucket.
+    That keeps the number of shapes to compile small, and padding wastes less than half of one bucket.
     """
     whole = [(start, start + bucket, bucket) for start in range(0, count - bucket + 1, bucket)]
     start = len(whole) * bucket

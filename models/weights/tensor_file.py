@@ -1,4 +1,4 @@
-"""Writing safetensors files: whole or absent, and equal tensors give equal bytes."""
+"""Writing safetensors files: complete or absent, and equal tensors give equal bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, meta: dict[str, str]) -> None:
-    """Write a safetensors file that is whole or absent, whenever the process dies."""
+    """Write a safetensors file. If the process dies, the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}.part")
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, beside, meta)
@@ -23,7 +23,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, meta: dict[str, str]) 
 
 
 def _sort_header(file: BinaryIO) -> None:
-    """Put the metadata in order: safetensors writes it in that of a hash table, other at every run."""
+    """Sort the metadata: safetensors writes it in the order of a hash table, which differs at every run."""
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
     header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))

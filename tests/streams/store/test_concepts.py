@@ -147,7 +147,7 @@ async def test_what_the_device_cannot_use_is_looked_at_anew(store: Slow, setting
             Path(found.path).write_bytes(b"WEIGHTS")  # as long as before
             raise WeightsDamaged(path="x", digest="y")
 
-    with pytest.raises(ConceptUnusable, match="The concept of jam cannot be used: The file x is not the one"):
+    with pytest.raises(ConceptUnusable, match="The concept of jam cannot be used: The file x is not the expected one"):
         await refused()
     async with files.local_copy(store, concept("p1"), settings) as found:
         assert Path(found.path).read_bytes() == b"weights"
