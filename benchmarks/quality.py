@@ -26,7 +26,7 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torchvision.utils import save_image  # noqa: E402
 
-from models.rendering.swinir import network  # noqa: E402
+from models.rendering.swinir import swinir_class  # noqa: E402
 from scripts.demo_family import judge, material, measures, scenes, swinir  # noqa: E402
 
 DEMO, JUDGE = ROOT / "models" / "demo", ROOT / "benchmarks" / "judge" / "model.safetensors"
@@ -62,7 +62,7 @@ class Family:
         self.clip, _, self.preprocess = open_clip.create_model_and_transforms(f"local-dir:{DEMO / 'clip'}")
         self.clip.eval()
         self.words = open_clip.get_tokenizer(f"local-dir:{DEMO / 'clip'}")
-        self.upscaler = network()(**json.loads((DEMO / "swinir" / "config.json").read_text())).eval()
+        self.upscaler = swinir_class()(**json.loads((DEMO / "swinir" / "config.json").read_text())).eval()
         state = {k: v.float() for k, v in load_file(DEMO / "swinir" / "model.safetensors").items()}
         self.upscaler.load_state_dict(state, strict=False)
         self.seconds = time.perf_counter() - began

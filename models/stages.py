@@ -1,4 +1,4 @@
-"""The stages of a job: who is told how far each one is, and how a failure in one becomes a named error."""
+"""The stages of a job: callbacks for their progress, and the named errors for their failures."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def ignore_stages(_stage: Stage, _done: int, _total: int) -> None:
 def stage(name: Stage) -> Iterator[None]:
     """Run the block as one stage: OutOfDeviceMemory or StageFailed names what the libraries raise in it.
 
-    This is the border of the device process. An error of a library may not pickle and must not end the process, so the
-    block's errors become named ones here, whatever they are. Our own errors (also Cancelled) pass unchanged.
+    This is the border of the device process. An error of a library may not pickle and must not end the process, so
+    every error of the block becomes a named one here. Our own errors, Cancelled included, pass unchanged.
     After a CUDA error (illegal access, ECC, a lost device) every later call of the process fails too. Such an error
     raises SystemExit instead: the process ends, and the next one does the work with a CUDA context of its own.
     """

@@ -36,7 +36,7 @@ class LoadedConcept:
 
 
 class ConceptShelf:
-    """The concepts used last. limit: the most that it keeps; one of DreamBooth takes as much memory as the UNet."""
+    """A cache of the concepts used last. limit: the most that it holds; one of DreamBooth is as large as the UNet."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -93,7 +93,7 @@ def group_by_concept(briefs: Sequence[Brief]) -> list[Brief]:
     groups: dict[str, dict[Concept | None, list[Brief]]] = {}
     for brief in briefs:
         groups.setdefault(_weights_key(brief.concept), {}).setdefault(brief.concept, []).append(brief)
-    return [brief for concepts in groups.values() for wanted in concepts.values() for brief in wanted]
+    return [brief for concepts in groups.values() for members in concepts.values() for brief in members]
 
 
 def _load(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:

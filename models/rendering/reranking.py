@@ -57,7 +57,7 @@ class ClipReranker:
 
     @torch.inference_mode()
     def score(self, pixels: torch.Tensor, prompt: str) -> list[dict[str, float]]:
-        """Return `clip` (the cosine) and `clip_logit` (scaled by the model) per picture of pixels (N,3,H,W) in [0,1]."""
+        """Return the scores of each picture of pixels (N,3,H,W) in [0,1]: `clip` (cosine), `clip_logit` (scaled)."""
         cosines = (self.embed_images(pixels) @ self.embed_texts([prompt]).T)[:, 0].float().cpu()
         bias = getattr(self.model, "logit_bias", None)
         logits = cosines * self.model.logit_scale.exp().float().cpu()  # type: ignore[operator]

@@ -143,11 +143,11 @@ def _hub(role: Role, repository: str, revision: str | None, file: str | None, ar
     if revision is None:
         hint = f"there is no such path; if it is a hub id, pin it: {repository}@<commit>."
         raise WeightsNotFound(role=role, reference=repository, hint=hint)
-    wanted = [[file], []] if file else [list(READ_BY[role]), list(HEAVY)]
+    allowed, ignored = ([file], []) if file else (list(READ_BY[role]), list(HEAVY))
     try:
-        folder = Path(_snapshot(repository, revision, *wanted))
+        folder = Path(_snapshot(repository, revision, allowed, ignored))
         if not file and not any(path.suffix in WEIGHT_SUFFIXES for path in _files(folder, role)):
-            folder = Path(_snapshot(repository, revision, wanted[0], []))
+            folder = Path(_snapshot(repository, revision, allowed, []))
     except LocalEntryNotFoundError as error:
         hint = "it is not in the local cache and the hub cannot be reached; download it on a machine with a network."
         raise WeightsNotFound(role=role, reference=repository, hint=hint) from error
@@ -166,12 +166,12 @@ def _check_any(role: Role, reference: str, files: tuple[tuple[str, str], ...]) -
         raise WeightsNotFound(role=role, reference=reference, hint="it holds no weight files for this role.")
 
 
-def _snapshot(repository: str, revision: str, wanted: list[str], unwanted: list[str]) -> str:
+def _snapshot(repository: str, revision: str, allowed: list[str], ignored: list[str]) -> str:
     import huggingface_hub
 
-    patterns = [*wanted, "README.md"]
+    patterns = [*allowed, "README.md"]
     return huggingface_hub.snapshot_download(
-        repository, revision=revision, allow_patterns=patterns, ignore_patterns=unwanted
+        repository, revision=revision, allow_patterns=patterns, ignore_patterns=ignored
     )
 
 

@@ -54,14 +54,14 @@ def fill(module: Module, state: State, path: str) -> Module:
 
     Raises WrongArchitecture, with the first key that is missing, unknown or of another shape or type.
     """
-    wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     architecture = type(module).__name__
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unexpected:
         kind, keys = ("no", missing) if missing else ("an unknown", unexpected)
         detail = f"it has {kind} {keys[0]}" + (f" (and {len(keys) - 1} more)" if len(keys) > 1 else "")
         raise WrongArchitecture(path=path, architecture=architecture, detail=detail)
-    for key, shape in wanted.items():
+    for key, shape in expected.items():
         if tuple(state[key].shape) != shape:
             detail = f"{key} is {tuple(state[key].shape)}, not {shape}"
             raise WrongArchitecture(path=path, architecture=architecture, detail=detail)

@@ -57,9 +57,9 @@ def load(weights: Weights, dtype: torch.dtype) -> Pipeline:
 def scheduler(config: dict[str, Any]) -> SchedulerMixin:
     """Return the scheduler of a configuration; DPM-Solver++ if its class is unknown."""
     named: Any = getattr(diffusers, str(config.get("_class_name")), None)
-    known = isinstance(named, type) and issubclass(named, SchedulerMixin)
-    made: SchedulerMixin = (named if known else DPMSolverMultistepScheduler).from_config(config)
-    return made
+    is_scheduler = isinstance(named, type) and issubclass(named, SchedulerMixin)
+    chosen: SchedulerMixin = (named if is_scheduler else DPMSolverMultistepScheduler).from_config(config)
+    return chosen
 
 
 def native_size(pipeline: Pipeline) -> int:

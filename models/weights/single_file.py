@@ -164,11 +164,11 @@ def _text_encoder(state: State, kind: str, name: str, path: str) -> CLIPTextMode
 
 def _named_like(encoder: torch.nn.Module, converted: State) -> State:
     """Return the network's own tensors under its own names: transformers 5.6 dropped `text_model.` from them."""
-    wanted = encoder.state_dict().keys()
+    names = encoder.state_dict().keys()
     bare = {key.removeprefix("text_model."): value for key, value in converted.items()}
-    if any(key.startswith("text_model.") for key in wanted):
+    if any(key.startswith("text_model.") for key in names):
         bare = {key if key == "text_projection.weight" else f"text_model.{key}": value for key, value in bare.items()}
-    return {key: value for key, value in bare.items() if key in wanted}
+    return {key: value for key, value in bare.items() if key in names}
 
 
 def _attention(state: State, ending: str) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Second implementations of the studio's Protocols: they obey the same contract as the networks, in microseconds."""
+"""Second implementations of the studio's Protocols: the contract of the networks, in microseconds."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from models.images import MEDIA_TYPES, Encoded
 
 
 class FakeGenerator:
-    """Pictures of one colour, drawn from prompt and seed. `fail`: called before every picture."""
+    """Makes pictures of one colour, by prompt and seed. `fail`: called before every picture."""
 
     def __init__(self, fail=lambda: None):
         self.pipeline = None
@@ -30,7 +30,7 @@ class FakeGenerator:
 
 
 class FakeReranker:
-    """Likes red."""
+    """Scores the mean of the red channel."""
 
     def __init__(self):
         self.prompts = []
@@ -43,7 +43,7 @@ class FakeReranker:
 
 
 class FakeUpscaler:
-    """Repeats pixels."""
+    """Repeats every pixel."""
 
     scale = 4
 
@@ -77,7 +77,7 @@ class FakeFinisher:
 
 
 class FakeEncoder:
-    """Raw pixels after the origin."""
+    """Writes the origin, then the raw pixels."""
 
     def __call__(self, bytes_hwc, origin):
         height, width, _ = bytes_hwc.shape

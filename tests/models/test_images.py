@@ -1,4 +1,4 @@
-"""Conversions there and back, and files that hold what was put in."""
+"""Conversions between pixels and bytes, and the files of pictures."""
 
 import io
 
@@ -21,7 +21,7 @@ def picture():
     )
 
 
-def test_pixels_go_there_and_back():
+def test_pixels_survive_the_way_to_signed_and_back():
     pixels = torch.rand(2, 3, 5, 7)
     assert torch.allclose(images.signed_to_pixels(images.pixels_to_signed(pixels)), pixels, atol=1e-6)
     assert images.pixels_to_signed(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
@@ -52,7 +52,7 @@ def test_other_modes_become_rgb():
 @pytest.mark.parametrize(
     ("encoding", "media_type"), [("png", "image/png"), ("jpeg", "image/jpeg"), ("webp", "image/webp")]
 )
-def test_a_file_is_the_picture_with_its_packet_and_always_the_same_bytes(picture, encoding, media_type):
+def test_a_file_holds_picture_and_packet_and_its_bytes_repeat(picture, encoding, media_type):
     packet = provenance.xmp(ORIGIN)
     made, again = (images.encode(picture, encoding, 95, packet) for _ in range(2))
     assert made == again
@@ -66,8 +66,8 @@ def test_a_file_is_the_picture_with_its_packet_and_always_the_same_bytes(picture
     assert (stored.encode() if isinstance(stored, str) else stored) == packet.encode()
 
 
-def test_the_packet_is_read_by_a_stranger(picture):
-    """Pillow parses it as XML; the IPTC mark and the prompt come out, without what XML cannot hold."""
+def test_other_programs_can_read_the_packet(picture):
+    """Pillow parses it as XML. It holds the IPTC mark and the prompt, without characters that XML does not allow."""
     import xml.etree.ElementTree as ET
 
     made = images.encode(picture, "png", 95, provenance.xmp(ORIGIN))

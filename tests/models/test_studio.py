@@ -1,4 +1,4 @@
-"""The studio's contract, held by the real (tiny) networks and by the fakes alike; then what only one of them shows."""
+"""The studio's contract, on the real (tiny) networks and on the fakes; then tests of only one of them."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ def files(rendering):
     return [picture.content for picture in rendering.pictures]
 
 
-def test_the_best_are_kept_and_every_candidate_is_accounted_for(any_studio):
+def test_the_best_are_kept_and_every_candidate_is_listed(any_studio):
     (rendering,) = any_studio.render([BRIEF])
     assert rendering.request_id == "request-1"
     assert [(c.index, c.seed, c.format) for c in rendering.candidates] == [
@@ -50,7 +50,7 @@ def test_the_best_are_kept_and_every_candidate_is_accounted_for(any_studio):
     assert rendering.device_seconds > 0
 
 
-def test_formats_have_their_own_candidates_and_ranks_run_through(any_studio):
+def test_each_format_has_its_candidates_and_ranks_continue(any_studio):
     (rendering,) = any_studio.render([dataclasses.replace(BRIEF, formats=("square", "landscape"), keep=1)])
     assert [(picture.rank, picture.format) for picture in rendering.pictures] == [(1, "square"), (2, "landscape")]
     square, landscape = rendering.pictures
@@ -60,7 +60,7 @@ def test_formats_have_their_own_candidates_and_ranks_run_through(any_studio):
 
 
 def test_bytes_do_not_depend_on_neighbours_or_place(any_studio):
-    """Alone, in any batch, at any place, rendered again: the same bytes. More candidates than one bucket holds, too."""
+    """A brief gives the same bytes alone, in any batch, at any place, and with more candidates than one bucket holds."""
     briefs = [
         BRIEF,
         Brief("request-2", "a salad", "", (5,), 1),
@@ -73,7 +73,7 @@ def test_bytes_do_not_depend_on_neighbours_or_place(any_studio):
             assert files(rendering) == alone[brief.request_id]
 
 
-def test_more_kept_than_made_keeps_all(any_studio):
+def test_keeping_more_than_the_candidates_keeps_all(any_studio):
     (rendering,) = any_studio.render([dataclasses.replace(BRIEF, keep=9)])
     assert [picture.rank for picture in rendering.pictures] == [1, 2, 3]
 
@@ -89,14 +89,14 @@ def test_every_stage_reports_progress_to_its_end(any_studio):
         assert own == sorted(own)
 
 
-def test_giving_up_ends_a_brief_with_cancelled(any_studio):
-    def give_up(*_):
+def test_a_cancelled_brief_ends_with_cancelled(any_studio):
+    def cancel(*_):
         raise Cancelled
 
-    assert [type(result) for result in any_studio.render([BRIEF], give_up)] == [Cancelled]
+    assert [type(result) for result in any_studio.render([BRIEF], cancel)] == [Cancelled]
 
 
-def test_warming_fills_one_bucket_where_there_is_something_to_warm():
+def test_warming_up_draws_one_bucket_if_the_plan_compiles():
     studio = fake_studio()
     studio.warm_up()
     assert studio.generator.calls == []
@@ -105,7 +105,7 @@ def test_warming_fills_one_bucket_where_there_is_something_to_warm():
     assert [len(seeds) for _, _, seeds, _ in studio.generator.calls] == [3]
 
 
-def test_one_brief_cannot_spoil_another():
+def test_a_failed_brief_does_not_affect_the_others():
     calls = iter([None, ValueError("boom\nsecond line"), None, torch.OutOfMemoryError("CUDA out of memory"), None])
 
     def fail():
@@ -135,7 +135,7 @@ def test_one_brief_cannot_spoil_another():
         RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with ..."),
     ],
 )
-def test_a_lost_device_ends_the_process_since_it_stays_lost(error, capsys):
+def test_a_lost_device_ends_the_process(error, capsys):
     def fail():
         raise error
 
@@ -144,7 +144,7 @@ def test_a_lost_device_ends_the_process_since_it_stays_lost(error, capsys):
     assert "CUDA error" in capsys.readouterr().err
 
 
-def test_a_device_that_cannot_load_says_why():
+def test_a_device_that_cannot_load_is_a_failed_stage():
     with pytest.raises(StageFailed, match="no kernel image"), stage("load"):
         raise torch.AcceleratorError("CUDA error: no kernel image is available")
 
@@ -156,7 +156,7 @@ def test_a_device_that_cannot_load_says_why():
         ("textual_inversion", "<jam>", "a photo of <jam>, desks"),
     ],
 )
-def test_the_reranker_reads_of_the_product_without_the_placeholder(monkeypatch, method, token, prompt):
+def test_the_reranker_reads_the_class_noun_for_the_placeholder(monkeypatch, method, token, prompt):
     studio = fake_studio()
     concept = Concept("jam", method, "/nowhere", "0" * 64, token, "jar of jam")
     monkeypatch.setattr(Studio, "applied", lambda self, brief: contextlib.nullcontext(brief.prompt))

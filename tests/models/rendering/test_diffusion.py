@@ -1,4 +1,4 @@
-"""Candidates: shapes, seeds, buckets, guidance, samplers; through the tiny pipelines."""
+"""Candidates of the tiny pipelines: shapes, seeds, buckets, guidance, samplers."""
 
 import pytest
 import torch
@@ -97,7 +97,7 @@ def test_every_format_of_the_tiny_model_renders_in_its_shape(generator):
         assert tuple(generator.generate("coffee", "", (1,), name).shape[-2:]) == generator.shape(name)
 
 
-def test_memory_that_does_not_suffice_halves_the_bucket_once(generator, monkeypatch):
+def test_too_little_memory_halves_the_bucket_once(generator, monkeypatch):
     sizes = []
     denoise = DiffusionGenerator._denoise
 

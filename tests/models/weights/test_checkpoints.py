@@ -1,4 +1,4 @@
-"""Weight files: tensors in, and never code."""
+"""Weight files: their tensors are read, and code in them never runs."""
 
 import pickle
 

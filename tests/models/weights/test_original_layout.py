@@ -1,4 +1,4 @@
-"""The original repository's names: those of the published files, and the way there is the way back."""
+"""The names of the original repository: those of published files, and both conversions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PUBLISHED = (
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sd21"])
-def test_names_are_the_published_ones_and_lead_back(kind):
+def test_names_are_the_published_ones_and_convert_back(kind):
     with init_empty_weights(include_buffers=False):
         unet = UNet2DConditionModel.from_config(published(kind, "unet"))
         text_encoder = CLIPTextModel(CLIPTextConfig(**published(kind, "text_encoder")))
