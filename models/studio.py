@@ -81,11 +81,11 @@ class Studio:
             ranked = selection.rank_candidates(scored, brief.keep, first_rank=len(kept) + 1)
             chosen = selection.kept_candidates(ranked)
             for place, candidate in enumerate(chosen):
-                small = pixels[candidate.index : candidate.index + 1]
-                large = self._upscale(small, (place, len(chosen)), progress)
-                finished, picture = self._finish(large, brief, candidate, (place, len(chosen)), progress)
-                ranked[candidate.index] = finished
-                kept.append((finished, picture))
+                small, position = pixels[candidate.index : candidate.index + 1], (place, len(chosen))
+                # No name holds the large picture, so its device memory is free before the next one is enlarged.
+                finished = self._finish(self._upscale(small, position, progress), brief, candidate, position, progress)
+                ranked[candidate.index] = finished[0]
+                kept.append(finished)
             candidates += ranked
         return Drawn(brief, tuple(kept), tuple(candidates), time.perf_counter() - start)
 
