@@ -1,4 +1,4 @@
-"""Print the results of the demo: a table of products, a table of segments, and where to look."""
+"""Print the results of the demo: a table of products, a table of segments, and the path of the page."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ def test_a_sheet_shows_every_picture_with_its_own_colours():
     colours = ["#ff0000", "#00ff00", "#0000ff", "#ffff00"]
     frames = tuple(Frame(picture(colour), f"Rank {number}") for number, colour in enumerate(colours, 1))
     sheet = opened(contact_sheet("Title", "subtitle", [Strip("A", "text", ("fact",), frames)], across=3))
-    found = {colour for _, colour in sheet.getcolors(1 << 24)}
-    assert {(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)} <= found
+    colours_on_sheet = {colour for _, colour in sheet.getcolors(1 << 24)}
+    assert {(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)} <= colours_on_sheet
     assert sheet.width > 3 * TILE
     assert sheet.getpixel((0, 0)) == tuple(bytes.fromhex(PAPER[1:]))
 

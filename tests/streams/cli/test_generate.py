@@ -26,7 +26,7 @@ def test_equal_seeds_give_equal_files(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["a", "-n", "2", "--keep", "3"], "--keep 3 is more than the 2 candidates"),
         (["🍓🍓"], "at least one letter"),
@@ -35,10 +35,10 @@ def test_equal_seeds_give_equal_files(monkeypatch, tmp_path):
         (["a", "--sampler", "heun"], "'heun' is not one of 'dpmsolver++', 'euler', 'euler-trailing'"),
     ],
 )
-def test_wrong_options_are_usage_errors(arguments, words):
+def test_wrong_options_are_usage_errors(arguments, message):
     result = CliRunner().invoke(cli, ["generate", *arguments])
     assert result.exit_code == 2
-    assert words in result.output
+    assert message in result.output
 
 
 def test_an_unknown_sampler_is_a_settings_error(monkeypatch):

@@ -5,7 +5,7 @@ from streams.cli.main import cli
 
 
 @pytest.mark.parametrize(
-    ("variables", "words"),
+    ("variables", "message"),
     [
         ({"CREATIVES_KAFKA__BOOTSTRAP_SERVER": "x"}, "CREATIVES_KAFKA__BOOTSTRAP_SERVER: there is no such setting"),
         ({"CREATIVES_WEB__PORT": "high"}, "CREATIVES_WEB__PORT: "),
@@ -23,10 +23,10 @@ from streams.cli.main import cli
         ({"CREATIVES_TRAINING__ALLOWED_HOSTS": "example.org"}, "CREATIVES_TRAINING__*: a list"),
     ],
 )
-def test_wrong_settings_are_named_without_their_values(variables, words):
+def test_wrong_settings_are_named_without_their_values(variables, message):
     secret = {"CREATIVES_STORAGE__SECRET_KEY": "hunter2", "CREATIVES_KAFKA__PASSWORD": "hunter2"}
     result = CliRunner().invoke(cli, ["topics"], env={**secret, **variables})
     assert result.exit_code == 2
-    assert words in result.output
+    assert message in result.output
     assert "hunter2" not in result.output
     assert "Traceback" not in result.output

@@ -11,7 +11,7 @@ from tests.streams.cli.processes import CREATIVES, ROOT, environment
 
 
 @pytest.mark.parametrize(
-    ("variables", "words"),
+    ("variables", "message"),
     [
         (
             {"CREATIVES_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"},
@@ -24,7 +24,7 @@ from tests.streams.cli.processes import CREATIVES, ROOT, environment
         ({"CREATIVES_WEB__PORT": "taken"}, "CREATIVES_WEB__PORT"),
     ],
 )
-def test_a_worker_that_cannot_start_reports_the_reason_in_one_line(variables, words):
+def test_a_worker_that_cannot_start_reports_the_reason_in_one_line(variables, message):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         env = environment(**{name: value.replace("taken", port) for name, value in variables.items()})
@@ -32,7 +32,7 @@ def test_a_worker_that_cannot_start_reports_the_reason_in_one_line(variables, wo
     assert done.returncode == 1
     reasons = [line for line in done.stderr.splitlines() if "cannot start" in line]
     assert len(reasons) == 1
-    assert words in reasons[0]
+    assert message in reasons[0]
     assert done.stderr.count("[error") == 1
     assert "Traceback" not in done.stderr
 
