@@ -23,7 +23,12 @@ def start_services(settings: Settings) -> tuple[Embedded, Settings]:
     """
     services = Embedded({spec.name: spec.partitions for spec in expected_topics(settings)}, settings.storage.bucket)
     kafka = settings.kafka.model_copy(
-        update={"bootstrap_servers": services.bootstrap_servers, "security_protocol": "PLAINTEXT", "password": None}
+        update={
+            "bootstrap_servers": services.bootstrap_servers,
+            "embedded": True,
+            "security_protocol": "PLAINTEXT",
+            "password": None,
+        }
     )
     storage = settings.storage.model_copy(update={"endpoint": services.endpoint, "ca_file": None})
     reachable = settings.model_copy(update={"kafka": kafka, "storage": storage})
@@ -48,6 +53,7 @@ def connection_variables(settings: Settings) -> dict[str, str]:
     storage = settings.storage
     return {
         "CREATIVES_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "CREATIVES_KAFKA__EMBEDDED": str(settings.kafka.embedded).lower(),
         "CREATIVES_STORAGE__ENDPOINT": storage.endpoint,
         "CREATIVES_STORAGE__ACCESS_KEY": storage.access_key.get_secret_value(),
         "CREATIVES_STORAGE__SECRET_KEY": storage.secret_key.get_secret_value(),

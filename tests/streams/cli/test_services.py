@@ -46,6 +46,7 @@ def test_the_env_file_has_every_variable_of_a_client_and_is_private(services):
     variables, mode = services
     assert sorted(variables) == [
         "CREATIVES_KAFKA__BOOTSTRAP_SERVERS",
+        "CREATIVES_KAFKA__EMBEDDED",
         "CREATIVES_STORAGE__ACCESS_KEY",
         "CREATIVES_STORAGE__BUCKET",
         "CREATIVES_STORAGE__ENDPOINT",
