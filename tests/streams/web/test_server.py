@@ -21,9 +21,9 @@ from streams.requests import Tools
 from streams.segments.prompting import Prompter
 from streams.segments.render import render_segment
 from streams.settings import DEFAULT_WEB_PORT, Settings, WebSettings
-from streams.web.server import Web
-from streams.web.state import WorkerState, unready
-from streams.web.tally import Tally
+from streams.web.counting import CountingPublisher
+from streams.web.server import WebServer
+from streams.web.state import WorkerState, unready_reasons
 from tests import fakes
 
 IDLE = DeviceStatus("idle", 1, 0, 0, (), 0.0, 3)
@@ -55,7 +55,7 @@ def view() -> FakeView:
 
 @pytest.fixture
 async def client(view: FakeView) -> AsyncIterator[httpx.AsyncClient]:
-    web = Web(view, WebSettings(port=0))
+    web = WebServer(view, WebSettings(port=0))
     async with httpx.AsyncClient(base_url=await web.start(), trust_env=False) as client:
         yield client
     await web.stop()
@@ -103,19 +103,19 @@ async def test_an_absent_store_makes_unready_and_says_why(client: httpx.AsyncCli
     ],
 )  # fmt: skip
 def test_reasons(state: WorkerState, reason: str) -> None:
-    assert unready(state) == [reason]
+    assert unready_reasons(state) == [reason]
 
 
 def test_a_second_device_process_that_was_not_asked_for_yet_is_no_trouble() -> None:
     stopped = replace(IDLE, state="stopped")
-    assert unready(replace(STATE, training_process=stopped)) == []
-    assert unready(replace(STATE, training_process=replace(stopped, error_message="no memory"))) == [
-        "The device process for products is stopped: no memory"
+    assert unready_reasons(replace(STATE, training_process=stopped)) == []
+    assert unready_reasons(replace(STATE, training_process=replace(stopped, error_message="no memory"))) == [
+        "The training process is stopped: no memory"
     ]
 
 
 def test_an_idle_spare_is_ready() -> None:
-    assert unready(replace(STATE, assigned=())) == []
+    assert unready_reasons(replace(STATE, assigned=())) == []
 
 
 async def test_status_is_for_programs(client: httpx.AsyncClient, view: FakeView) -> None:
@@ -180,7 +180,7 @@ async def test_the_second_device_process_is_seen_too(client: httpx.AsyncClient, 
 
 
 async def test_the_gallery_shows_creatives(client: httpx.AsyncClient, view: FakeView, tmp_path: Path) -> None:
-    assert "Nothing has been made yet" in (await client.get("/")).text
+    assert "No creatives yet" in (await client.get("/")).text
     creative = CreativeReady.model_validate_json((await made(tmp_path)).value)
     image = creative.images[0].model_copy(update={"url": "http://store/creatives/1.png?a=1&b=2"})
     view.creatives = [creative.model_copy(update={"images": (image,)})]
@@ -213,7 +213,7 @@ async def test_nothing_in_an_event_becomes_markup(client: httpx.AsyncClient, vie
 
 
 async def test_no_gallery_where_it_is_switched_off(view: FakeView) -> None:
-    web = Web(view, WebSettings(port=0, gallery=False))
+    web = WebServer(view, WebSettings(port=0, gallery=False))
     async with httpx.AsyncClient(base_url=await web.start(), trust_env=False) as client:
         assert (await client.get("/gallery")).status_code == 404
         assert (await client.get("/status")).status_code == 200
@@ -221,7 +221,7 @@ async def test_no_gallery_where_it_is_switched_off(view: FakeView) -> None:
 
 
 async def test_two_workers_on_one_machine_both_start(view: FakeView) -> None:
-    webs = [Web(view, WebSettings()), Web(view, WebSettings())]
+    webs = [WebServer(view, WebSettings()), WebServer(view, WebSettings())]
     addresses = [await web.start() for web in webs]
     assert len(set(addresses)) == 2
     for web in webs:
@@ -236,7 +236,7 @@ async def test_a_taken_port_set_by_hand_is_an_error(view: FakeView) -> None:
         with pytest.raises(
             PortTaken, match=rf"Cannot serve on 127.0.0.1:{port}: address already in use. Set CREATIVES"
         ):
-            await Web(view, WebSettings(port=port)).start()
+            await WebServer(view, WebSettings(port=port)).start()
     assert DEFAULT_WEB_PORT == 6066
 
 
@@ -251,7 +251,7 @@ async def test_the_tally_counts_what_is_confirmed(tmp_path: Path) -> None:
         async def dead_letter(self, raw: RawEvent, attempts: int, code: str, message: str) -> None: ...
 
     inner = Inner()
-    tally = Tally(inner)
+    tally = CountingPublisher(inner)
     first, second = await made(tmp_path), await made(tmp_path, segment_id="other")
     for outcome in (first, second, first):
         await tally.publish(outcome)
