@@ -111,7 +111,7 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 async def fetched(uri: str, allowed: tuple[str, ...], limit: int = 1000, patience: float = 0) -> bytes:
     settings = TrainingSettings(allowed_hosts=allowed, max_photo_bytes=limit, photo_timeout=patience)
     found = await photos.fetch_photos([uri], MemoryStore(), settings)
-    for refusal in found.refused:
+    for refusal in found.errors:
         raise refusal
     [content] = found.photos
     return content
@@ -163,7 +163,7 @@ async def test_names_of_private_addresses(host: Host, address: str) -> None:
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"])
 def test_public_addresses_are_public(address: str) -> None:
-    assert photos._public(address)
+    assert photos._is_public(address)
 
 
 async def test_a_name_that_changes_its_address_in_between_gains_nothing(
@@ -242,7 +242,7 @@ async def test_what_can_be_had_is_kept_in_order_beside_the_reasons(host: Host) -
     uris = ["s3://creatives/photos/1", "s3://creatives/photos/2", "s3://creatives/photos/3", host.url("/busy")]
     found = await photos.fetch_photos(uris, store, settings)
     assert found.photos == (b"one", b"three")
-    assert [type(refusal) for refusal in found.refused] == [ObjectMissing, PhotosUnavailable]
+    assert [type(refusal) for refusal in found.errors] == [ObjectMissing, PhotosUnavailable]
 
 
 async def test_an_outage_of_the_store_ends_the_waiting_for_hosts(host: Host) -> None:
@@ -253,4 +253,4 @@ async def test_an_outage_of_the_store_ends_the_waiting_for_hosts(host: Host) -> 
     with pytest.raises(StoreUnavailable):
         await photos.fetch_photos([host.url("/busy"), "s3://creatives/photos/1"], store, settings)
     await asyncio.sleep(0.05)
-    assert not [task for task in asyncio.all_tasks() - before if "_one" in repr(task)]
+    assert not [task for task in asyncio.all_tasks() - before if "_fetch_one" in repr(task)]

@@ -76,7 +76,7 @@ async def test_a_host_that_stays_away_is_a_refusal_of_its_own(world: World, monk
     async def away(uri: str, settings: Any) -> bytes:
         raise PhotosUnavailable(uri=uri, detail="HTTP status 503")
 
-    monkeypatch.setattr(photos, "_from_host", away)
+    monkeypatch.setattr(photos, "_fetch_from_host", away)
     monkeypatch.setattr(photos, "_PAUSE", 0.01)
     world.set(photo_timeout=0.05)
     some = [*images(1, 2), "https://photos.example/3.png"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.events import SegmentUpdated
 from streams.failures import InvalidEvent
 from streams.segments.prompting import Prompter
-from streams.segments.token_count import Vocabulary
+from streams.segments.token_count import TokenCounter
 from streams.segments.words import abstract_words, clean, fold, glossary, translate, visible_words
 from tests import fakes
 
@@ -200,7 +200,7 @@ def test_prompts_fit_and_the_important_stays(tokenizer: str, limit: int) -> None
         brand={"name": "b", "features": ["wooden table"]},
     )
     prompt = Prompter(tokenizer, limit, "").compose(event)
-    assert Vocabulary(tokenizer).count(prompt.text) == prompt.tokens <= limit
+    assert TokenCounter(tokenizer).count(prompt.text) == prompt.tokens <= limit
     assert prompt.text.startswith("an advertising photo of thing0 with many")
     if limit == 24:
         assert prompt.text == (
@@ -210,12 +210,12 @@ def test_prompts_fit_and_the_important_stays(tokenizer: str, limit: int) -> None
 
 
 def test_a_single_endless_word_is_cut(tokenizer: str) -> None:
-    class Letters(Vocabulary):
+    class Letters(TokenCounter):
         def count(self, text: str) -> int:
             return len(text) + 2
 
     prompter = Prompter(tokenizer, 40, "")
-    prompter._vocabulary = Letters(tokenizer)
+    prompter._tokens = Letters(tokenizer)
     prompt = prompter.compose(segment(keywords=[{"term": "x" * 200}]))
     assert prompt.text == "an advertising photo of " + "x" * 14
     assert about(prompt.rationale, "keywords") == ["used: " + "x" * 14]

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.errors import WeightsNotFound
-from streams.segments.token_count import Vocabulary
+from streams.segments.token_count import TokenCounter
 from tests import fakes
 
 TEXTS = ["espresso", "latte", "croissant", "coffee enthusiast", "soft light", "jar of jam", "don't", "5 kg", "café"]
@@ -56,21 +56,21 @@ def theirs(folder: Path) -> object:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_counts_equal_transformers(folder: Path, theirs: object, text: str) -> None:
-    assert Vocabulary(str(folder)).count(text) == len(theirs(text).input_ids)  # type: ignore[operator]
+    assert TokenCounter(str(folder)).count(text) == len(theirs(text).input_ids)  # type: ignore[operator]
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=60).filter(lambda text: "<|" not in text))
 @example("an  advertising\tphoto of żółw, don't 123 ☕ İ ﬁ Å")
 def test_counts_equal_transformers_on_anything(folder: Path, theirs: object, text: str) -> None:
-    assert Vocabulary(str(folder)).count(text) == len(theirs(text).input_ids)  # type: ignore[operator]
+    assert TokenCounter(str(folder)).count(text) == len(theirs(text).input_ids)  # type: ignore[operator]
 
 
 def test_the_same_from_tokenizer_json(folder: Path, theirs: object, tmp_path: Path) -> None:
     theirs.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))  # type: ignore[attr-defined]
     for place in (tmp_path, tmp_path / "tokenizer.json"):
-        vocabulary = Vocabulary(str(place))
-        assert [vocabulary.count(text) for text in TEXTS] == [Vocabulary(str(folder)).count(text) for text in TEXTS]
+        vocabulary = TokenCounter(str(place))
+        assert [vocabulary.count(text) for text in TEXTS] == [TokenCounter(str(folder)).count(text) for text in TEXTS]
 
 
 def test_padding_and_truncation_of_the_file_do_not_count(tmp_path: Path) -> None:
@@ -81,11 +81,11 @@ def test_padding_and_truncation_of_the_file_do_not_count(tmp_path: Path) -> None
     tokenizer.enable_padding(length=77)
     tokenizer.enable_truncation(4)
     tokenizer.save(str(path))
-    assert Vocabulary(str(path)).count("one two three four five six") == 8
+    assert TokenCounter(str(path)).count("one two three four five six") == 8
 
 
 def test_none_there(tmp_path: Path) -> None:
     with pytest.raises(
         WeightsNotFound, match=r"No weights for tokenizer at .*: expected tokenizer.json, or vocab.json"
     ):
-        Vocabulary(str(tmp_path))
+        TokenCounter(str(tmp_path))

@@ -16,8 +16,8 @@ from models.errors import WeightsDamaged
 from streams.failures import ConceptUnusable, ObjectMissing
 from streams.settings import TrainingSettings
 from streams.store.concept_files import ConceptFiles
-from streams.store.concepts import CurrentConcept, current_concept, make_current, pin, pinned_concept
-from streams.store.parked import park, parked
+from streams.store.concepts import CurrentConcept, current_concept, make_current, pin_concept, pinned_concept
+from streams.store.parked import park_segment, parked_segments
 from tests.fakes import MemoryStore
 from tests.streams.world import segment
 
@@ -85,8 +85,8 @@ async def test_the_later_registration_is_current(first: CurrentConcept, second: 
 
 async def test_the_first_concept_of_a_request_is_its_concept(store: Slow) -> None:
     assert await pinned_concept(store, "creatives/s/r/") is None
-    assert await pin(store, "creatives/s/r/", concept("p1")) == concept("p1")
-    assert await pin(store, "creatives/s/r/", concept("p2", minutes=1)) == concept("p1")
+    assert await pin_concept(store, "creatives/s/r/", concept("p1")) == concept("p1")
+    assert await pin_concept(store, "creatives/s/r/", concept("p2", minutes=1)) == concept("p1")
     assert await pinned_concept(store, "creatives/s/r/") == concept("p1")
 
 
@@ -175,8 +175,8 @@ async def test_what_a_killed_worker_was_fetching_goes_after_a_while(store: Slow,
 async def test_waiting_segments_come_one_at_a_time() -> None:
     store = MemoryStore()
     for number in range(5):
-        await park(store, segment(f"s{number}"), "jam", f"r{number}")
-    waiting = parked(store, "jam")
+        await park_segment(store, segment(f"s{number}"), "jam", f"r{number}")
+    waiting = parked_segments(store, "jam")
     key, event = await anext(waiting)
     assert (key, event.event_id) == ("parked/jam/r0.json", "s0")
     assert [call for call in store.calls if call[0] == "get"] == [("get", "parked/jam/r0.json")]
