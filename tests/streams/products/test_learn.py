@@ -89,9 +89,9 @@ async def test_a_segment_before_its_product_waits_and_is_released(world: World) 
     assert world.device.briefs == []
     await world.train(product())
     assert world.keys("parked/") == []
-    released = [SegmentUpdated.model_validate_json(outcome.value) for outcome in world.sent.outcomes]
+    released = [SegmentUpdated.model_validate_json(outcome.value) for outcome in world.publisher.outcomes]
     assert sorted(event.event_id for event in released) == ["s1", "s2"]
-    assert {(outcome.topic, outcome.key) for outcome in world.sent.outcomes} == {("segment_updated", b"breakfast")}
+    assert {(outcome.topic, outcome.key) for outcome in world.publisher.outcomes} == {("segment_updated", b"breakfast")}
     outcome = await world.render(released[0])
     assert outcome is not None
     assert outcome.topic == "creative_ready"
@@ -124,14 +124,14 @@ async def test_a_concept_that_comes_between_the_two_looks(world: World) -> None:
 
 async def test_a_release_that_fails_is_made_up_for(world: World) -> None:
     await world.render(segment())
-    world.sent.down = True
+    world.publisher.down = True
     with pytest.raises(ConnectionError):
         await world.train(product())
     assert len(world.keys("parked/jam/")) == 1
-    world.sent.down = False
+    world.publisher.down = False
     outcome = await world.train(product())
     assert outcome.topic == "product_ready"
-    assert len(world.sent.outcomes) == 1
+    assert len(world.publisher.outcomes) == 1
     assert len(world.device.training_jobs) == 1
     assert world.keys("parked/") == []
 
@@ -232,7 +232,7 @@ async def test_the_next_owner_goes_on_from_the_newest_checkpoint(tmp_path: Path)
 
     world = World(tmp_path)
     world.device = Looking()
-    tools = Tools(world.device, world.store, world.tools.prompter, world.tools.settings, world.sent)
+    tools = Tools(world.device, world.store, world.tools.prompter, world.tools.settings, world.publisher)
     first = ProductReady.model_validate_json((await world.train(product())).value)
     del world.store.objects[f"concepts/jam/{first.request_id}/manifest.json"]
     for step in (100, 200):
@@ -306,7 +306,7 @@ async def test_a_concept_of_other_weights_is_none_until_the_product_is_registere
     assert world.device.briefs == []
     await world.train(product())
     assert len(world.device.training_jobs) == 1
-    [released] = world.sent.outcomes
+    [released] = world.publisher.outcomes
     outcome = await world.render(SegmentUpdated.model_validate_json(released.value))
     assert outcome is not None
     current = await current_concept(world.store, "jam")

@@ -148,7 +148,7 @@ async def test_bad_photos_among_good_ones_in_the_real_device_process(world: Worl
     device = DeviceClient(plan, DeviceSettings(start_deadline=120, deadline=120))
     try:
         await device.start()
-        tools = Tools(device, world.store, world.tools.prompter, world.tools.settings, world.sent)
+        tools = Tools(device, world.store, world.tools.prompter, world.tools.settings, world.publisher)
         enough = product(method="textual_inversion", steps=2, images=images(4, 1, 5, 2, 3))
         ready = ProductReady.model_validate_json((await train_product(enough, SOURCE, tools)).value)
         too_few = product(event_id="p2", steps=2, images=[*images(4, 1, 5, 2), MISSING])
