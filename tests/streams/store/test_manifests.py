@@ -10,7 +10,7 @@ import pytest
 from models.briefs import Candidate
 from streams.failures import StoreUnavailable
 from streams.messages import Outcome
-from streams.store.manifests import Manifest, ObjectSet, commit, read_outcome
+from streams.store.manifests import Manifest, ObjectSet, commit, read_outcome, traceparent
 from streams.store.protocol import StoredObject
 from tests import fakes
 from tests.fakes import MemoryStore
@@ -99,3 +99,10 @@ async def test_a_failed_picture_upload_writes_no_manifest() -> None:
     with pytest.raises(StoreUnavailable):  # not an exception group: the verdict depends on the type
         await commit(store, "p/", lambda: ObjectSet(items(3), manifest("mine")))
     assert "p/manifest.json" not in store.objects
+
+
+@pytest.mark.parametrize(
+    "parent", [b"", b"\xff\xfe", b"00-zz", b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01", b"01-a-b-c"]
+)
+def test_a_broken_trace_is_replaced(parent: bytes) -> None:
+    assert traceparent("r", (("traceparent", parent),)) == traceparent("r", ())
