@@ -73,20 +73,16 @@ class WebServer:
             self._runner = None
 
     async def _listen(self, runner: web.AppRunner) -> int:
-        configured = self._settings.port
+        host, configured = self._settings.host, self._settings.port
+        port = DEFAULT_WEB_PORT if configured is None else configured
         try:
-            await web.TCPSite(
-                runner, self._settings.host, DEFAULT_WEB_PORT if configured is None else configured
-            ).start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
             if error.errno != errno.EADDRINUSE or configured is not None:
                 await self.stop()
-                port = configured or DEFAULT_WEB_PORT
-                raise PortTaken(host=self._settings.host, port=port, detail=_reason(error)) from None
-            await web.TCPSite(runner, self._settings.host, 0).start()
-            log.warning(
-                "the default port is taken, using a free one", taken=DEFAULT_WEB_PORT, port=runner.addresses[0][1]
-            )
+                raise PortTaken(host=host, port=port, detail=_reason(error)) from None
+            await web.TCPSite(runner, host, 0).start()
+            log.warning("the default port is taken, using a free one", taken=port, port=runner.addresses[0][1])
         return int(runner.addresses[0][1])
 
     async def _live(self, _: web.Request) -> web.Response:
