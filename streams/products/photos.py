@@ -19,8 +19,8 @@ import httpx
 import structlog
 
 from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable, StreamError
-from streams.settings import TrainingSettings
 from streams.store.protocol import ObjectStore
+from streams.training_settings import TrainingSettings
 
 log = structlog.get_logger(__name__)
 

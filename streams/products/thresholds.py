@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from models.errors import ConceptTooWeak
-from streams.settings import TrainingSettings
+from streams.training_settings import TrainingSettings
 
 
 def check_thresholds(scores: Mapping[str, float], training: TrainingSettings) -> ConceptTooWeak | None:

@@ -16,9 +16,9 @@ from models.briefs import Concept
 from models.errors import WeightsError
 from streams.failures import ConceptUnusable, ObjectMissing
 from streams.scratch import newest_first, workdir
-from streams.settings import TrainingSettings
 from streams.store.concepts import CurrentConcept
 from streams.store.protocol import ObjectStore
+from streams.training_settings import TrainingSettings
 
 _MAX_FILES = 8
 _STALE_SECONDS = 3600.0

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from models.errors import CreativesError
 from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable, StoreUnavailable
 from streams.products import photos
-from streams.settings import TrainingSettings
+from streams.training_settings import TrainingSettings
 from tests import fakes
 from tests.fakes import MemoryStore
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.products.thresholds import check_thresholds, finite_scores
-from streams.settings import TrainingSettings
+from streams.training_settings import TrainingSettings
 
 GOOD = {"fidelity": 0.8, "fidelity_dino": 0.6, "prompt": 0.3, "prior": 0.5, "diversity": 0.4, "fidelity_before": 0.5}
 ALL: dict[str, Any] = {

@@ -57,7 +57,7 @@ async def test_too_few_photos_are_rejected_with_every_reason(world: World) -> No
     assert message.code == "unusable_photos"
     assert "2 could be fetched, at least 3 needed" in message.reason
     assert f"There is no object {MISSING}" in message.reason
-    assert f"{FORBIDDEN} may not be read" in message.reason
+    assert f"{FORBIDDEN} must not be read" in message.reason
 
 
 async def test_a_refusal_of_the_device_lists_the_failed_downloads_too(world: World) -> None:

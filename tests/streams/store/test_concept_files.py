@@ -12,8 +12,8 @@ import pytest
 
 from models.errors import WeightsDamaged
 from streams.failures import ConceptUnusable, ObjectMissing
-from streams.settings import TrainingSettings
 from streams.store.concept_files import ConceptFiles
+from streams.training_settings import TrainingSettings
 from tests.fakes import MemoryStore
 from tests.streams.world import concept
 
