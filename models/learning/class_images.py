@@ -29,13 +29,12 @@ def class_images(run: TrainingRun, count: int) -> Tensor:
     key = identity_digest([run.studio.recipe.fingerprint, noun, count, GUIDANCE])[:32]
     folder = Path(run.training_job.class_cache or run.training_job.workdir) / f"class-{key}"
     seeds, buckets = seeds_for("class", noun, count), []
-    unguided = run.studio.generator.unguided()
     for part in batches(count, run.studio.plan.bucket):
         path = folder / f"{part.start:05d}.safetensors"
         pixels = _cached_pixels(path)
         if pixels is None:
             run.reporter.progress("prior", part.start, count)
-            generated = run.generate_unguided(unguided, class_prompt(noun), seeds[part.start : part.stop])
+            generated = run.generate_unguided(class_prompt(noun), seeds[part.start : part.stop])
             pixels = generated.mul(255).round().to(torch.uint8)
             write_tensors({"pixels": pixels}, path, {"class_noun": noun})
         buckets.append(pixels)

@@ -59,9 +59,9 @@ class TrainingRun:
         """Return pixels (len(seeds),3,S,S) on the CPU. concept: None for the base model."""
         return self._generate(self.studio.generator, self.brief(prompt, seeds, concept), "evaluate")
 
-    def generate_unguided(self, generator: Any, prompt: str, seeds: tuple[int, ...]) -> Tensor:
-        """Return pixels (len(seeds),3,S,S) of the base model, on the CPU. generator: the studio's, without guidance."""
-        return self._generate(generator, self.brief(prompt, seeds, None), "prior")
+    def generate_unguided(self, prompt: str, seeds: tuple[int, ...]) -> Tensor:
+        """Return pixels (len(seeds),3,S,S) of the base model without guidance, on the CPU."""
+        return self._generate(self.studio.generator.unguided(), self.brief(prompt, seeds, None), "prior")
 
     def _generate(self, generator: Any, brief: Brief, stage: Stage) -> Tensor:
         with self.studio.applied(brief) as prompt:
