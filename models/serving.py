@@ -142,7 +142,7 @@ class Worker:
         try:
             report.check()
             with stage("train"):
-                learned = training_job.learn(self.studio, job.training_job, report)
+                learned = training_job.run_training_job(self.studio, job.training_job, report)
         except CreativesError as error:
             self._answer_error(job.ticket, job.training_job.request_id, error)
         else:
