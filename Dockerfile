@@ -1,9 +1,9 @@
-# The worker's image; every role and every `creatives` command is in it. Data and settings come from outside.
+# One image for every role and every `creatives` command. Settings and weights come from outside.
 FROM python:3.12-slim AS build
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
 COPY requirements.lock ./
-# uv comes out of the lock file too: every package is pinned and its hash checked.
+# uv itself comes from the lock file: every package is pinned and hash-checked.
 RUN sed -n '/^uv==/,/^    # via/p' requirements.lock > uv.txt \
     && pip install --no-cache-dir --require-hashes -r uv.txt \
     && uv venv /opt/creatives \
@@ -27,7 +27,7 @@ ENV PATH=/opt/creatives/bin:$PATH \
 WORKDIR /app
 USER creatives
 EXPOSE 6066
-# Live, not ready: a worker whose broker or store is away waits for it and must not be restarted for that.
+# Checks liveness, not readiness: a worker waits for a broker or store that is down, and a restart would not help.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=180s --retries=4 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6066/health/live', timeout=4)"]
 STOPSIGNAL SIGTERM

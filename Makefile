@@ -1,4 +1,4 @@
-# Everything a person types. `make` alone lists it.
+# The commands of daily work. `make` alone lists them.
 PYTHON ?= python3
 LOCK := $(shell cksum requirements.lock | cut -d' ' -f1)
 READY := .venv/ready-$(LOCK)
@@ -9,12 +9,12 @@ BIN := .venv/bin
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(READY)  ## make .venv from requirements.lock (large: torch)
+install: $(READY)  ## create .venv from requirements.lock (large: torch)
 
-# uv comes out of the lock file too, and so does what builds basicsr (-b): every package is pinned and its hash checked.
+# uv itself comes from the lock file, and so does what builds basicsr (-b): every package is pinned and hash-checked.
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || { \
-	  echo "Python 3.11 or 3.12 is needed (basicsr cannot be installed on newer ones); $(PYTHON) is `$(PYTHON) -V 2>&1`. Try: make PYTHON=python3.11"; exit 1; }
+	  echo "This project needs Python 3.11 or 3.12 (basicsr cannot be installed on newer versions); $(PYTHON) is `$(PYTHON) -V 2>&1`. Try: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into .venv (torch is large: several gigabytes, a minute or more) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@sed -n '/^uv==/,/^    # via/p' requirements.lock > .venv/uv.txt
@@ -24,26 +24,26 @@ $(READY): requirements.lock
 	@rm -f .venv/ready-*
 	@touch $@
 
-demo: $(READY)  ## three segments in, pictures out, into demo-output/ (SERVE=1 keeps serving, PRODUCTS=1 teaches two)
+demo: $(READY)  ## render three segments into demo-output/ (SERVE=1 keeps serving, PRODUCTS=1 also trains two products)
 	@$(BIN)/creatives demo $(if $(SERVE),--serve) $(if $(PRODUCTS),--products)
 
-test: $(READY)  ## the plain suite: no GPU, network or Docker
+test: $(READY)  ## run the plain suite: no GPU, network or Docker
 	@$(BIN)/python -m pytest -m "not services and not slow" $(ARGS)
 
-check: $(READY)  ## format, lint, types, import contracts, plain suite
+check: $(READY)  ## check format, lint, types, imports, wording and structure, then run the plain suite
 	@scripts/check
 
-services: $(READY)  ## a real Kafka and a real MinIO on loopback, without Docker
+services: $(READY)  ## start a real Kafka and a real MinIO on loopback, without Docker
 	@scripts/services up --env-file build/services.env
 
-faults: $(READY)  ## the fault table against real Kafka and MinIO, into docs/faults.md
+faults: $(READY)  ## play every fault against a real Kafka and MinIO and write docs/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(READY)  ## throughput, latency and memory of the machinery beside bare aiokafka, into docs/throughput.md
+bench: $(READY)  ## measure throughput, latency and memory beside bare aiokafka and write docs/throughput.md
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 lock:  ## resolve pyproject.toml into requirements.lock (versions and hashes, no addresses)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
 
-clean:  ## remove what was made, except .venv
+clean:  ## remove generated files, except .venv
 	rm -rf demo-output build .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants

@@ -113,10 +113,10 @@ class JobRunner:
                 self._render(job.ticket, brief)
 
     def _render(self, ticket: int, brief: Brief) -> None:
-        report = PipeReporter(self.pipe, ticket)
+        reporter = PipeReporter(self.pipe, ticket)
         try:
-            report.check()
-            drawn = self.studio.draw(brief, report.progress)
+            reporter.check()
+            drawn = self.studio.draw(brief, reporter.progress)
         except CreativesError as error:
             self._answer_error(ticket, brief.request_id, error)
             return
@@ -136,11 +136,11 @@ class JobRunner:
     def _train(self, job: Train) -> None:
         from models.learning import training_job  # only workers that train need it
 
-        report = PipeReporter(self.pipe, job.ticket)
+        reporter = PipeReporter(self.pipe, job.ticket)
         try:
-            report.check()
+            reporter.check()
             with stage("train"):
-                result = training_job.learn(self.studio, job.training_job, report)
+                result = training_job.run_training_job(self.studio, job.training_job, reporter)
         except CreativesError as error:
             self._answer_error(job.ticket, job.training_job.request_id, error)
         else:

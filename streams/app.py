@@ -1,8 +1,4 @@
-"""The composition root: everything is made here, from settings, and connected; nothing is opened before start.
-
-The order matters and is one list, `Crew.start`: what can be wrong with a deployment (topics, store, weights) is found
-out before the first event is taken, and stopping goes the other way round.
-"""
+"""The composition root: builds the Faust app and the runtime from settings. Nothing is opened before the start."""
 
 from __future__ import annotations
 
@@ -32,64 +28,64 @@ from streams.watchdog import exit_within
 
 log = structlog.get_logger(__name__)
 
+_DAY = 86_400.0
+_FORCED_EXIT_SECONDS = 60.0  # after the drain
+
 
 class EmbeddedBrokerAssignor(PartitionAssignor):
-    """Faust's assignor, slowed where there is somebody to wait for.
+    """Faust's assignor, delayed by a third of a second if the group has several members.
 
-    librdkafka's mock cluster refuses followers whose SyncGroup comes after the leader's; a third of a second lets
-    them be first. On a real Kafka it only makes a rebalance that much longer.
+    librdkafka's mock cluster refuses followers whose SyncGroup arrives after the leader's. The delay lets them be
+    first. A real Kafka only sees a slightly longer rebalance.
     """
 
     def assign(self, cluster: Any, members: Any) -> Any:
-        """Assign partitions. aiokafka asks for them in one call, so that the loop stands still meanwhile."""
+        """Assign partitions. aiokafka calls this synchronously, so the event loop waits as well."""
         if len(members) > 1:
             time.sleep(0.3)
         return super().assign(cluster, members)
 
 
-_DAY = 86_400.0
-
-
 class CreativesApp(faust.App):
-    """A Faust app with a crew that stands before the first event is taken and falls after the last is acked."""
+    """A Faust app whose runtime starts before the first event and stops after the last ack."""
 
-    logger = logging.getLogger("faust.app")  # Faust's lines about us are Faust's: warnings and up
+    logger = logging.getLogger("faust.app")  # Faust logs through its own logger: warnings and above
     runtime: Runtime
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
-        """Make no folder: Faust would, for tables, and we keep none."""
+        """Skip Faust's own step, which creates a folder for tables. This service has none."""
 
     async def on_start(self) -> None:
-        """Start the crew; a deployment that cannot work ends here with one line and exit code 1.
+        """Start the runtime. If the deployment cannot work, log one line and exit with code 1.
 
-        At log level debug the line's traceback follows.
+        At log level debug the traceback follows that line.
         """
         try:
             await self.runtime.start()
         except CreativesError as error:
-            told = self.runtime.settings.log.level == "debug"
-            log.error("cannot start", reason=str(error), code=type(error).__name__, exc_info=told)  # noqa: TRY400
+            debug = self.runtime.settings.log.level == "debug"
+            log.error("cannot start", reason=str(error), code=type(error).__name__, exc_info=debug)  # noqa: TRY400
             raise SystemExit(1) from None
         await super().on_start()
 
     async def on_stop(self) -> None:
-        """Finish what runs, then let Faust commit what was acked."""
+        """Finish the events in flight, then let Faust commit the acked offsets."""
         await self.runtime.drain()
         await super().on_stop()
 
     async def on_shutdown(self) -> None:
-        """Let go of everything else."""
+        """Stop everything else."""
         await super().on_shutdown()
         await self.runtime.stop()
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:
-    """Return the settings under which Faust neither loses events nor wedges.
+    """Return the settings under which Faust neither loses events nor stalls. docs/decisions explains each.
 
-    Why each: docs/decisions. A huge max-poll interval lets a lesson take hours; a hang is `streams.watchdog`'s to find.
+    The very large max-poll interval allows training jobs of hours; `streams.watchdog` detects hangs instead.
     """
     kafka = settings.kafka
     return {
@@ -104,11 +100,11 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "broker_max_poll_interval": 7 * _DAY,
         "broker_commit_livelock_soft_timeout": _DAY,
         "consumer_auto_offset_reset": "earliest",
-        # A consumer that has lost a partition's leader before its first fetch does not ask who leads it now; it only
-        # learns at the next refresh, by default 5 minutes later.
+        # If a partition loses its leader before the first fetch, the consumer finds the new leader only at its next
+        # metadata refresh, which comes every 5 minutes by default.
         "consumer_metadata_max_age_ms": 10_000,
-        "PartitionAssignor": EmbeddedBrokerAssignor,
-        # Of a backlog, each partition's fetch lies unpacked in memory. One larger event comes all the same (KIP-74).
+        "PartitionAssignor": EmbeddedBrokerAssignor if kafka.embedded else PartitionAssignor,
+        # A backlog keeps one unpacked fetch per partition in memory. A single larger event still arrives (KIP-74).
         "consumer_max_fetch_size": 2**18,
         "consumer_group_instance_id": kafka.instance_id,
         "processing_guarantee": "at_least_once",
@@ -119,15 +115,15 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "web_enabled": False,
         "worker_redirect_stdouts": False,
-        "datadir": str(Path(tempfile.gettempdir(), "creatives-faust")),  # never made, see on_first_start
+        "datadir": str(Path(tempfile.gettempdir(), "creatives-faust")),  # never created, see on_first_start
     }
 
 
 def create_app(settings: Settings, entry: str = "models.serving:serve") -> CreativesApp:
-    """Return the app of one worker. entry: `module:function` of the device process. Opens nothing."""
+    """Return the app of one worker. entry: `module:function` that the device process runs. Opens nothing."""
     raise_group_errors()
     app = CreativesApp(group_id(settings), **faust_options(settings))
-    app.runtime = Runtime(settings, entry, partial(_give_up, settings.delivery.drain))
+    app.runtime = Runtime(settings, entry, partial(_stop_worker, settings.delivery.drain))
     for each in app.runtime.inputs:
         agents.install(app, each.topic, each.attempt, each.in_flight)
     app.on_partitions_revoked.connect(_revoked)
@@ -143,9 +139,9 @@ async def _assigned(app: CreativesApp, assigned: AbstractSet[TP], **_: Any) -> N
     app.runtime.assigned([Partition(*tp) for tp in assigned])
 
 
-def _give_up(drain: float, error: Exception) -> None:
-    """Stop the worker with exit code 1, its event unacked; by force where it takes a minute more than the drain may."""
-    exit_within(drain + 60.0, 1)
+def _stop_worker(drain: float, error: Exception) -> None:
+    """Exit with code 1 and leave the event unacked. Exits by force if the shutdown outlasts the drain by a minute."""
+    exit_within(drain + _FORCED_EXIT_SECONDS, 1)
     log.critical("the worker stops", reason=str(error))
     asyncio.get_running_loop().call_soon(_exit, 1)
 

@@ -1,9 +1,9 @@
 """A Kafka broker and an S3 server inside this process, on loopback: the demo and the plain tests need nothing else.
 
-The broker is librdkafka's mock cluster, the object store is moto. Any Kafka or S3 client of this machine can use them,
-from other processes too. What they do not do: keep anything once the process has ended, hold more than about 5 MiB per
-partition (the oldest messages go first), look up offsets by time, create topics through an admin client, transactions,
-check passwords or signatures. Use a real Kafka and a real MinIO for all of that.
+The broker is librdkafka's mock cluster; the object store is moto. Any Kafka or S3 client on this machine can use them.
+Both lose everything when the process ends. The broker holds about 5 MiB per partition (it drops the oldest messages
+first) and has no offset lookup by time, no topic creation through an admin client and no transactions. Neither checks
+passwords. Use a real Kafka and a real MinIO for all of that.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from streams.failures import BrokerUnavailable, StoreUnavailable
 from streams.settings import Settings
 
 _BROKER = 1  # the mock cluster numbers its brokers from 1
-_PATIENCE = 60.0  # seconds: the first request imports moto's S3, which takes its time on a busy machine
+_TIMEOUT = 60.0  # seconds: the first request imports moto's S3, which is slow on a busy machine
 
 
 def _librdkafka() -> ctypes.CDLL:
-    """Return the librdkafka that confluent_kafka brings; symbols of a library's dependencies resolve through it."""
+    """Return the librdkafka inside confluent_kafka. Its symbols resolve through the extension module."""
     library = ctypes.CDLL(cimpl.__file__)
     pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
     signatures: dict[str, tuple[Any, list[Any]]] = {
@@ -52,40 +52,40 @@ def _librdkafka() -> ctypes.CDLL:
 
 
 class EmbeddedBroker:
-    """One mock broker on loopback. topics: name -> number of partitions; others come into being with 4."""
+    """A mock broker on loopback. topics: name -> number of partitions; the broker creates any other topic with 4."""
 
     def __init__(self, topics: Mapping[str, int]) -> None:
         self._library = _librdkafka()
-        complaint = ctypes.create_string_buffer(512)
+        error = ctypes.create_string_buffer(512)
         configuration = self._library.rd_kafka_conf_new()
-        self._library.rd_kafka_conf_set(configuration, b"log_level", b"0", complaint, len(complaint))
-        self._client = self._library.rd_kafka_new(0, configuration, complaint, len(complaint))
+        self._library.rd_kafka_conf_set(configuration, b"log_level", b"0", error, len(error))
+        self._client = self._library.rd_kafka_new(0, configuration, error, len(error))
         if not self._client:
-            raise BrokerUnavailable(servers="embedded", detail=complaint.value.decode(errors="replace"))
+            raise BrokerUnavailable(servers="embedded", detail=error.value.decode(errors="replace"))
         self._cluster = self._library.rd_kafka_mock_cluster_new(self._client, 1)
         self.bootstrap_servers: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         for name, partitions in topics.items():
             self.create_topic(name, partitions)
 
     def create_topic(self, name: str, partitions: int) -> None:
-        """Create one topic. Raises BrokerUnavailable where it exists already."""
+        """Create one topic. Raises BrokerUnavailable if it exists already."""
         if self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1):
             raise BrokerUnavailable(servers=self.bootstrap_servers, detail=f"it cannot create the topic {name}")
 
     def down(self) -> None:
-        """Refuse connections, as a broker does that is away."""
+        """Refuse connections, like a broker that is down."""
         self._library.rd_kafka_mock_broker_set_down(self._cluster, _BROKER)
 
     def up(self) -> None:
-        """Be there again, with everything that was stored."""
+        """Accept connections again; all messages are still there."""
         self._library.rd_kafka_mock_broker_set_up(self._cluster, _BROKER)
 
     def delay(self, seconds: float) -> None:
-        """Answer every request `seconds` late."""
+        """Delay every answer by `seconds`."""
         self._library.rd_kafka_mock_broker_set_rtt(self._cluster, _BROKER, int(seconds * 1000))
 
     def stop(self) -> None:
-        """End the broker; what it held is gone."""
+        """Stop the broker and lose its messages."""
         if self._cluster:
             self._library.rd_kafka_mock_cluster_destroy(self._cluster)
             self._library.rd_kafka_destroy(self._client)
@@ -93,18 +93,18 @@ class EmbeddedBroker:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"  # keeps connections open: three times the requests per second
+    protocol_version = "HTTP/1.1"  # keeps connections open, for three times the requests per second
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-        """Log nothing: a request a line would drown the worker's own log."""
+        """Log nothing: one line per request would drown the worker's own log."""
 
 
 class EmbeddedStore:
-    """An S3 server on loopback with one bucket. Its contents are the process's: two at a time share them."""
+    """An S3 server on loopback with one bucket. Two servers in one process share their contents."""
 
     def __init__(self, bucket: str, port: int = 0) -> None:
         application = DomainDispatcherApplication(create_backend_app)
-        try:  # a socket of our own: werkzeug ends the whole process where the port is taken
+        try:  # our own socket: werkzeug would end the whole process if the port is taken
             with socket.create_server(("127.0.0.1", port)) as listening:
                 self.endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
                 self._server = make_server(
@@ -115,19 +115,19 @@ class EmbeddedStore:
             raise StoreUnavailable(endpoint=f"127.0.0.1:{port}", detail=detail) from None
         self._thread = threading.Thread(target=self._server.serve_forever, name="embedded-store", daemon=True)
         self._thread.start()
-        httpx.put(f"{self.endpoint}/{bucket}", trust_env=False, timeout=_PATIENCE).raise_for_status()
+        httpx.put(f"{self.endpoint}/{bucket}", trust_env=False, timeout=_TIMEOUT).raise_for_status()
 
     def stop(self) -> None:
-        """Forget every object and end the server."""
+        """Delete every object and stop the server."""
         if self._thread.is_alive():
-            httpx.post(f"{self.endpoint}/moto-api/reset", trust_env=False, timeout=_PATIENCE).raise_for_status()
+            httpx.post(f"{self.endpoint}/moto-api/reset", trust_env=False, timeout=_TIMEOUT).raise_for_status()
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
 
 
 class Embedded:
-    """An embedded broker and object store; a context manager. topics: name -> number of partitions."""
+    """An embedded broker and object store, as a context manager. topics: name -> number of partitions."""
 
     def __init__(self, topics: Mapping[str, int], bucket: str = "creatives") -> None:
         self.broker = EmbeddedBroker(topics)
@@ -144,19 +144,19 @@ class Embedded:
         self.stop()
 
     def stop(self) -> None:
-        """End both; calling it again does nothing."""
+        """Stop both. A second call does nothing."""
         self.store.stop()
         self.broker.stop()
 
 
 @contextmanager
 def embedded(settings: Settings, topics: Mapping[str, int]) -> Iterator[Settings]:
-    """Start what the settings call `embedded`, yield settings with the real addresses, and end it after."""
+    """Start the services that the settings call `embedded`; yield settings with their addresses; stop them after."""
     broker = EmbeddedBroker(topics) if settings.kafka.bootstrap_servers == "embedded" else None
     store = EmbeddedStore(settings.storage.bucket) if settings.storage.endpoint == "embedded" else None
     kafka, storage = settings.kafka, settings.storage
     if broker is not None:
-        kafka = kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
+        kafka = kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers, "embedded": True})
     if store is not None:
         storage = storage.model_copy(update={"endpoint": store.endpoint})
     try:

@@ -1,4 +1,7 @@
-"""What a failure means: retry it, bury it, reject it, or die of it. The policy is data; `delivery.settle` obeys it."""
+"""What a failure means: retry, dead-letter, drop, or stop the worker. `streams.kafka.delivery` acts on the verdict.
+
+A docstring of an error is its message.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class StoreUnavailable(StreamError):
 
 
 class StoreRefused(StreamError):
-    """The object store at {endpoint} refuses: {detail}"""
+    """The object store at {endpoint} refuses the request: {detail}"""
 
 
 class BrokerUnavailable(StreamError):
@@ -32,7 +35,7 @@ class BrokerUnavailable(StreamError):
 
 
 class PortTaken(StreamError):
-    """Cannot serve on {host}:{port}: {detail}. Set CREATIVES_WEB__PORT to another port (0: any free one)."""
+    """Cannot serve on {host}:{port}: {detail}. Set CREATIVES_WEB__PORT to another port (0: any free port)."""
 
 
 class TopicsMissing(StreamError):
@@ -40,20 +43,20 @@ class TopicsMissing(StreamError):
 
 
 class WrongPartitions(StreamError):
-    """{detail} Set CREATIVES_TOPICS__PARTITIONS to the number they have, or name new topics with CREATIVES_TOPICS__*:
-    `creatives topics --create` leaves topics that exist as they are, since keys would move.
+    """{detail} Set CREATIVES_TOPICS__PARTITIONS to the number that exists, or name new topics with CREATIVES_TOPICS__*.
+    `creatives topics --create` never changes an existing topic, since keys would move to other partitions.
     """
 
 
 class CertificateUnusable(StreamError):
-    """The PEM files of CREATIVES_KAFKA__CA_FILE, __CERTIFICATE_FILE and __KEY_FILE cannot be used: {detail}. Name files
-    that hold a certificate authority, a certificate and its key.
+    """The PEM files of CREATIVES_KAFKA__CA_FILE, __CERTIFICATE_FILE and __KEY_FILE cannot be used: {detail}. They must
+    hold a certificate authority, a certificate and its key.
     """
 
 
 class NoServices(StreamError):
     """No broker or object store is set. Set CREATIVES_KAFKA__BOOTSTRAP_SERVERS and CREATIVES_STORAGE__ENDPOINT,
-    or run `creatives worker`, which brings its own for trying things out.
+    or run `creatives worker`, which starts embedded ones for trying things out.
     """
 
 
@@ -62,11 +65,11 @@ class DeviceProcessDied(StreamError):
 
 
 class WeightsChanged(StreamError):
-    """The device process came back with other weights than the worker started with: restart the worker."""
+    """The device process restarted with other weights than the worker started with: restart the worker."""
 
 
 class DeviceStuck(StreamError):
-    """The device process {pid} has been killed and is still there after {seconds:g} s: it hangs in the kernel."""
+    """The device process {pid} is still alive {seconds:g} s after SIGKILL: it hangs in the kernel."""
 
 
 class MessageRefused(StreamError):
@@ -86,7 +89,7 @@ class ConceptUnusable(StreamError):
 
 
 class TrainingUnsupportedByWeights(StreamError):
-    """{product_id} cannot be learned with these weights: {detail}"""
+    """These weights cannot be trained on {product_id}: {detail}"""
 
 
 class PhotosUnavailable(StreamError):
@@ -94,22 +97,22 @@ class PhotosUnavailable(StreamError):
 
 
 class AddressForbidden(StreamError):
-    """{uri} may not be read: {detail}"""
+    """{uri} must not be read: {detail}"""
 
 
 class DeadLetterFailed(StreamError):
-    """A dead letter for {topic}[{partition}]@{offset} could not be written: {detail}"""
+    """The dead letter for {topic}[{partition}]@{offset} could not be written: {detail}"""
 
 
 class Unsettled(StreamError):
-    """{topic}[{partition}]@{offset} ended without an outcome, and nothing behind it could ever be acked: {detail}"""
+    """{topic}[{partition}]@{offset} ended without an outcome, and so blocks every event behind it: {detail}"""
 
 
 class Verdict(Enum):
     """What to do with the event.
 
-    RETRY in place, for as long as an outage takes; BURY it in the dead letters; DIE with it unacked;
-    DROP a job whose partition another worker owns now.
+    RETRY: attempt it again here, as long as the outage lasts. DEAD_LETTER: write its dead letter, then ack.
+    DIE: stop the worker and leave the event unacked. DROP: another worker owns the partition now.
     """
 
     RETRY = "retry"
@@ -120,7 +123,7 @@ class Verdict(Enum):
 
 OUTAGES: tuple[type[BaseException], ...] = (
     StoreUnavailable,
-    StoreRefused,  # a rotated key, a deleted bucket, weights that are gone: a deployment's fault, not the event's
+    StoreRefused,  # a rotated key, a deleted bucket, missing weights: the deployment is at fault, not the event
     WeightsError,
     DeviceUnavailable,
     BrokerUnavailable,
@@ -132,9 +135,10 @@ OUTAGES: tuple[type[BaseException], ...] = (
 
 
 def judge(error: Exception, failures: int, limit: int) -> Verdict:
-    """Return what `error`, the latest of `failures` that no outage explains, means. limit: of such failures.
+    """Return the verdict on an event whose latest attempt raised `error`.
 
-    A `Refused` request is an outcome, not a failure: the handlers answer it with `creative-rejected`.
+    failures: of this event so far, outages not counted; limit: the most it may have. `Refused` never gets here: the
+    handlers turn it into a `creative-rejected` outcome.
     """
     match error:
         case Cancelled():
@@ -151,16 +155,16 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
 
 
 class OnlyFirst:
-    """Tells `die` the first reason why the worker must not go on: a second exit would break into the shutdown."""
+    """Calls `die` for the first error only: a second exit would interrupt the shutdown."""
 
     def __init__(self, die: Callable[[Exception], None]) -> None:
         self._die = die
-        self._told = False
+        self._called = False
 
     def __call__(self, error: Exception) -> None:
-        """Tell, unless somebody has told already."""
-        if not self._told:
-            self._told = True
+        """Call `die`, unless it has been called."""
+        if not self._called:
+            self._called = True
             self._die(error)
 
 

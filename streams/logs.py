@@ -1,4 +1,4 @@
-"""Logging: structlog in front, the standard library's behind, one form for ours and for Faust's lines."""
+"""Logging: structlog over the standard library, one format for our lines and for those of libraries."""
 
 from __future__ import annotations
 
@@ -14,45 +14,46 @@ from structlog.typing import Processor
 from streams.settings import LogSettings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-_TALKATIVE = ("faust", "mode", "aiokafka", "kafka", "werkzeug", "asyncio")
-_INDISCREET = ("urllib3", "httpx", "httpcore", "botocore")  # their warnings and below name URLs, signed ones too
-_PAUSE = 30.0  # seconds in which a library says a thing once
-_MOST_FORMS = 1000  # of lines remembered, whatever a library may write
+_CHATTY = ("faust", "mode", "aiokafka", "kafka", "werkzeug", "asyncio")
+_LEAKY = ("urllib3", "httpx", "httpcore", "botocore")  # their warnings contain URLs, signed ones too
+_PAUSE = 30.0  # seconds between two lines of the same template by the same library
+_MOST_TEMPLATES = 1000  # remembered, whatever libraries may log
 
 
-class Thinned(logging.Filter):
-    """Lets a library's line through, but of those of one form one in `_PAUSE` seconds, with the number left out.
+class RepeatFilter(logging.Filter):
+    """Passes at most one line per `_PAUSE` seconds and template of a library, and adds how many it dropped.
 
-    While a broker is away, aiokafka's clients say so thirty times a second and more. Our own lines all pass, and those
-    with a traceback.
+    While a broker is down, aiokafka's clients log thirty lines a second and more. Our own lines always pass, and so do
+    lines with a traceback.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}  # form -> when last, and how many left out since
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}  # template -> time of the last line, dropped since
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is written; says in it how many like it were not."""
-        if record.name.partition(".")[0] not in _TALKATIVE or record.exc_info:
+        """Return whether to write the line; append the number of dropped lines to its message."""
+        if record.name.partition(".")[0] not in _CHATTY or record.exc_info:
             return True
-        form, now = (record.name, str(record.msg)), self._clock()
-        said, left_out = self._said.get(form, (-inf, 0))
-        if now - said < _PAUSE:
-            self._said[form] = said, left_out + 1
+        template, now = (record.name, str(record.msg)), self._clock()
+        written_at, dropped = self._last.get(template, (-inf, 0))
+        if now - written_at < _PAUSE:
+            self._last[template] = written_at, dropped + 1
             return False
-        if len(self._said) >= _MOST_FORMS:
-            self._said.clear()
-        self._said[form] = now, 0
-        if left_out:
-            record.msg = f"{record.msg} ({left_out} more like it in {now - said:.0f} s)"
+        if len(self._last) >= _MOST_TEMPLATES:
+            self._last.clear()
+        self._last[template] = now, 0
+        if dropped:
+            record.msg = f"{record.msg} ({dropped} more like it in {now - written_at:.0f} s)"
         return True
 
 
 def configure(settings: LogSettings) -> None:
-    """Send every line to stderr, in the form and from the level set; libraries speak from `warn` up, or not of URLs.
+    """Send every line to stderr in the format and from the level of the settings.
 
-    At debug level they say all they have, and as often as they like.
+    Libraries log from `warn` up; those that log URLs only from `error` up. At level `debug` the chatty ones log
+    everything, without the filter for repeats.
     """
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     renderer: Processor = structlog.processors.JSONRenderer() if settings.format == "json" else console
@@ -74,13 +75,13 @@ def configure(settings: LogSettings) -> None:
     ]
     handler = logging.StreamHandler(sys.stderr)
     if settings.level != "debug":
-        handler.addFilter(Thinned())
+        handler.addFilter(RepeatFilter())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[settings.level])
     quiet = max(_LEVELS[settings.level], logging.WARNING) if settings.level != "debug" else logging.DEBUG
-    for name in _TALKATIVE:
+    for name in _CHATTY:
         logging.getLogger(name).setLevel(quiet)
-    for name in _INDISCREET:
+    for name in _LEAKY:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A Kafka message as it arrived, the outcome that answers it, and the publisher that writes both kinds of answer."""
+"""The messages of a worker: an event as it arrived, the outcome that answers it, and what publishes outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OutcomeTopic = Literal["creative_ready", "product_ready", "creative_rejected", "
 
 @dataclass(frozen=True)
 class RawEvent:
-    """A Kafka message as it came. timestamp: milliseconds since 1970, as the broker has it."""
+    """A Kafka message, undecoded. timestamp: the broker's, in milliseconds since 1970."""
 
     source: Source
     key: bytes | None
@@ -24,7 +24,7 @@ class RawEvent:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One message to publish. topic: the setting's name, such as `creative_ready`, not the topic's own."""
+    """A message to publish. topic: the name of its setting, such as `creative_ready`, not the topic's own name."""
 
     topic: OutcomeTopic
     key: bytes
@@ -33,7 +33,7 @@ class Outcome:
 
 
 class OutcomePublisher(Protocol):
-    """Writes outcomes and dead letters; both methods return once the broker has confirmed the message."""
+    """Writes outcomes and dead letters. Both methods return once the broker has confirmed the message."""
 
     async def publish(self, outcome: Outcome) -> None:
         """Publish an outcome."""

@@ -7,11 +7,11 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from streams.settings import TrainingSettings
+from streams.training_settings import TrainingSettings
 
 
 def newest_first(paths: list[Path]) -> list[Path]:
-    """Return the files by the time of their last change; one that goes meanwhile counts as the oldest."""
+    """Return the files, the most recently changed first. A file that vanishes counts as the oldest."""
 
     def changed(path: Path) -> float:
         with suppress(FileNotFoundError):
@@ -22,5 +22,5 @@ def newest_first(paths: list[Path]) -> list[Path]:
 
 
 def workdir(settings: TrainingSettings) -> Path:
-    """Return the local scratch folder."""
+    """Return the scratch folder."""
     return Path(settings.workdir) if settings.workdir else Path(tempfile.gettempdir()) / f"creatives-{os.getuid()}"

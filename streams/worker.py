@@ -1,4 +1,4 @@
-"""The app, made at import: `faust -A streams.worker worker`. `creatives worker` is the same with clearer words."""
+"""The app, built at import for `faust -A streams.worker worker`. `creatives worker` runs the same app."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_a_training_jobs_concept_leaves_the_shelf_however_the_job_ends(pipe, gen
             raise Cancelled
         return "learned"
 
-    monkeypatch.setattr(training_job, "learn", learn)
+    monkeypatch.setattr(training_job, "run_training_job", learn)
     job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
     served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [count for _, count in held] == [1, 1]
@@ -178,7 +178,7 @@ def test_training_jobs_run_in_their_own_module(pipe, generator, monkeypatch):
             raise OSError("disk full")
         return "learned"
 
-    monkeypatch.setattr(training_job, "learn", learn)
+    monkeypatch.setattr(training_job, "run_training_job", learn)
     _, *rest = served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
     failed, done = answers(rest)

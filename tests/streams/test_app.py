@@ -1,6 +1,7 @@
 import pytest
+from faust.assignor.partition_assignor import PartitionAssignor
 
-from streams.app import create_app, faust_options
+from streams.app import EmbeddedBrokerAssignor, create_app, faust_options
 from streams.runtime import group_id
 from streams.settings import Settings
 
@@ -11,7 +12,7 @@ def made(**settings):
     )
 
 
-def test_faust_runs_under_the_settings_that_neither_lose_events_nor_wedge():
+def test_faust_options_neither_lose_events_nor_stall():
     options = faust_options(made())
     assert options["consumer_metadata_max_age_ms"] == 10_000
     assert options["stream_wait_empty"] is False
@@ -23,6 +24,12 @@ def test_faust_runs_under_the_settings_that_neither_lose_events_nor_wedge():
     assert [url.host for url in options["broker"]] == ["one", "two"]
 
 
+@pytest.mark.parametrize(("embedded", "assignor"), [(False, PartitionAssignor), (True, EmbeddedBrokerAssignor)])
+def test_only_the_embedded_broker_delays_a_rebalance(embedded, assignor):
+    settings = Settings(kafka={"bootstrap_servers": "one:9092", "embedded": embedded})
+    assert faust_options(settings)["PartitionAssignor"] is assignor
+
+
 @pytest.mark.parametrize(
     ("role", "topics"),
     [
@@ -31,13 +38,13 @@ def test_faust_runs_under_the_settings_that_neither_lose_events_nor_wedge():
         ("all", {"segment-updated", "product-registered"}),
     ],
 )
-def test_a_role_takes_its_own_topics_in_its_own_group(role, topics):
+def test_each_role_consumes_its_own_topics_in_its_own_group(role, topics):
     app = create_app(made(role=role))
     assert {topic for agent in app.agents.values() for topic in agent.channel.topics} == topics
     assert app.conf.id == group_id(made(role=role)) == ("creatives" if role == "all" else f"creatives-{role}")
 
 
-def test_the_roles_password_reaches_faust_and_shows_nowhere():
+def test_the_password_reaches_faust_and_appears_nowhere_else():
     secured = Settings(
         kafka={
             "bootstrap_servers": "broker:9093",
@@ -53,7 +60,7 @@ def test_the_roles_password_reaches_faust_and_shows_nowhere():
     assert "hunter2" not in repr(credentials)
 
 
-async def test_without_services_the_worker_says_what_to_set(caplog):
+async def test_without_services_the_worker_names_the_settings_to_set(caplog):
     app = create_app(Settings())
     with pytest.raises(SystemExit) as end:
         await app.on_start()

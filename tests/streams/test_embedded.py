@@ -1,4 +1,4 @@
-"""The embedded services, as clients in this process and in others see them."""
+"""The embedded services, used by clients in this process and in others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def produced(servers: str, topic: str, count: int) -> None:
     await producer.stop()
 
 
-async def test_topics_have_the_partitions_asked_for(services: Embedded) -> None:
+async def test_topics_have_the_given_partitions(services: Embedded) -> None:
     consumer = AIOKafkaConsumer("segment-updated", "creative-ready", bootstrap_servers=services.bootstrap_servers)
     await consumer.start()
     assert {"segment-updated", "creative-ready"} <= await consumer.topics()
@@ -59,7 +59,7 @@ async def test_messages_headers_and_commits(services: Embedded) -> None:
 
 
 async def test_foreign_clients_reach_both(services: Embedded) -> None:
-    """Another process, another library: librdkafka for Kafka, plain HTTP for a signed link; unsigned it is refused."""
+    """Another process and other libraries: librdkafka for Kafka, plain HTTP for a signed link. Unsigned is refused."""
     store = MinioStore(
         Settings.model_validate({"storage": {"endpoint": services.endpoint, "bucket": "pictures"}}).storage
     )
@@ -79,7 +79,7 @@ async def test_foreign_clients_reach_both(services: Embedded) -> None:
     assert ran.stdout.split() == ["0", "b'hello'", "403"], ran.stderr
 
 
-async def test_a_broker_that_goes_and_comes_back() -> None:
+async def test_a_broker_can_go_down_and_come_back() -> None:
     broker = EmbeddedBroker({"t": 4})
     try:
         broker.down()
@@ -95,7 +95,7 @@ async def test_a_broker_that_goes_and_comes_back() -> None:
         broker.stop()
 
 
-def test_a_topic_twice_is_an_error(services: Embedded) -> None:
+def test_a_second_topic_of_one_name_is_an_error(services: Embedded) -> None:
     with pytest.raises(BrokerUnavailable, match="cannot create the topic segment-updated"):
         services.broker.create_topic("segment-updated", 1)
 
@@ -106,9 +106,10 @@ def test_a_taken_port_is_an_error(services: Embedded) -> None:
         EmbeddedStore("x", port)
 
 
-async def test_settings_get_real_addresses_where_they_say_embedded() -> None:
+async def test_embedded_settings_get_real_addresses() -> None:
     with embedded(Settings(), {"segment-updated": 3}) as settings:
         assert settings.kafka.bootstrap_servers.startswith("127.0.0.1:")
+        assert settings.kafka.embedded
         store = MinioStore(settings.storage)
         await store.check()
         store.close()

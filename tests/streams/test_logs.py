@@ -1,4 +1,4 @@
-"""What a log may not show."""
+"""The log: no secrets, and no floods."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ import structlog
 from streams import logs
 from streams.failures import StoreUnavailable
 from streams.settings import LogSettings
-from tests.streams.store.test_s3 import ACCESS, SECRET, Scripted, scripted, store_at
+from tests.streams.store.scripted_server import ACCESS, SECRET, Scripted, scripted, store_at
 
 __all__ = ["scripted"]
 
 
 @pytest.fixture
 def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """Return what is logged at a level, the most talkative unless told; puts logging back as it was."""
+    """Return the text logged at a level (debug unless parametrized); restore logging afterwards."""
     root, text = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in (*logs._TALKATIVE, *logs._INDISCREET)}
+    levels = {name: logging.getLogger(name).level for name in (*logs._CHATTY, *logs._LEAKY)}
     monkeypatch.setattr(sys, "stderr", text)
     logs.configure(LogSettings(level=getattr(request, "param", "debug")))
     yield text
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name, kept in levels.items():
-        logging.getLogger(name).setLevel(kept)
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
     structlog.reset_defaults()
 
 
-async def test_a_connection_cut_in_a_signed_request_shows_no_signature(
-    written: io.StringIO, scripted: Scripted
-) -> None:
+async def test_a_cut_connection_logs_no_signature(written: io.StringIO, scripted: Scripted) -> None:
     def cut(method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         if method == "PUT":
             raise ConnectionError
@@ -59,7 +57,7 @@ async def test_our_own_lines_are_written(written: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize(("written", "times"), [("info", 1), ("debug", 3)], indirect=["written"])
-def test_libraries_repeat_themselves_at_debug_level_only(written: io.StringIO, times: int) -> None:
+def test_libraries_repeat_lines_at_debug_level_only(written: io.StringIO, times: int) -> None:
     for _ in range(3):
         logging.getLogger("aiokafka").error("Unable connect to %s", "there")
         structlog.get_logger("streams").info("event failed")
@@ -67,30 +65,30 @@ def test_libraries_repeat_themselves_at_debug_level_only(written: io.StringIO, t
     assert written.getvalue().count("event failed") == 3
 
 
-def test_a_library_says_a_thing_once_in_a_while_and_how_often_it_would_have() -> None:
+def test_a_repeated_line_of_a_library_is_written_once_per_pause_with_a_count() -> None:
     now = 100.0
-    thinned = logs.Thinned(lambda: now)
+    repeats = logs.RepeatFilter(lambda: now)
 
-    def said(name: str, form: str, *words: object) -> str | None:
-        record = logging.LogRecord(name, logging.ERROR, "", 0, form, words, None)
-        return record.getMessage() if thinned.filter(record) else None
+    def filtered(name: str, template: str, *words: object) -> str | None:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, template, words, None)
+        return record.getMessage() if repeats.filter(record) else None
 
-    form = "Unable connect to %s"
-    assert said("aiokafka.client", form, "one") == "Unable connect to one"
+    template = "Unable connect to %s"
+    assert filtered("aiokafka.client", template, "one") == "Unable connect to one"
     for number in range(40):
         now += 0.5
-        assert said("streams.kafka.lag", "lag unknown") == "lag unknown"  # ours all pass
-        assert said("aiokafka.client", form, number) is None
-    crash = logging.LogRecord("aiokafka.client", logging.ERROR, "", 0, form, ("one",), (OSError, OSError(), None))
-    assert thinned.filter(crash)
-    assert said("aiokafka.conn", form, "other") == "Unable connect to other"  # another library's part
+        assert filtered("streams.kafka.lag", "lag unknown") == "lag unknown"  # our own lines all pass
+        assert filtered("aiokafka.client", template, number) is None
+    crash = logging.LogRecord("aiokafka.client", logging.ERROR, "", 0, template, ("one",), (OSError, OSError(), None))
+    assert repeats.filter(crash)
+    assert filtered("aiokafka.conn", template, "other") == "Unable connect to other"  # another logger
     now += 30
-    assert said("aiokafka.client", form, "last") == "Unable connect to last (40 more like it in 50 s)"
-    assert said("aiokafka.client", form, "last") is None
+    assert filtered("aiokafka.client", template, "last") == "Unable connect to last (40 more like it in 50 s)"
+    assert filtered("aiokafka.client", template, "last") is None
 
 
-def test_what_is_remembered_of_lines_is_bounded() -> None:
-    thinned = logs.Thinned(lambda: 0.0)
-    for number in range(3 * logs._MOST_FORMS):
-        assert thinned.filter(logging.LogRecord("faust", logging.ERROR, "", 0, f"line {number}", (), None))
-    assert len(thinned._said) <= logs._MOST_FORMS
+def test_remembered_templates_are_bounded() -> None:
+    repeats = logs.RepeatFilter(lambda: 0.0)
+    for number in range(3 * logs._MOST_TEMPLATES):
+        assert repeats.filter(logging.LogRecord("faust", logging.ERROR, "", 0, f"line {number}", (), None))
+    assert len(repeats._last) <= logs._MOST_TEMPLATES

@@ -27,35 +27,35 @@ atexit.register(time.sleep, 60)
 """
 
 
-def test_a_shutdown_that_hangs_ends_all_the_same():
+def test_a_shutdown_that_hangs_is_forced():
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", STUCK], timeout=40, check=False)
     assert done.returncode == 1
     assert time.monotonic() - began < 30
 
 
-async def test_a_loop_that_moves_is_left_alone():
-    bites = []
-    dog = Watchdog(stall=0.2, bite=bites.append)
-    dog.start()
+async def test_a_moving_loop_does_not_stall():
+    stalls = []
+    watchdog = Watchdog(stall=0.2, on_stall=stalls.append)
+    watchdog.start()
     await asyncio.sleep(0.5)
-    assert dog.silence < 0.2
-    dog.stop()
-    assert bites == []
+    assert watchdog.silence < 0.2
+    watchdog.stop()
+    assert stalls == []
 
 
-async def test_a_blocked_loop_is_bitten_once():
-    bites = []
-    dog = Watchdog(stall=0.1, bite=bites.append)
-    dog.start()
+async def test_a_blocked_loop_stalls_once():
+    stalls = []
+    watchdog = Watchdog(stall=0.1, on_stall=stalls.append)
+    watchdog.start()
     await asyncio.sleep(0.05)
     time.sleep(0.5)  # noqa: ASYNC251 - blocking the loop is the point
-    assert len(bites) == 1
-    assert bites[0] > 0.1
-    dog.stop()
+    assert len(stalls) == 1
+    assert stalls[0] > 0.1
+    watchdog.stop()
 
 
-def test_a_blocked_worker_exits_and_says_where_it_stood():
+def test_a_blocked_worker_exits_and_prints_its_stacks():
     done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=25, check=False)
     assert done.returncode == EXIT_STALLED
     assert "main loop has not moved" in done.stderr

@@ -1,26 +1,26 @@
-"""Settings that name a place: what is taken, and what is refused before anything is opened."""
+"""Settings that name an address, a bucket, a topic or a file: which values are accepted."""
 
 import pytest
 
-from streams import addresses
+from streams import setting_types
 
 
 @pytest.mark.parametrize(
     "text", ["embedded", "k:9092", "k-1.x.org:9092, k-2:9092", "10.0.0.1:1", "[::1]:9092", "kafka"]
 )
 def test_brokers(text):
-    assert addresses.servers(text) == text
+    assert setting_types.check_servers(text) == text
 
 
 @pytest.mark.parametrize("text", ["", " ", "a:1,", "http://a:1", "a b:1", "a:port", "a:1;b:2", "[::1:9092"])
 def test_no_brokers(text):
     with pytest.raises(ValueError, match="host:port"):
-        addresses.servers(text)
+        setting_types.check_servers(text)
 
 
 @pytest.mark.parametrize("text", ["embedded", "http://minio:9000", "https://s3.example.org/", "http://[::1]:9000"])
 def test_stores(text):
-    assert addresses.endpoint(text) == text
+    assert setting_types.check_endpoint(text) == text
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_stores(text):
 )
 def test_no_stores(text):
     with pytest.raises(ValueError, match="http://host:port") as caught:
-        addresses.endpoint(text)
+        setting_types.check_endpoint(text)
     assert "pw" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["abc", "creatives-2026.eu", "0-0", "a" * 63])
 def test_buckets(text):
-    assert addresses.bucket(text) == text
+    assert setting_types.check_bucket(text) == text
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_buckets(text):
 )
 def test_no_buckets(text):
     with pytest.raises(ValueError, match="3 to 63"):
-        addresses.bucket(text)
+        setting_types.check_bucket(text)
