@@ -11,7 +11,7 @@ import open_clip
 import pytest
 
 from models.weights import vocabulary
-from streams.segments.token_count import Vocabulary
+from streams.segments.token_count import TokenCounter
 
 SHA256 = {
     "vocab.json": "3f0c4f7d2086b61b38487075278ea9ed04edb53a03cbb045b86c27190fa8fb69",
@@ -73,7 +73,7 @@ def test_device_process_and_worker_read_open_clips_tokens_from_it(cache, text):
     assert tokenizer(text)["input_ids"] == expected
     path = vocabulary.vocabulary_path(tokenizer)
     assert path == cache
-    assert Vocabulary(os.fspath(path)).count(text) == len(expected)
+    assert TokenCounter(os.fspath(path)).count(text) == len(expected)
 
 
 def test_a_folder_without_separate_files_is_read_from_its_tokenizer_json(family_folder, tmp_path):
