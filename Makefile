@@ -24,7 +24,7 @@ $(READY): requirements.lock
 	@rm -f .venv/ready-*
 	@touch $@
 
-demo: $(READY)  ## three segments in, pictures out, into demo-output/ (SERVE=1 keeps serving, PRODUCTS=1 teaches two)
+demo: $(READY)  ## three segments in, pictures out, into demo-output/ (SERVE=1 keeps serving, PRODUCTS=1 trains on two products)
 	@$(BIN)/creatives demo $(if $(SERVE),--serve) $(if $(PRODUCTS),--products)
 
 test: $(READY)  ## the plain suite: no GPU, network or Docker

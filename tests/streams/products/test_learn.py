@@ -194,7 +194,7 @@ async def test_a_photo_too_large(tmp_path: Path) -> None:
 
 
 async def test_the_devices_refusal(world: World) -> None:
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    world.device.error = UnusablePhotos(detail="2 of 3 are no pictures")
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert (message.code, message.segment_id) == ("unusable_photos", None)
 
@@ -316,7 +316,7 @@ async def test_a_concept_of_other_weights_is_none_until_the_product_is_registere
 
 async def test_what_the_device_cannot_use_blocks_no_partition(world: World) -> None:
     await world.train(product())
-    world.device.end = WrongArchitecture(path="concept", architecture="this UNet", detail="it does not fit")
+    world.device.error = WrongArchitecture(path="concept", architecture="this UNet", detail="it does not fit")
     with pytest.raises(ConceptUnusable) as unusable:
         await world.render(segment())
     with pytest.raises(TrainingUnsupportedByWeights) as cannot:
@@ -329,14 +329,14 @@ async def test_what_the_device_cannot_use_blocks_no_partition(world: World) -> N
 async def test_a_refused_product_says_how_many_wait_for_it(world: World) -> None:
     await world.render(segment("s1"))
     await world.render(segment("s2"))
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    world.device.error = UnusablePhotos(detail="2 of 3 are no pictures")
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert message.waiting == 2
     assert len(world.keys("parked/jam/")) == 2
-    world.device.end = None
+    world.device.error = None
     await world.train(product(event_id="p2"))
     assert world.keys("parked/jam/") == []
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    world.device.error = UnusablePhotos(detail="2 of 3 are no pictures")
     message = CreativeRejected.model_validate_json((await world.train(product(event_id="p3"))).value)
     assert message.waiting is None
 

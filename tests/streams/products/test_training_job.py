@@ -66,7 +66,7 @@ async def test_too_few_are_refused_with_every_reason(world: World) -> None:
 
 
 async def test_the_devices_reasons_stand_beside_ours(world: World) -> None:
-    world.device.end = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
+    world.device.error = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
     outcome = await world.train(product(images=[*images(1, 2, 3), MISSING]))
     reason = CreativeRejected.model_validate_json(outcome.value).reason
     assert "photo 2: blank), of the 3 fetched; There is no object" in reason

@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return fakes.WordCount.save(tmp_path_factory.mktemp("words"))
+    return fakes.save_word_tokenizer(tmp_path_factory.mktemp("words"))
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_the_same_from_tokenizer_json(folder: Path, theirs: object, tmp_path: Pa
 def test_padding_and_truncation_of_the_file_do_not_count(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
-    path = Path(fakes.WordCount.save(tmp_path))
+    path = Path(fakes.save_word_tokenizer(tmp_path))
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.enable_padding(length=77)
     tokenizer.enable_truncation(4)
