@@ -27,7 +27,7 @@ async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
     """A runtime without broker and store, whose second device process fails to start once."""
     world, seen = World(tmp_path), tmp_path / "seen"
     training = world.tools.settings.training.model_dump() | {"concurrency": 3}
-    studio = {"diffusion": f"shy={seen}"}
+    studio = {"diffusion": f"missing_once={seen}"}
     runtime = Runtime(Settings.model_validate({"studio": studio, "training": training}), "tests.fakes:serve", never)
     seen.touch()
     await runtime._device.start()

@@ -43,7 +43,7 @@ class World:
         self.device, self.store, self.publisher = FakeDevice(), MemoryStore(), RecordingPublisher()
         self.folder = tmp_path / "scratch"
         settings = Settings.model_validate({"training": {"workdir": str(self.folder)} | training})
-        prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "")
+        prompter = Prompter(fakes.save_word_tokenizer(tmp_path), 77, "")
         self.tools = Tools(self.device, self.store, prompter, settings, self.publisher)
         for number in range(1, 6):
             self.store.objects[f"photos/jam/{number}.png"] = f"photo {number}".encode()

@@ -322,7 +322,7 @@ async def test_a_cancelled_lesson_ends_and_may_be_asked_again(opened: Open, tmp_
     [
         ("missing", WeightsNotFound, "No weights for diffusion at missing: put it there"),
         ("dies", DeviceUnavailable, "its process exited with status 3 while it loaded the models"),
-        ("lies", DeviceUnavailable, "did not say that it is ready"),
+        ("not_ready", DeviceUnavailable, "did not say that it is ready"),
     ],
 )
 async def test_start_raises_the_childs_error(opened: Open, script: str, error: type[Exception], message: str) -> None:
@@ -331,7 +331,7 @@ async def test_start_raises_the_childs_error(opened: Open, script: str, error: t
 
 
 async def test_a_start_that_failed_may_be_tried_again(opened: Open, tmp_path: Path) -> None:
-    device = DeviceClient(StudioPlan(diffusion=f"shy={tmp_path / 'seen'}"), SETTINGS, "tests.fakes:serve")
+    device = DeviceClient(StudioPlan(diffusion=f"missing_once={tmp_path / 'seen'}"), SETTINGS, "tests.fakes:serve")
     with pytest.raises(WeightsNotFound):
         await device.start()
     status = device.status()

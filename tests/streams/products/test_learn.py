@@ -92,7 +92,7 @@ async def test_photos_that_are_too_large_reject_the_product(tmp_path: Path) -> N
 
 
 async def test_a_refusal_of_the_device_rejects_the_product(world: World) -> None:
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    world.device.error = UnusablePhotos(detail="2 of 3 are no pictures")
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert (message.code, message.segment_id) == ("unusable_photos", None)
 

@@ -166,7 +166,7 @@ async def test_a_concept_of_other_weights_is_not_used_until_the_product_is_train
 
 async def test_an_unusable_concept_is_dead_lettered_after_retries(world: World) -> None:
     await world.train(product())
-    world.device.end = WrongArchitecture(path="concept", architecture="this UNet", detail="it does not fit")
+    world.device.error = WrongArchitecture(path="concept", architecture="this UNet", detail="it does not fit")
     with pytest.raises(ConceptUnusable) as unusable:
         await world.render(segment())
     with pytest.raises(TrainingUnsupportedByWeights) as unsupported:
@@ -179,13 +179,13 @@ async def test_an_unusable_concept_is_dead_lettered_after_retries(world: World) 
 async def test_a_rejection_counts_the_waiting_segments(world: World) -> None:
     await world.render(segment("s1"))
     await world.render(segment("s2"))
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    world.device.error = UnusablePhotos(detail="2 of 3 are no pictures")
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert message.waiting == 2
     assert len(world.keys("parked/jam/")) == 2
-    world.device.end = None
+    world.device.error = None
     await world.train(product(event_id="p2"))
     assert world.keys("parked/jam/") == []
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+    world.device.error = UnusablePhotos(detail="2 of 3 are no pictures")
     message = CreativeRejected.model_validate_json((await world.train(product(event_id="p3"))).value)
     assert message.waiting is None

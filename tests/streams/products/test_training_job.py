@@ -61,7 +61,7 @@ async def test_too_few_photos_are_rejected_with_every_reason(world: World) -> No
 
 
 async def test_a_refusal_of_the_device_lists_the_failed_downloads_too(world: World) -> None:
-    world.device.end = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
+    world.device.error = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
     outcome = await world.train(product(images=[*images(1, 2, 3), MISSING]))
     reason = CreativeRejected.model_validate_json(outcome.value).reason
     assert "photo 2: blank), of the 3 fetched; There is no object" in reason

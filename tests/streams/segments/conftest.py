@@ -8,7 +8,7 @@ from tests import fakes
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return fakes.WordCount.save(tmp_path_factory.mktemp("words"))
+    return fakes.save_word_tokenizer(tmp_path_factory.mktemp("words"))
 
 
 @pytest.fixture(scope="module")

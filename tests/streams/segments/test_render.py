@@ -39,7 +39,7 @@ def segment(**changes: Any) -> SegmentUpdated:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
-    tokenizer = fakes.WordCount.save(tmp_path)
+    tokenizer = fakes.save_word_tokenizer(tmp_path)
     settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2}})
     return Tools(FakeDevice(), MemoryStore(), Prompter(tokenizer, 77, "blurry"), settings)
 
@@ -148,7 +148,7 @@ async def test_other_worker_settings_make_another_request(
     tools: Tools, tmp_path: Path, studio: dict[str, int], negative: str
 ) -> None:
     settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2} | studio})
-    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, negative)
+    prompter = Prompter(fakes.save_word_tokenizer(tmp_path), 77, negative)
     other = Tools(tools.device, tools.store, prompter, settings)
     assert tools.recipe == Tools(tools.device, tools.store, tools.prompter, tools.settings).recipe
     assert other.recipe.fingerprint != tools.recipe.fingerprint
@@ -160,19 +160,19 @@ async def test_another_template_makes_another_request(
 ) -> None:
     before = tools.recipe.fingerprint
     monkeypatch.setattr(prompting, "TEMPLATE_VERSION", prompting.TEMPLATE_VERSION + 1)
-    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "blurry")
+    prompter = Prompter(fakes.save_word_tokenizer(tmp_path), 77, "blurry")
     assert Tools(tools.device, tools.store, prompter, tools.settings).recipe.fingerprint != before
 
 
 async def test_a_rejection_has_a_manifest_too(tools: Tools) -> None:
     device = tools.device
     assert isinstance(device, FakeDevice)
-    device.end = NothingPassed(detail="all blank")
+    device.error = NothingPassed(detail="all blank")
     first = await rendered(tools, segment())
     message = CreativeRejected.model_validate_json(first.value)
     assert (first.topic, message.code, message.segment_id) == ("creative_rejected", "nothing_passed", "coffee")
     assert message.reason == "No candidate passed: all blank"
-    device.end = None
+    device.error = None
     assert await rendered(tools, segment()) == first
 
 
@@ -213,7 +213,7 @@ async def test_the_largest_outcome_fits_into_kafkas_default_limit(tools: Tools) 
 async def test_a_failed_rendering_stores_nothing(tools: Tools, error: Exception) -> None:
     assert isinstance(tools.device, FakeDevice)
     assert isinstance(tools.store, MemoryStore)
-    tools.device.end = error
+    tools.device.error = error
     with pytest.raises(type(error)):
         await render_segment(segment(), SOURCE, tools)
     assert tools.store.objects == {}

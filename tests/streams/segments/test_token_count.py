@@ -76,7 +76,7 @@ def test_counts_from_tokenizer_json_are_the_same(folder: Path, clip_tokenizer: o
 def test_padding_and_truncation_settings_are_ignored(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
-    path = Path(fakes.WordCount.save(tmp_path))
+    path = Path(fakes.save_word_tokenizer(tmp_path))
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.enable_padding(length=77)
     tokenizer.enable_truncation(4)

@@ -37,7 +37,7 @@ class FakeView:
 
 
 async def rendered_outcome(tmp_path: Path, name: str = "coffee enthusiast", segment_id: str = "coffee") -> Outcome:
-    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "blurry")
+    prompter = Prompter(fakes.save_word_tokenizer(tmp_path), 77, "blurry")
     tools = Tools(fakes.FakeDevice(), fakes.MemoryStore(), prompter, Settings())
     event = SegmentUpdated.model_validate(
         {"event_id": segment_id, "occurred_at": "2026-11-23T10:00:00Z", "segment_id": segment_id, "name": name}

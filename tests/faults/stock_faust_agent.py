@@ -1,8 +1,8 @@
-"""The contrast: the same work done the ordinary way, with a stock Faust agent, default acking and Faust's own producer.
+"""The same work by a stock Faust agent with default acking and Faust's own producer, for comparison.
 
-Timeouts are those of the scenario, scaled down together with ours, so that a run takes minutes:
-STOCK_MAX_POLL stands for `broker_max_poll_interval` (Faust's default is 1000 s), STOCK_CONCURRENCY is the agent's.
-STOCK_WAIT_EMPTY=0 sets `stream_wait_empty=False`, which many do since the default blocks every rebalance behind a long event.
+Its timeouts are those of the scenario, as short as the worker's, so a run takes minutes. STOCK_MAX_POLL sets
+`broker_max_poll_interval` (Faust's default: 1000 s), STOCK_CONCURRENCY the agent's concurrency. STOCK_WAIT_EMPTY=0 sets
+`stream_wait_empty=False`, a common choice: with the default a long event blocks every rebalance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import faust
 from minio import Minio
 
-from tests.faults import traps
+from tests.faults import fault_injection
 from tests.faults.fake_studio import DELAY, FOLDER, SLOW
 
 environ = os.environ
@@ -54,29 +54,29 @@ ready = app.topic(topics["creative_ready"])
 @app.agent(segments, concurrency=int(environ.get("STOCK_CONCURRENCY", "1")))
 async def creatives(stream: Any) -> None:
     async for event in stream:
-        traps.hit("fetch")
+        fault_injection.reach("fetch")
         picture = await render(event)
         prefix = f"creatives/{event['segment_id']}/{event['event_id']}/"
-        traps.hit("upload")
+        fault_injection.reach("upload")
         await asyncio.to_thread(put, f"{prefix}1.png", picture)
-        traps.hit("manifest")
+        fault_injection.reach("manifest")
         await asyncio.to_thread(put, f"{prefix}manifest.json", b"{}")
-        traps.hit("publish")
+        fault_injection.reach("publish")
         image = {"s3_uri": f"s3://{bucket}/{prefix}1.png", "sha256": hashlib.sha256(picture).hexdigest()}
         names = {name: event[name] for name in ("event_id", "segment_id")}
         await ready.send(key=event["segment_id"], value={**names, "request_id": event["event_id"], "images": [image]})
 
 
 @app.task
-async def say_ready() -> None:
+async def log_ready() -> None:
     sys.stderr.write("[stock] ready \n")
 
 
 async def render(event: dict[str, Any]) -> bytes:
-    """Wait as the device would, without blocking the loop."""
+    """Wait as long as the fake device works, without blocking the loop."""
     words = event["name"].split()
     if "raising" in words and _first(event["event_id"], "once" in words):
-        raise ValueError("on demand")
+        raise ValueError("injected")
     await asyncio.sleep(SLOW if "slowly" in words else DELAY)
     return hashlib.sha256(event["event_id"].encode()).digest()
 

@@ -1,4 +1,4 @@
-"""The settings that every worker of the proving ground shares, and how they are read."""
+"""The settings that the workers of all fault scenarios share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from streams.settings import Settings
 
-PACE = {  # short timeouts, so that a scenario shows in seconds what production shows in minutes
+SHORT_TIMEOUTS = {  # a scenario shows in seconds what happens in minutes in production
     "CREATIVES_KAFKA__SESSION_TIMEOUT": "6",
     "CREATIVES_KAFKA__HEARTBEAT_INTERVAL": "1",
     "CREATIVES_KAFKA__REQUEST_TIMEOUT": "10",
@@ -23,18 +23,18 @@ PACE = {  # short timeouts, so that a scenario shows in seconds what production 
 }
 
 
-def cleaned(environ: dict[str, str] | os._Environ[str]) -> dict[str, str]:
-    """Return the variables that are not about us."""
+def without_project_variables(environ: dict[str, str] | os._Environ[str]) -> dict[str, str]:
+    """Return the environment without the variables of this project and of its fault tests."""
     return {name: value for name, value in environ.items() if not name.startswith(("CREATIVES_", "FAULT_", "FAKE_"))}
 
 
 def read_settings(environ: dict[str, str]) -> Settings:
-    """Return the settings that a process with these variables would read."""
-    kept = dict(os.environ)
+    """Return the settings that a process with these variables reads."""
+    before = dict(os.environ)
     try:
         os.environ.clear()
-        os.environ.update(cleaned(kept) | environ)
+        os.environ.update(without_project_variables(before) | environ)
         return Settings()
     finally:
         os.environ.clear()
-        os.environ.update(kept)
+        os.environ.update(before)
