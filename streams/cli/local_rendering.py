@@ -16,7 +16,7 @@ from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 from streams.cli.progress import StageBars
 from streams.cli.terminal import err
 from streams.device.client import DeviceClient
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.settings import DeviceSettings
 
 LOOK = 0.1  # seconds between two looks at the lane

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from schemas.events import CreativeReady
 from streams.device.client import DeviceClient
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition

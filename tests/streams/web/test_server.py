@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.events import CreativeReady, SegmentUpdated, Source
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.failures import PortTaken, StoreUnavailable
 from streams.messages import Outcome, RawEvent
 from streams.requests import Tools
