@@ -71,7 +71,7 @@ def install() -> None:
     from streams.kafka.publisher import Publisher
     from streams.store.s3 import MinioStore
 
-    _watch(InFlightEvents, "take", "fetch", None)
+    _watch(InFlightEvents, "accept", "fetch", None)
     _watch(MinioStore, "put", "upload", "uploaded")
     _watch(MinioStore, "put_if_absent", "manifest", "committed")
     _watch(Publisher, "publish", "publish", "published")

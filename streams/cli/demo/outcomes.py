@@ -24,7 +24,7 @@ from streams.cli.producer import send
 from streams.cli.progress import StageBars
 from streams.cli.watcher import Seen, Watcher, watcher
 from streams.failures import StreamError
-from streams.kafka.topics import dead
+from streams.kafka.topics import dead_letter_topic
 from streams.settings import DEFAULT_WEB_PORT, Settings
 
 LOOK = 0.2  # seconds between two looks at the worker
@@ -129,7 +129,7 @@ async def outcomes(
     """Send the events and wait for what the worker makes of them. Raises DemoFailed as soon as one cannot end well."""
     topics = settings.topics
     listened = [topics.creative_ready, topics.product_ready, topics.creative_rejected]
-    listened += [dead(topics, topics.segment_updated), dead(topics, topics.product_registered)]
+    listened += [dead_letter_topic(topics, name) for name in (topics.segment_updated, topics.product_registered)]
     async with watcher(listened, settings, beginning=False) as watching:
         await send(letters, settings)
         collecting = asyncio.create_task(_collect(watching, letters, bars))
