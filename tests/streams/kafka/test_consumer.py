@@ -174,6 +174,15 @@ async def test_a_message_with_room_is_delivered_with_one_task(broker: EmbeddedBr
     assert [len(tasks - before) for tasks in delivered] == [1], "Faust makes four tasks"
 
 
+async def test_a_sleep_of_no_seconds_is_one_turn_without_a_task(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
+    turns: list[set[asyncio.Task[Any]]] = []
+    before = asyncio.all_tasks()
+    asyncio.get_running_loop().call_soon(lambda: turns.append(asyncio.all_tasks()))
+    await consumer.sleep(0)
+    assert turns == [before]
+
+
 async def test_a_message_without_room_waits_until_there_is_room_or_the_flow_ends(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
