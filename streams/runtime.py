@@ -109,13 +109,13 @@ class Runtime:
         """Stop acking events of these partitions: a rebalance has taken them away."""
         self.view.assigned = None
         for each in self.inputs:
-            each.in_flight.revoked(partitions)
+            each.in_flight.revoke(partitions)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Remember which partitions this worker owns now, and drop the jobs of all others."""
         self.view.assigned = frozenset(partitions)
         for each in self.inputs:
-            each.in_flight.assigned(partitions)
+            each.in_flight.keep_only(partitions)
 
     def _inputs(self) -> tuple[Input, ...]:
         names, settings = self.settings.topics, self.settings

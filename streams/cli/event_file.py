@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from schemas.base import Contract
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.failures import InvalidEvent
-from streams.kafka.delivery import decode, faults
+from streams.kafka.delivery import decode, field_errors
 from streams.messages import RawEvent
 from streams.settings import Settings
 
@@ -166,7 +166,7 @@ def _field_faults(value: bytes, model: type[Event]) -> list[InvalidEvent]:
     try:
         model.model_validate_json(value.decode())
     except ValidationError as error:
-        return faults(error)
+        return field_errors(error)
     except ValueError:
         pass
     return []

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from models.briefs import DeviceProbe
 from models.errors import CreativesError, DeviceUnavailable
 from streams.device.client import DeviceClient
-from streams.device.process import DeviceProcess, Gone
+from streams.device.process import DeviceProcess, ProcessEnded
 from streams.embedded import Embedded
 from streams.failures import StoreRefused
 from streams.kafka import topics
@@ -130,14 +130,14 @@ async def _device(settings: Settings) -> tuple[str, ...]:
         async with asyncio.timeout(settings.device.start_deadline):
             message = await process.messages.get()
     except TimeoutError:
-        message = Gone(f"did not answer within {settings.device.start_deadline:g} s")
+        message = ProcessEnded(f"did not answer within {settings.device.start_deadline:g} s")
     finally:
         process.kill("was stopped after the check")
-        await process.gone.wait()
+        await process.ended.wait()
     if isinstance(message, CreativesError):
         raise message
     if not isinstance(message, DeviceProbe):
-        how = message.how if isinstance(message, Gone) else "sent an unexpected message"
+        how = message.reason if isinstance(message, ProcessEnded) else "sent an unexpected message"
         detail = f"its process {how}. Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
         raise DeviceUnavailable(device=settings.studio.device, detail=detail)
     memory = f", {message.free / 2**30:.1f} of {message.memory / 2**30:.1f} GiB free" if message.memory else ""

@@ -8,7 +8,7 @@ from math import nan
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.web.state import WorkerState
 
 _GAUGES: dict[str, tuple[str, Callable[[WorkerState], float]]] = {

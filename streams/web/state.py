@@ -8,7 +8,7 @@ from typing import Protocol
 
 from schemas.events import CreativeReady
 from streams.device.client import DeviceClient
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
@@ -110,7 +110,7 @@ class WorkerView:
             joined=self.assigned is not None,
             draining=self.draining,
             assigned=tuple(sorted(f"{topic}[{number}]" for topic, number in self.assigned or ())),
-            lag=self.lag.behind,
+            lag=self.lag.lag_by_partition,
             broker_unreachable=self.lag.unreachable_seconds,
             oldest_event=max(events.oldest_seconds for events in self.in_flight),
             events=sum(events.running for events in self.in_flight),

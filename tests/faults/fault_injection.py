@@ -72,7 +72,7 @@ def install() -> None:
     from streams.kafka.publisher import Publisher
     from streams.store.s3 import MinioStore
 
-    _wrap(InFlightEvents, "take", "fetch", None)
+    _wrap(InFlightEvents, "accept", "fetch", None)
     _wrap(MinioStore, "put", "upload", "uploaded")
     _wrap(MinioStore, "put_if_absent", "manifest", "committed")
     _wrap(Publisher, "publish", "publish", "published")

@@ -69,5 +69,5 @@ async def test_learning_is_seen_beside_the_pictures(runtime: Runtime) -> None:
 
 async def test_few_products_are_in_hand_at_once(runtime: Runtime) -> None:
     segments, products = (each.in_flight for each in runtime.inputs)
-    assert products._turn._value == 3
-    assert segments._turn._value == runtime.settings.delivery.concurrency
+    assert products._slots._value == 3
+    assert segments._slots._value == runtime.settings.delivery.concurrency

@@ -15,7 +15,7 @@ from streams.cli.event_file import ValidEvent
 from streams.cli.event_sender import send_events
 from streams.cli.progress import StageBars
 from streams.cli.topic_reader import TopicMessage, TopicReader, topic_reader
-from streams.kafka.topics import dead
+from streams.kafka.topics import dead_letter_topic
 from streams.settings import Settings
 
 UPDATE_SECONDS = 0.2  # between two requests for the worker's status
@@ -31,7 +31,7 @@ async def collect_results(
     """
     topics = settings.topics
     outcomes = [topics.creative_ready, topics.product_ready, topics.creative_rejected]
-    dead_letters = [dead(topics, topics.segment_updated), dead(topics, topics.product_registered)]
+    dead_letters = [dead_letter_topic(topics, name) for name in (topics.segment_updated, topics.product_registered)]
     async with topic_reader(outcomes + dead_letters, settings, from_beginning=False) as reader:
         await send_events(events, settings)
         collecting = asyncio.create_task(_collect_outcomes(reader, events, bars))

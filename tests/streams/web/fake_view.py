@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from schemas.events import CreativeReady, SegmentUpdated, Source
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.messages import Outcome
 from streams.requests import Tools
 from streams.segments.prompting import Prompter
