@@ -14,6 +14,7 @@ import open_clip
 import torch
 import transformers
 from numpy.typing import NDArray
+from transformers import dynamic_module_utils
 
 from models import images
 from models.briefs import StudioPlan, StudioRecipe
@@ -87,6 +88,7 @@ class FileEncoder:
 def quiet() -> None:
     """Keep the libraries' progress bars and advice to programmers out of the worker's log."""
     logging.getLogger().setLevel(logging.ERROR)
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # refuse remote code at once instead of asking at the terminal
     for library in (transformers, diffusers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()

@@ -34,11 +34,16 @@ class DinoEmbedder:
         """Read a transformers folder, its safetensors alone. Raises WrongArchitecture."""
         name = weights.path.name
         try:
-            config = AutoConfig.from_pretrained(weights.path, local_files_only=True)
+            config = AutoConfig.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
             if config.model_type not in KINDS:
                 raise _misfit(name, f"it is a {config.model_type}, none of {', '.join(KINDS)}")
             network, found = AutoModel.from_pretrained(
-                weights.path, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
+                weights.path,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise _misfit(name, (str(error).strip().splitlines() or ["unreadable"])[0][:200]) from error
