@@ -20,6 +20,10 @@ class InvalidEvent(StreamError):
     """{field}: {rule}"""
 
 
+class UnreadableRecord(StreamError):
+    """{reason}"""
+
+
 class StoreUnavailable(StreamError):
     """The object store at {endpoint} does not answer: {detail}. Start it, or correct CREATIVES_STORAGE__ENDPOINT."""
 
@@ -145,7 +149,7 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
             return Verdict.DROP
         case DeadLetterFailed():
             return Verdict.DIE
-        case InvalidEvent():
+        case InvalidEvent() | UnreadableRecord():
             return Verdict.DEAD_LETTER
         case DeviceProcessDied():
             exhausted = int(error.fields["crashes"]) >= int(error.fields["limit"])
