@@ -14,7 +14,7 @@ from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
 from streams.runtime import Runtime
 from streams.settings import KafkaSettings, Settings
-from streams.web.state import unready
+from streams.web.state import unready_reasons
 
 PARTITION = Partition("segment-updated", 0)
 
@@ -102,15 +102,15 @@ async def test_a_worker_is_ready_only_while_it_has_a_place_in_the_group_and_a_br
     kafka = {"bootstrap_servers": broker.bootstrap_servers}
     runtime = Runtime(Settings(kafka=kafka, storage={"endpoint": "http://127.0.0.1:1"}), "tests.fakes:serve", [].append)
     no_place = "The consumer group has not assigned partitions yet."
-    assert no_place in unready(runtime.view.state())
+    assert no_place in unready_reasons(runtime.view.state())
     runtime.assigned([PARTITION])
-    assert no_place not in unready(runtime.view.state())
+    assert no_place not in unready_reasons(runtime.view.state())
     runtime.revoked([PARTITION])
-    assert no_place in unready(runtime.view.state())
+    assert no_place in unready_reasons(runtime.view.state())
     runtime.assigned([PARTITION])
     async with following(runtime._lag, [PARTITION]):
         await until(lambda: runtime.view.state().lag)
         broker.down()
         await until(
-            lambda: any("The broker has not answered for" in reason for reason in unready(runtime.view.state()))
+            lambda: any("The broker has not answered for" in reason for reason in unready_reasons(runtime.view.state()))
         )

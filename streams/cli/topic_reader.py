@@ -1,4 +1,4 @@
-"""A topic as it grows: every message of every partition, without a consumer group, so that watching changes nothing."""
+"""Read every message of a topic as it arrives, without joining a consumer group."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from streams.kafka.brokers import broker_errors, client_options
 from streams.messages import Headers
 from streams.settings import Settings
 
-LARGEST = 64 * 2**20  # bytes of one fetch; dead letters hold events as large as any broker lets in
+MAX_FETCH_BYTES = 64 * 2**20  # a dead letter is as large as the largest event the broker accepts
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One message as it stands in the topic. timestamp: milliseconds since 1970."""
+class TopicMessage:
+    """One message of a topic. timestamp: milliseconds since 1970."""
 
     topic: str
     partition: int
@@ -35,7 +35,7 @@ class Seen:
     headers: Headers
 
     def fields(self) -> dict[str, Any] | None:
-        """Return the value's JSON object, None where it is none."""
+        """Return the value as a JSON object, None if it is not one."""
         try:
             fields = json.loads(self.value or b"")
         except (ValueError, RecursionError):
@@ -43,7 +43,7 @@ class Seen:
         return fields if isinstance(fields, dict) else None
 
     def as_json(self, *, envelope: bool) -> str:
-        """Return one line of JSON: the event itself, or (dead letters, and what is no object) all of the message."""
+        """Return one line of JSON: the event, or the whole message if `envelope` is set or the value is no object."""
         fields = self.fields()
         if fields is None or envelope:
             fields = {
@@ -51,14 +51,14 @@ class Seen:
                 "partition": self.partition,
                 "offset": self.offset,
                 "timestamp": self.timestamp,
-                "key": _readable(self.key),
-                "headers": {name: _readable(value) for name, value in self.headers},
-                "value": _readable(self.value),
+                "key": _as_text(self.key),
+                "headers": {name: _as_text(value) for name, value in self.headers},
+                "value": _as_text(self.value),
             }
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
-def _readable(content: bytes | None) -> str | None:
+def _as_text(content: bytes | None) -> str | None:
     if content is None:
         return None
     try:
@@ -67,19 +67,19 @@ def _readable(content: bytes | None) -> str | None:
         return "base64:" + base64.b64encode(content).decode()
 
 
-class Watcher:
-    """A started consumer."""
+class TopicReader:
+    """A started consumer of every partition of some topics."""
 
     def __init__(self, consumer: AIOKafkaConsumer, servers: str) -> None:
         self._consumer = consumer
         self._servers = servers
         self.partitions = len(consumer.assignment())
 
-    async def messages(self) -> AsyncIterator[Seen]:
-        """Yield messages as they come, for ever. Raises BrokerUnavailable."""
+    async def messages(self) -> AsyncIterator[TopicMessage]:
+        """Yield messages as they arrive, without end. Raises BrokerUnavailable."""
         with broker_errors(self._servers):
             async for record in self._consumer:
-                yield Seen(
+                yield TopicMessage(
                     record.topic,
                     record.partition,
                     record.offset,
@@ -91,8 +91,8 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watcher(topics: list[str], settings: Settings, *, beginning: bool) -> AsyncIterator[Watcher]:
-    """Start at the end of the topics (or their beginning); what is sent after this has entered will be seen.
+async def topic_reader(topics: list[str], settings: Settings, *, from_beginning: bool) -> AsyncIterator[TopicReader]:
+    """Open a reader at the beginning or the end of the topics. It yields every message sent after this enters.
 
     Raises BrokerUnavailable, TopicsMissing.
     """
@@ -102,23 +102,23 @@ async def watcher(topics: list[str], settings: Settings, *, beginning: bool) -> 
     consumer = AIOKafkaConsumer(
         *topics,
         **options,
-        auto_offset_reset="earliest" if beginning else "latest",
+        auto_offset_reset="earliest" if from_beginning else "latest",
         enable_auto_commit=False,
-        max_partition_fetch_bytes=LARGEST,
+        max_partition_fetch_bytes=MAX_FETCH_BYTES,
     )
     try:
         with broker_errors(servers):
-            await _exist(topics, options)
+            await _check_topics(topics, options)
             await consumer.start()
-            for place in consumer.assignment():
-                await consumer.position(place)
-        yield Watcher(consumer, servers)
+            for partition in consumer.assignment():
+                await consumer.position(partition)
+        yield TopicReader(consumer, servers)
     finally:
         await asyncio.shield(consumer.stop())
 
 
-async def _exist(topics: list[str], options: dict[str, Any]) -> None:
-    """Ask without naming them: a broker may create a topic that a consumer names. Raises TopicsMissing."""
+async def _check_topics(topics: list[str], options: dict[str, Any]) -> None:
+    """Raise TopicsMissing if a topic is missing. List all topics: a broker may create a topic that is asked by name."""
     admin = AIOKafkaAdminClient(**options)
     try:
         await admin.start()

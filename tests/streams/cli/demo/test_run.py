@@ -1,4 +1,4 @@
-"""The demo with a real worker process, whose device process alone is a fake."""
+"""The demo with a real worker process. Only the device process is a fake."""
 
 import hashlib
 import json
@@ -15,20 +15,20 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli.contact_sheet import contact_sheet
-from streams.cli.demo import outcomes, output
+from streams.cli.demo import output_folder, worker_process
 from streams.cli.main import cli
-from streams.cli.progress import WORDS
+from streams.cli.progress import STAGE_LABELS
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FAKE = (sys.executable, "-m", "tests.faults.worker")
 
 
 @pytest.fixture
 def demo(monkeypatch, tmp_path):
-    """Run `creatives demo` with the worker process named."""
+    """Run `creatives demo` with `worker` as the command of its worker process."""
 
     def run(*arguments, worker=FAKE, **env):
-        monkeypatch.setattr(outcomes, "WORKER", worker)
+        monkeypatch.setattr(worker_process, "WORKER_COMMAND", worker)
         for name in [name for name in os.environ if name.startswith("CREATIVES_")]:
             monkeypatch.delenv(name)
         arguments = ["--debug", "demo", "--out", str(tmp_path / "out"), "--timeout", "60", *map(str, arguments)]
@@ -45,7 +45,7 @@ def test_three_segments_in_pictures_out(demo, tmp_path):
     done = demo()
     assert done.exit_code == 0, done.output
     assert "6 pictures of 3 segments in " in done.stdout
-    assert all(words in done.stderr for words in list(WORDS.values())[:5]), "every stage, however short"
+    assert all(label in done.stderr for label in list(STAGE_LABELS.values())[:5]), "every stage, however short"
     assert sorted(path.name for path in out.iterdir()) == [
         "contact-sheet.png",
         "events.jsonl",
@@ -69,7 +69,7 @@ def test_three_segments_in_pictures_out(demo, tmp_path):
     assert not re.findall(r'(?:src|href)="https?:', page), "the page must work from file:// with no network"
 
 
-def test_products_are_learned_by_both_methods_and_shown_side_by_side(demo, tmp_path, monkeypatch):
+def test_products_are_trained_with_both_methods_and_shown_side_by_side(demo, tmp_path, monkeypatch):
     out = tmp_path / "out"
     strips = []
 
@@ -77,7 +77,7 @@ def test_products_are_learned_by_both_methods_and_shown_side_by_side(demo, tmp_p
         strips.extend(shown)
         return contact_sheet(title, subtitle, shown)
 
-    monkeypatch.setattr(output, "contact_sheet", sheet)
+    monkeypatch.setattr(output_folder, "contact_sheet", sheet)
     workdir = tmp_path / "training"
     done = demo("--products", CREATIVES_TRAINING__WORKDIR=str(workdir))
     assert done.exit_code == 0, done.output
@@ -90,19 +90,19 @@ def test_products_are_learned_by_both_methods_and_shown_side_by_side(demo, tmp_p
     for name, ready in products.items():
         assert ready["placeholder_token"] in creatives[name]["prompt"]
     page = (out / "index.html").read_text()
-    assert "Learned by Textual Inversion: 2 steps" in page
+    assert "Trained with Textual Inversion: 2 steps" in page
     shown = re.findall(r'<img src="([^"]+)"', page)
     assert len(shown) == 18 + 4
     compared = page.split('<section class="compared">')[1:]
-    ways = ["Before", "Textual Inversion", "DreamBooth"]
-    for section, untaught in zip(compared, ("carton of milk", "jar of jam"), strict=True):
+    headings = ["Before", "Textual Inversion", "DreamBooth"]
+    for section, class_noun in zip(compared, ("carton of milk", "jar of jam"), strict=True):
         before, inversion, dreambooth = section.split('<div class="column">')[1:]
-        assert re.findall("<h3>(.+)</h3>", section) == ways
-        assert f"an advertising photo of {untaught}" in before
+        assert re.findall("<h3>(.+)</h3>", section) == headings
+        assert f"an advertising photo of {class_noun}" in before
         assert [len(re.findall("<img", column)) for column in (before, inversion, dreambooth)] == [2, 3, 3]
         assert all("-before-" in name for name in re.findall(r'<img src="([^"]+)"', before))
     assert [len(strip.frames) for strip in strips] == [2, 2, 2, 6, 6]
-    assert all([frame.label for frame in strip.frames] == ways * 2 for strip in strips[3:])
+    assert all([frame.label for frame in strip.frames] == headings * 2 for strip in strips[3:])
     seeds = {event["segment_id"]: [i["seed"] for i in event["images"]] for event in events if "segment_id" in event}
     of_milk = [seeds[name] for name in seeds if name.startswith("breakfast-lovers")]
     assert len(of_milk) == 3
@@ -112,44 +112,44 @@ def test_products_are_learned_by_both_methods_and_shown_side_by_side(demo, tmp_p
     assert "CLIP-I 0.500, before 0.250" in page
 
 
-def test_a_worker_that_ends_is_shown_with_its_last_words(demo):
-    words = "import sys; print('torch is broken', file=sys.stderr); sys.exit(3)"
-    failed = demo(worker=(sys.executable, "-c", words))
+def test_the_log_of_a_worker_that_exits_is_shown(demo):
+    program = "import sys; print('torch is broken', file=sys.stderr); sys.exit(3)"
+    failed = demo(worker=(sys.executable, "-c", program))
     assert failed.exit_code == 1
-    assert "The worker ended with exit code 3." in failed.stderr
+    assert "The worker exited with code 3." in failed.stderr
     assert "torch is broken" in failed.stderr
     assert "creatives doctor" in failed.stderr
 
 
-def test_an_event_that_is_buried_ends_the_demo(demo, tmp_path):
+def test_a_dead_lettered_event_ends_the_demo(demo, tmp_path):
     event = json.loads((ROOT / "docs" / "examples" / "coffee-enthusiast.json").read_text())
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({**event, "keywords": [{"term": "raising"}]}))
     failed = demo(file, CREATIVES_DELIVERY__ATTEMPTS="1")
     assert failed.exit_code == 1
-    assert f"{event['event_id']} was refused: The " in failed.stderr
+    assert f"The event {event['event_id']} failed: The " in failed.stderr
 
 
-def test_too_slow_is_a_failure_too(demo):
+def test_the_demo_times_out(demo):
     failed = demo("--timeout", "1")
     assert failed.exit_code == 1
-    assert "1 s passed." in failed.stderr
+    assert "The demo timed out after 1 s." in failed.stderr
 
 
 def test_bad_files_are_refused_before_anything_starts(demo, tmp_path):
     file = tmp_path / "bad.jsonl"
     coffee = json.dumps(json.loads((ROOT / "docs" / "examples" / "coffee-enthusiast.json").read_text()))
-    for content, words in (
+    for content, message in (
         (f"{coffee}\n{{}}", "bad.jsonl, line 2: "),
-        (f"{coffee}\n{coffee}", "1 of the events repeat another's event_id"),
+        (f"{coffee}\n{coffee}", "1 of the events repeat the event_id of another"),
     ):
         file.write_text(content)
         refused = demo(file, worker=("/no/such/program",))
         assert refused.exit_code == 2
-        assert words in refused.stderr
+        assert message in refused.stderr
 
 
-def test_serving_goes_on_until_ctrl_c(demo, tmp_path):
+def test_serving_lasts_until_ctrl_c(demo, tmp_path):
     def interrupt():
         deadline = time.monotonic() + 60
         while not (tmp_path / "out" / "index.html").exists() and time.monotonic() < deadline:
