@@ -96,6 +96,10 @@ class TrainingUnsupportedByWeights(StreamError):
     """These weights cannot be trained on {product_id}: {detail}"""
 
 
+class ScratchFolderUnsafe(StreamError):
+    """The scratch folder {folder} cannot be used: {detail}. Remove it, or set CREATIVES_TRAINING__WORKDIR."""
+
+
 class PhotosUnavailable(StreamError):
     """{uri} cannot be fetched: {detail}"""
 
@@ -132,6 +136,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     DeviceUnavailable,
     BrokerUnavailable,
     MessageRefused,
+    ScratchFolderUnsafe,
     ConnectionError,
     TimeoutError,
     asyncio.TimeoutError,
