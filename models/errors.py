@@ -63,6 +63,10 @@ class UnsafeCheckpoint(WeightsError):
     """The checkpoint {path} is a pickle that can run code ({detail}); convert it to safetensors."""
 
 
+class UnsafeConfiguration(WeightsError):
+    """The configuration {path} is refused: {detail}. Remove that entry, or name other weights."""
+
+
 class DeviceUnavailable(CreativesError):
     """The device {device} cannot be used: {detail}"""
 

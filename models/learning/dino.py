@@ -37,11 +37,16 @@ class DinoEmbedder:
         """Load the safetensors weights of a transformers folder. Raises WrongArchitecture."""
         name = weights.path.name
         try:
-            config = AutoConfig.from_pretrained(weights.path, local_files_only=True)
+            config = AutoConfig.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
             if config.model_type not in MODEL_TYPES:
                 raise _wrong_architecture(name, f"it is a {config.model_type}, not one of {', '.join(MODEL_TYPES)}")
             network, loading = AutoModel.from_pretrained(
-                weights.path, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
+                weights.path,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise _wrong_architecture(name, (str(error).strip().splitlines() or ["unreadable"])[0][:200]) from error

@@ -24,6 +24,7 @@ from models.errors import WeightsDamaged, WeightsNotFound, first_line
 from models.weights import families
 from models.weights.checkpoints import sha256_of
 from models.weights.families import Family
+from models.weights.remote_code import refuse_remote_code
 
 Role = Literal["diffusion", "reranking", "upscaling", "dino"]
 
@@ -76,12 +77,15 @@ class Weights:
 def resolve(role: Role, reference: str) -> Weights:
     """Return the weights of a role, with the hash of every file.
 
-    Raises WeightsNotFound, WeightsDamaged, UnusableCard.
+    Raises WeightsNotFound, WeightsDamaged, UnusableCard, UnsafeConfiguration.
     """
     try:
-        return _resolve(role, reference)
+        weights = _resolve(role, reference)
+        if weights.path.is_dir():
+            refuse_remote_code(weights.path, (name for name, _ in weights.files))
     except (OSError, RuntimeError) as error:  # unreadable files, names too long for a path, unknown home folders
         raise WeightsNotFound(role=role, reference=reference[:200], hint=f"{first_line(error)}.") from error
+    return weights
 
 
 def _resolve(role: Role, reference: str) -> Weights:

@@ -26,9 +26,13 @@ CROSS_CUTTING = {
     "tests/models/weights/test_damaged_weights.py": "every loader, on damaged files",
     "tests/models/weights/test_official.py": "every loader, on weights in the published layouts",
     "tests/schemas/test_descriptions.py": "the descriptions of all events",
-    "tests/streams/cli/test_events.py": "emit and watch together",
+    "tests/streams/device/test_client_crashes.py": "streams/device/client.py, when the device process crashes or hangs",
+    "tests/streams/device/test_client_lifecycle.py": "streams/device/client.py, from start to stop",
     "tests/streams/kafka/test_decoding_properties.py": "decoding in agents and delivery",
     "tests/streams/kafka/test_ledger_properties.py": "streams/kafka/ledger.py, with hypothesis",
+    "tests/streams/kafka/test_unreadable_records.py": "unreadable records, from the consumer to the dead letter",
+    "tests/streams/products/test_planted_checkpoints.py": "foreign objects among the checkpoints of a training job",
+    "tests/streams/products/test_product_segments.py": "both handlers: segments that show a product",
 }
 """Test modules that mirror no single module, each with its subject."""
 

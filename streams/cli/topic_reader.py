@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.failures import TopicsMissing
+from streams.kafka import record_batches
 from streams.kafka.brokers import broker_errors, client_options
 from streams.messages import Headers
 from streams.settings import Settings
@@ -95,6 +96,7 @@ async def topic_reader(topics: list[str], settings: Settings, *, from_beginning:
 
     Raises BrokerUnavailable, TopicsMissing.
     """
+    record_batches.install()
     servers = settings.kafka.bootstrap_servers
     options = client_options(settings.kafka)
     consumer = AIOKafkaConsumer(

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from models.errors import CreativesError
 from schemas.base import Contract
-from streams.failures import OUTAGES, DeadLetterFailed, InvalidEvent, Verdict, code_of, judge
+from streams.failures import OUTAGES, DeadLetterFailed, InvalidEvent, UnreadableRecord, Verdict, code_of, judge
 from streams.messages import Outcome, OutcomePublisher, RawEvent
 from streams.settings import DeliverySettings
 
@@ -48,7 +48,9 @@ Attempt = Callable[[RawEvent], Awaitable[Outcome | None]]
 
 
 def decode(raw: RawEvent, model: type[Event], max_bytes: int) -> Event:
-    """Return the event. Raises InvalidEvent, which names field and rule, and nothing else."""
+    """Return the event. Raises InvalidEvent, which names field and rule, or UnreadableRecord, and nothing else."""
+    if raw.unreadable is not None:
+        raise UnreadableRecord(reason=raw.unreadable)
     if raw.value is None:
         raise InvalidEvent(field="value", rule="must not be null (a tombstone is not an event)")
     if len(raw.value) > max_bytes:

@@ -13,6 +13,7 @@ from schemas.events import Source
 from streams.failures import Unsettled
 from streams.kafka.delivery import Attempt, Delivery, Settlement
 from streams.kafka.ledger import Ledger, LedgerEntry, Partition
+from streams.kafka.record_batches import Unreadable
 from streams.messages import RawEvent
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def raw_event(message: Message) -> RawEvent:
         value=message.value,
         headers=tuple((name, value or b"") for name, value in (message.headers or ())),
         timestamp=round(message.timestamp * 1000) if message.timestamp is not None else None,
+        unreadable=message.value.reason if isinstance(message.value, Unreadable) else None,
     )
 
 

@@ -6,6 +6,7 @@ The next owner of the partition resumes from the newest checkpoint. Files on the
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from streams.failures import PhotosUnavailable, TrainingUnsupportedByWeights, Ve
 from streams.messages import Headers
 from streams.products.photos import FetchedPhotos, fetch_photos
 from streams.requests import Tools, seeds_from
-from streams.scratch import newest_first, workdir
+from streams.scratch import file_in, newest_first, workdir
 from streams.store.keys import checkpoint_prefix
 from streams.store.protocol import ObjectStore
 
@@ -32,6 +33,7 @@ MIN_PHOTOS = 3
 SAFETENSORS = "application/octet-stream"
 _MAX_CLASS_FILES = 8
 _STALE_SECONDS = 86_400.0
+_CHECKPOINT = re.compile(r"checkpoint-\d{6,}\.safetensors")  # see models.learning.training
 
 
 class PhotosUnreachable(UnusablePhotos):
@@ -161,14 +163,20 @@ async def _store_checkpoint(request: TrainingRequest, store: ObjectStore, path: 
 
 
 async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> None:
-    """Download the newest checkpoint unless the scratch folder holds one at least as new."""
+    """Download the newest checkpoint unless the scratch folder holds one at least as new.
+
+    Anybody who may write to the bucket can put objects there. Only names that the device process itself writes count.
+    """
     prefix = checkpoint_prefix(request.event.product_id, request.id)
-    keys = await store.list(prefix)
-    if not keys:
+    names = [key.removeprefix(prefix) for key in await store.list(prefix)]
+    ours = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
+    if len(ours) < len(names):
+        log.warning("ignoring objects that are not checkpoints", prefix=prefix, count=len(names) - len(ours))
+    if not ours:
         return
-    name = keys[-1].removeprefix(prefix)
+    newest = ours[-1]
     request.folder.mkdir(parents=True, exist_ok=True)
-    if not any(path.name >= name for path in request.folder.glob(f"checkpoint-*{Path(name).suffix}")):
-        partial = request.folder / f"{name}.part"
-        if await store.download(keys[-1], partial):
-            partial.replace(request.folder / name)
+    if not any(path.name >= newest for path in request.folder.glob("checkpoint-*.safetensors")):
+        partial = file_in(request.folder, f"{newest}.part")
+        if await store.download(prefix + newest, partial):
+            partial.replace(file_in(request.folder, newest))

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import structlog
+from pydantic import Field, StringConstraints, ValidationError
+
 from models.briefs import StudioRecipe
 from models.briefs import subject as subject_of
-from schemas.base import Contract, Method, Timestamp
+from schemas.base import Contract, Identifier, Method, Sha256, Timestamp
+from streams.failures import ObjectTooLarge
 from streams.store.keys import current_concept_key, pinned_concept_key
 from streams.store.protocol import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+_MAX_POINTER_BYTES = 16 * 1024
 
 
 class CurrentConcept(Contract):
@@ -16,16 +27,16 @@ class CurrentConcept(Contract):
     weights: revision of the diffusion weights that the concept was trained on.
     """
 
-    product_id: str
-    request_id: str
+    product_id: Identifier
+    request_id: RequestId
     occurred_at: Timestamp
-    offset: int
+    offset: int = Field(ge=0)
     method: Method
-    class_noun: str
-    placeholder_token: str
-    key: str
-    sha256: str
-    weights: str
+    class_noun: str = Field(min_length=1, max_length=60)
+    placeholder_token: str = Field(min_length=1, max_length=140)
+    key: str = Field(pattern=r"^concepts/[^/]{1,128}/[^/]{1,64}/concept-[0-9a-f]{16}\.safetensors$")
+    sha256: Sha256
+    weights: str = Field(max_length=200)
 
     @property
     def subject(self) -> str:
@@ -48,8 +59,11 @@ def concept_name(sha256: str) -> str:
 
 async def current_concept(store: ObjectStore, product_id: str) -> CurrentConcept | None:
     """Return a product's current concept, or None if it has none."""
-    content = await store.get(current_concept_key(product_id))
-    return None if content is None else CurrentConcept.model_validate_json(content)
+    pointer = await _read(store, current_concept_key(product_id))
+    if pointer is not None and pointer.product_id != product_id:
+        log.warning("ignoring a pointer to the concept of another product", product_id=product_id)
+        return None
+    return pointer
 
 
 async def make_current(store: ObjectStore, concept: CurrentConcept) -> None:
@@ -67,8 +81,7 @@ async def make_current(store: ObjectStore, concept: CurrentConcept) -> None:
 
 async def pinned_concept(store: ObjectStore, prefix: str) -> CurrentConcept | None:
     """Return the concept pinned to the request below `prefix`, or None if none is pinned."""
-    content = await store.get(pinned_concept_key(prefix))
-    return None if content is None else CurrentConcept.model_validate_json(content)
+    return await _read(store, pinned_concept_key(prefix))
 
 
 async def pin_concept(store: ObjectStore, prefix: str, concept: CurrentConcept) -> CurrentConcept:
@@ -79,3 +92,14 @@ async def pin_concept(store: ObjectStore, prefix: str, concept: CurrentConcept) 
     if await store.put_if_absent(pinned_concept_key(prefix), concept.to_json(), "application/json"):
         return concept
     return await pinned_concept(store, prefix) or concept
+
+
+async def _read(store: ObjectStore, key: str) -> CurrentConcept | None:
+    """Return the pointer at `key`. One that breaks its own rules counts as none: we did not write it."""
+    try:
+        content = await store.get(key, _MAX_POINTER_BYTES)
+        return None if content is None else CurrentConcept.model_validate_json(content)
+    except (ValidationError, ObjectTooLarge) as error:
+        fault = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        log.warning("ignoring a concept pointer that cannot be used", key=key, reason=fault)
+        return None

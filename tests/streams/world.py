@@ -15,7 +15,7 @@ from streams.requests import Tools
 from streams.segments.prompting import Prompter
 from streams.segments.render import render_segment
 from streams.settings import Settings
-from streams.store.concepts import CurrentConcept
+from streams.store.concepts import CurrentConcept, concept_name
 from tests import fakes
 from tests.fakes import FakeDevice, MemoryStore
 
@@ -94,6 +94,7 @@ def segment(event_id: str = "s1", **changes: Any) -> SegmentUpdated:
 
 def concept(request_id: str, *, minutes: int = 0, offset: int = 0, content: bytes = b"weights") -> CurrentConcept:
     """Return the pointer to a concept that was registered `minutes` after noon."""
+    digest = hashlib.sha256(content).hexdigest()
     return CurrentConcept(
         product_id="jam",
         request_id=request_id,
@@ -102,7 +103,7 @@ def concept(request_id: str, *, minutes: int = 0, offset: int = 0, content: byte
         method="dreambooth",
         class_noun="jar",
         placeholder_token="sks",
-        key=f"concepts/jam/{request_id}/concept",
-        sha256=hashlib.sha256(content).hexdigest(),
+        key=f"concepts/jam/{request_id}/{concept_name(digest)}",
+        sha256=digest,
         weights="1",
     )

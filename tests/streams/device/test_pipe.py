@@ -78,9 +78,9 @@ async def test_messages_of_a_child_that_died_without_reading_still_arrive(ends: 
     """The kernel reports a reset connection then, after the messages."""
     pipe, child = ends
     pipe.send(b"unread")
-    child.send_bytes(b"last words")
+    child.send_bytes(b"last message")
     child.close()
-    assert await receive_all(pipe) == [b"last words"]
+    assert await receive_all(pipe) == [b"last message"]
 
 
 async def test_close_drops_messages_that_have_arrived(ends: Ends) -> None:

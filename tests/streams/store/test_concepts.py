@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from streams.store.concepts import CurrentConcept, current_concept, make_current, pin_concept, pinned_concept
@@ -34,3 +36,34 @@ async def test_the_first_pinned_concept_of_a_request_stays() -> None:
     assert await pin_concept(store, "creatives/s/r/", concept("p1")) == concept("p1")
     assert await pin_concept(store, "creatives/s/r/", concept("p2", minutes=1)) == concept("p1")
     assert await pinned_concept(store, "creatives/s/r/") == concept("p1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "../../../../etc/cron.d/evil"},
+        {"sha256": "f" * 300},
+        {"key": "photos/someone-elses.png"},
+        {"key": "concepts/jam/../../manifest.json"},
+        {"class_noun": "jar " * 1000},
+        {"placeholder_token": "<x>" * 1000},
+        {"product_id": "milk"},
+        {"request_id": "a/b"},
+        {"offset": -1},
+    ],
+)
+async def test_a_planted_pointer_counts_as_none(change: dict[str, object]) -> None:
+    store = MemoryStore()
+    pointer = json.loads(concept("r").to_json()) | change
+    await store.put("concepts/jam/current.json", json.dumps(pointer).encode(), "application/json")
+    assert await current_concept(store, "jam") is None
+    await make_current(store, concept("ours"))
+    assert await current_concept(store, "jam") == concept("ours")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b" " * 2**20])
+async def test_a_pointer_that_is_no_pointer_counts_as_none(content: bytes) -> None:
+    store = MemoryStore()
+    await store.put("creatives/s/r/concept.json", content, "application/json")
+    assert await pinned_concept(store, "creatives/s/r/") is None
+    assert await pin_concept(store, "creatives/s/r/", concept("ours")) == concept("ours")
