@@ -13,13 +13,13 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from tests.faults.events import SentRecord
 from tests.faults.processes import wait_until
+from tests.faults.report import Report
 from tests.faults.testbed import Testbed, retry
 
 OutcomeKey = tuple[str, str]
@@ -29,29 +29,7 @@ Envelope = tuple[bytes | None, tuple[tuple[str, bytes], ...]]
 """Key and headers of a copy, without ATTEMPT_HEADERS."""
 
 ATTEMPT_HEADERS = {"dead_attempts", "dead_message"}
-"""Headers about the attempts of one worker. Two workers that dead-letter the same event may have tried it a different number of times."""
-
-
-@dataclass
-class Report:
-    """The counts of one row of the fault table, and what is wrong.
-
-    lost: inputs without an outcome. repeats: identical further copies of an outcome. differing: inputs whose copies
-    differ. orphans: sets of objects without a manifest or an outcome. pictures: sha256 by key.
-    """
-
-    events: int = 0
-    outcomes: int = 0
-    lost: int = 0
-    repeats: int = 0
-    differing: int = 0
-    orphans: int = 0
-    pictures: dict[str, str] = field(default_factory=dict)
-    violations: list[str] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        return not (self.lost or self.differing or self.orphans or self.violations)
+"""Headers about the attempts of one worker: two workers that dead-letter the same event may have tried differently often."""
 
 
 class InvariantChecker:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from tests.faults.invariants import Report
+from tests.faults.report import Report
 
 SAVED_FIELDS = (
     "number", "title", "device", "brokers", "short", "faults", "lag_zero", "note", "seconds", "compared", "date",

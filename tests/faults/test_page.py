@@ -1,7 +1,7 @@
 """The rows of the fault table and its page; no scenario runs."""
 
 from tests.faults import page, run
-from tests.faults.invariants import Report
+from tests.faults.report import Report
 from tests.faults.rows import Row
 
 
