@@ -41,8 +41,8 @@ ALLOWED = {
     ("tests/models/rendering/test_concept_shelf.py", "desks"): "a prompt with a word that contains a placeholder token",
 }
 """Single words that a file may contain, each with the reason."""
-RENAMES = ("CHANGELOG.md", re.compile(r"->|→"))
-"""This file may quote an old name on a line with an arrow."""
+RENAMES = ("CHANGELOG.md", re.compile(r"->|→|\b(?:is|are) now\b"))
+"""This file may quote an old name on a line that gives the new one."""
 
 _IDENTIFIER = re.compile(r"_|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN_WORDS = r"(?:\s+|\n[ \t]*[#>*]+[ \t]*)"  # a phrase may continue on the next line of a comment

@@ -48,7 +48,9 @@ Exit codes:
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Shapes.  [default: square]")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Inference steps.")
 @click.option("--guidance-scale", type=click.FloatRange(0, 50), help="How closely pictures follow the prompt.")
-@click.option("--sampler", type=click.Choice(SAMPLERS), help="For few-step models; see docs/operations.md.")
+@click.option(
+    "--sampler", type=click.Choice(SAMPLERS), help="For few-step models; see docs/operations/first-deployment.md."
+)
 @click.option("--diffusion", help="Other weights: a folder, a file, or a hub id with @revision.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1.")
 def generate(prompt: str, out: Path | None, **options: Any) -> None:
