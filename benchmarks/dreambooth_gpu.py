@@ -1,16 +1,20 @@
-"""DreamBooth steps of Stable Diffusion 1.5's architecture, ours against a loop as diffusers' example script has it.
+"""Time DreamBooth steps with Stable Diffusion 1.5's architecture: our loop against that of diffusers' example script.
 
     python -m benchmarks.dreambooth_gpu                                    on a CUDA device: 800 steps each, bf16
-    python -m benchmarks.dreambooth_gpu --tiny --device cpu --steps 3      anywhere: the same code on narrow networks
+    python -m benchmarks.dreambooth_gpu --tiny --device cpu --steps 3      on any machine: the same code, tiny networks
 
-Random weights (the arithmetic does not care), one photo and one class image a step, prior preservation on. Both loops
-train a float32 UNet under bfloat16 autocast, beside a VAE and a text encoder cast to bfloat16 once.
-The baseline is examples/dreambooth/train_dreambooth.py with its defaults: pixels through the VAE and ids through the
-text encoder in every step, gradients clipped, the plain AdamW, the loss read for the log. Where it is slower for no
-reason of method it is spared: photos lie decoded in memory, prompts are tokenised once, gradients are set to None.
-Ours has latents and text states cached and the fused AdamW. `prepared`: seconds it takes to cache those of 5 photos and
-200 class images before the first step, not in `seconds`.
-The floor: 3 x the UNet's forward work for 2 samples (0.803 TFLOP each), 9.6 s for 800 steps at 400 TFLOP/s.
+The weights are random, which does not change the arithmetic. Each step takes one photo and one class image, with prior
+preservation. Both loops train a float32 UNet under bfloat16 autocast; VAE and text encoder are cast to bfloat16 once.
+
+The baseline is examples/dreambooth/train_dreambooth.py with its defaults: every step encodes pixels and token ids,
+clips gradients, uses the plain AdamW and reads the loss for the log. It is spared costs that have nothing to do with
+the method: photos are decoded in memory, prompts are tokenized once, gradients are set to None.
+
+Our loop caches latents and text embeddings and uses the fused AdamW. `prepared` is the time in seconds to cache those
+of 5 photos and 200 class images before the first step; `seconds` does not include it.
+
+The lower bound of the time is 3 x the UNet's forward work for 2 samples (0.803 TFLOP each): 9.6 s for 800 steps at
+400 TFLOP/s. `share_of_floor` is that bound divided by the measured time.
 """
 
 from __future__ import annotations
@@ -30,14 +34,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from models.learning import dreambooth
-from models.learning.denoiser import latents_of, mixed_precision, token_ids
+from models.learning.denoiser import encode_latents, mixed_precision, token_ids
 from models.learning.training import Schedule, train
 from models.weights import single_file, vocabulary
 
 WARM_UP = 5
 PHOTOS, CLASS_IMAGES = 5, 200
 PROMPTS = ("a photo of a sks jar of jam", "a photo of a jar of jam")
-NARROW = {
+TINY = {
     "unet": {
         "block_out_channels": (32, 64),
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -50,36 +54,36 @@ NARROW = {
 
 
 def main() -> None:
-    """Measure both loops one after the other and print the figures as JSON."""
+    """Measure both loops, one after the other, and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--baseline-steps", type=int, help="fewer for the slow one; seconds are scaled up")
-    parser.add_argument("--tiny", action="store_true", help="narrow networks and pictures of 64 pixels: a rehearsal")
+    parser.add_argument("--baseline-steps", type=int, help="steps of the baseline; its seconds are scaled to --steps")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks and 64-pixel pictures, to try the script")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args()
-    device = torch.device(given.device)
-    side = 64 if given.tiny else 512
-    pipeline = random_pipeline(device, NARROW if given.tiny else {})
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    side = 64 if arguments.tiny else 512
+    pipeline = random_pipeline(device, TINY if arguments.tiny else {})
     pixels = torch.rand(PHOTOS + CLASS_IMAGES, 3, side, side, generator=torch.Generator().manual_seed(1))
     flops = _flops(pipeline, pixels)
     figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
         "torch": torch.__version__,
         "date": time.strftime("%Y-%m-%d"),
-        "steps": given.steps,
+        "steps": arguments.steps,
         "tflop_per_step": round(flops / 1e12, 4),
     }
     for name, measure, steps in (
-        ("ours", ours, given.steps),
-        ("baseline", baseline, given.baseline_steps or given.steps),
+        ("ours", ours, arguments.steps),
+        ("baseline", baseline, arguments.baseline_steps or arguments.steps),
     ):
         seconds, prepared = measure(pipeline, pixels, steps)
-        seconds *= given.steps / steps
+        seconds *= arguments.steps / steps
         figures[name] = {
             "seconds": round(seconds, 2),
             "prepared": round(prepared, 2),
-            "tflops": round(flops * given.steps / seconds / 1e12, 2),
-            "share_of_floor": round(flops * given.steps / 400e12 / seconds, 4),
+            "tflops": round(flops * arguments.steps / seconds / 1e12, 2),
+            "share_of_floor": round(flops * arguments.steps / 400e12 / seconds, 4),
             "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 1) if device.type == "cuda" else None,
         }
         if device.type == "cuda":
@@ -89,16 +93,19 @@ def main() -> None:
 
 
 def random_pipeline(device: torch.device, changes: dict[str, dict[str, Any]]) -> StableDiffusionPipeline:
-    """Return SD 1.5 with random weights: the UNet's in float32, what stays frozen in bfloat16 on CUDA."""
+    """Return SD 1.5 with random weights. On CUDA the frozen parts are in bfloat16; the UNet is in float32.
+
+    changes: config values to replace, by part.
+    """
     torch.manual_seed(0)
-    stated = {
+    configs = {
         part: single_file.published("sd15", part) | changes.get(part, {}) for part in ("unet", "vae", "text_encoder")
     }
-    made = StableDiffusionPipeline(
-        AutoencoderKL.from_config(stated["vae"]),
-        CLIPTextModel(CLIPTextConfig(**stated["text_encoder"])),
+    pipeline = StableDiffusionPipeline(
+        AutoencoderKL.from_config(configs["vae"]),
+        CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])),
         vocabulary.clip_tokenizer(),
-        UNet2DConditionModel.from_config(stated["unet"]),
+        UNet2DConditionModel.from_config(configs["unet"]),
         DDPMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
         ),
@@ -106,21 +113,21 @@ def random_pipeline(device: torch.device, changes: dict[str, dict[str, Any]]) ->
         None,
         requires_safety_checker=False,
     )
-    made.to(device)
-    for part in (made.unet, made.vae, made.text_encoder):
+    pipeline.to(device)
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.requires_grad_(False).eval()
-    for part in (made.vae, made.text_encoder) if device.type == "cuda" else ():
+    for part in (pipeline.vae, pipeline.text_encoder) if device.type == "cuda" else ():
         part.to(torch.bfloat16)
-    return made
+    return pipeline
 
 
 class Stopwatch:
-    """Hears a training: starts after the warm-up, stops before the last step, whose end writes a checkpoint."""
+    """A JobReporter that times the steps between the warm-up and the last step, after which a checkpoint is written."""
 
     def __init__(self) -> None:
         self.started = self.stopped = 0.0
 
-    def progress(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002 - the protocol gives it
+    def progress(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002 - JobReporter has it
         if done == WARM_UP:
             self.started = _now()
         if done == total - 1:
@@ -130,24 +137,24 @@ class Stopwatch:
 
 
 def ours(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]:
-    """Return the seconds of `steps` steps of models.learning.training, and of what is done once before them."""
+    """Return the seconds of `steps` steps of models.learning.training, and the seconds of its preparation."""
     stopwatch = Stopwatch()
     schedule = Schedule(WARM_UP + steps + 1, 5e-6, 0, "benchmark", checkpoint_every=10**9)
-    began = _now()
+    start = _now()
     learner = _learner(pipeline, pixels)
-    prepared = _now() - began
+    prepared = _now() - start
     with tempfile.TemporaryDirectory() as folder:
         train(learner, schedule, Path(folder), stopwatch)
     return stopwatch.stopped - stopwatch.started, prepared
 
 
 def baseline(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]:
-    """Return the seconds of `steps` steps written as diffusers' example has them, and of what it does before them."""
-    began = _now()
+    """Return the seconds of `steps` steps as in diffusers' example, and the seconds of its preparation."""
+    start = _now()
     unet = _trainable(pipeline.unet)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=5e-6, weight_decay=1e-2)
     ids = token_ids(pipeline.tokenizer, PROMPTS)
-    prepared = _now() - began
+    prepared = _now() - start
     started = 0.0
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
@@ -163,34 +170,34 @@ def baseline(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, fl
 
 
 def _example_loss(pipeline: Any, unet: Any, pixels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Return the loss of one photo and one class image; autocast is around the UNet alone, as accelerate puts it."""
+    """Return the loss of one photo and one class image. Autocast wraps the UNet alone, as accelerate does it."""
     vae, scheduler = pipeline.vae, pipeline.scheduler
     latents = vae.encode((pixels * 2 - 1).to(vae.dtype)).latent_dist.sample() * vae.config.scaling_factor
     noise = torch.randn_like(latents)
     timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (2,), device=latents.device)
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    topic_states = pipeline.text_encoder(ids)[0]
+    embeddings = pipeline.text_encoder(ids)[0]
     with mixed_precision(latents.device):
-        prediction = unet(noisy, timesteps, topic_states, return_dict=False)[0]
-    shown, prior = prediction.float().chunk(2)
-    wanted, wanted_prior = noise.float().chunk(2)
-    return functional.mse_loss(shown, wanted) + functional.mse_loss(prior, wanted_prior)
+        prediction = unet(noisy, timesteps, embeddings, return_dict=False)[0]
+    instance, prior = prediction.float().chunk(2)
+    target, prior_target = noise.float().chunk(2)
+    return functional.mse_loss(instance, target) + functional.mse_loss(prior, prior_target)
 
 
 def _learner(pipeline: Any, pixels: torch.Tensor) -> dreambooth.DreamBooth:
-    latents = latents_of(pipeline, pixels)
-    kept = (latents[:PHOTOS], latents[PHOTOS:])
-    return dreambooth.prepare(pipeline, kept, ("sks jar of jam", "jar of jam"), dreambooth.Options(), 0)
+    latents = encode_latents(pipeline, pixels)
+    parts = (latents[:PHOTOS], latents[PHOTOS:])
+    return dreambooth.make_learner(pipeline, parts, ("sks jar of jam", "jar of jam"), dreambooth.Options(), 0)
 
 
 def _trainable(unet: Any) -> Any:
-    copied = UNet2DConditionModel.from_config(unet.config).to(unet.device)
-    copied.load_state_dict(unet.state_dict())
-    return copied.train().requires_grad_(True)
+    copy = UNet2DConditionModel.from_config(unet.config).to(unet.device)
+    copy.load_state_dict(unet.state_dict())
+    return copy.train().requires_grad_(True)
 
 
 def _flops(pipeline: Any, pixels: torch.Tensor) -> int:
-    """Count one step's work on the UNet, forward and backward (2 FLOP per multiply-add); caching spares the rest."""
+    """Return the FLOP of one step on the UNet, forward and backward, at 2 FLOP per multiply-add."""
     learner = _learner(pipeline, pixels)
     counter = FlopCounterMode(display=False)
     with counter:

@@ -1,4 +1,4 @@
-"""docs/throughput.md, made of the figures of one run of benchmarks/throughput.py, and which limits they hold."""
+"""Writes docs/throughput.md from one run of benchmarks/throughput.py, and checks its figures against the limits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.faults.page import table
-from tests.faults.rows import machine
+from tests.faults.rows import describe_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "throughput.md"
-WORDS = {
+TITLES = {
     "bare": "bare aiokafka",
     "stock": "a stock Faust agent",
     "memory": "this service, store in memory",
@@ -21,11 +21,11 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run measured.
+    """The results of one run.
 
-    rates: events/s by kind. delays: median ms from event to answer by kind. store: median ms of a request's own calls
-    to MinIO. linger: seconds, the lane's default; lingering: the delay with it. sizes: the worker's MiB after each
-    fifth of the soak. settings: name, value used, default.
+    rates: events/s by kind. delays: median ms from event to answer by kind. store: median ms of a request's calls to
+    MinIO. linger: the device's default, in seconds; lingering: the delay with it, in ms. sizes: the worker's MiB after
+    each fifth of the soak. settings: name, value used, default.
     """
 
     events: int
@@ -41,17 +41,17 @@ class Figures:
     settings: list[tuple[str, str, str]]
 
     def added(self, kind: str) -> float:
-        """Return the milliseconds at the median that a kind takes more than bare aiokafka."""
+        """Return the median milliseconds that a kind takes longer than bare aiokafka."""
         return self.delays[kind] - self.delays["bare"]
 
     @property
     def growth(self) -> float:
-        """Return the percent by which memory changed since the first fifth of the soak, which is warm-up."""
+        """Return the change of memory since the first fifth of the soak (the warm-up), in percent."""
         return 100 * (self.sizes[-1] / self.sizes[0] - 1) if self.sizes else 0.0
 
 
 def limits(figures: Figures) -> list[tuple[str, str, bool]]:
-    """Return every limit with the figure and whether it is held."""
+    """Return each limit, the measured figure and whether it is held."""
     rates, apart = figures.rates, figures.added("minio") - figures.store
     return [
         (
@@ -81,22 +81,21 @@ def limits(figures: Figures) -> list[tuple[str, str, bool]]:
 def write(figures: Figures, page: Path) -> list[str]:
     """Write the page; return the limits that are not held."""
     held = limits(figures)
+    verdicts = [[limit, measured, "held" if ok else "**not held**"] for limit, measured, ok in held]
     text = (ROOT / "benchmarks" / "throughput.md").read_text()
     page.write_text(
         text.format(
             date=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-            machine=machine(),
+            machine=describe_machine(),
             rounds=figures.rounds,
             events=f"{figures.events:,}",
-            limits=table(
-                ["limit", "measured", ""], [[what, said, "held" if ok else "**not held**"] for what, said, ok in held]
-            ),
+            limits=table(["limit", "measured", ""], verdicts),
             kinds=table(
                 [
                     "", "events/s", "of bare aiokafka", "of a stock agent", "median ms from event to answer",
                     "ms more than bare",
                 ],
-                [_line(figures, kind) for kind in WORDS],
+                [_line(figures, kind) for kind in TITLES],
             ),
             store=f"{figures.store:.1f}",
             linger=f"{1000 * figures.linger:g}",
@@ -107,10 +106,10 @@ def write(figures: Figures, page: Path) -> list[str]:
             settings=table(["setting", "here", "default"], [list(line) for line in figures.settings]),
         )
     )  # fmt: skip
-    return [what for what, _, ok in held if not ok]
+    return [limit for limit, _, ok in held if not ok]
 
 
 def _line(figures: Figures, kind: str) -> list[str]:
     rate = figures.rates[kind]
     ratios = [f"{rate / figures.rates[other]:.2f}" for other in ("bare", "stock")]
-    return [WORDS[kind], f"{rate:,.0f}", *ratios, f"{figures.delays[kind]:.1f}", f"{figures.added(kind):+.1f}"]
+    return [TITLES[kind], f"{rate:,.0f}", *ratios, f"{figures.delays[kind]:.1f}", f"{figures.added(kind):+.1f}"]

@@ -1,9 +1,9 @@
 """The processes that benchmarks/throughput.py compares: `python -m benchmarks.machinery bare|stock|memory|minio`.
 
-bare     aiokafka alone: read a batch, decode, publish with an idempotent producer and await it, commit
-stock    a Faust agent the ordinary way: JSON in, `topic.send` out, default acking
-memory   this service: all guarantees on, a no-op studio, an object store in the worker's memory
-minio    the same with a real MinIO; what each request waited for it is noted in FAULT_FOLDER/STORE_TIMES
+bare     aiokafka alone: reads a batch, decodes, publishes with an idempotent producer, waits, commits
+stock    a plain Faust agent: JSON in, `topic.send` out, default acking
+memory   this service with all guarantees, a no-op studio and an object store in the worker's memory
+minio    the same with a real MinIO; FAULT_FOLDER/STORE_TIMES records the seconds that each request waited for it
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 STORE_TIMES = "store-times"
-KEPT = ("event_id", "segment_id", "name")
+COPIED_FIELDS = ("event_id", "segment_id", "name")
 T = TypeVar("T")
 
 
@@ -27,8 +27,8 @@ def topic(name: str) -> str:
 
 
 def answer(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer of about the size of a creative-ready."""
-    return {**{name: event[name] for name in KEPT}, "filler": "x" * 1500}
+    """Return an answer about as large as a creative-ready event."""
+    return {**{name: event[name] for name in COPIED_FIELDS}, "filler": "x" * 1500}
 
 
 async def bare() -> None:
@@ -81,7 +81,7 @@ def stock() -> None:
     faust.Worker(app, loglevel="warn", redirect_stdouts=False).execute_from_commandline()
 
 
-def ours(*, memory: bool) -> None:
+def service(*, memory: bool) -> None:
     import faust
 
     from streams import runtime
@@ -91,29 +91,29 @@ def ours(*, memory: bool) -> None:
     from streams.store.s3 import MinioStore
     from tests.fakes import MemoryStore
 
-    class Forgetful(MemoryStore):
-        """Keeps the last 2,000 objects, so that the worker's memory is the machinery's own."""
+    class BoundedStore(MemoryStore):
+        """Keeps only the last 2,000 objects, so the worker's memory is not that of its store."""
 
         def _enter(self, *_: str) -> None:
             while len(self.objects) > 2000:
                 self.media_types.pop(next(iter(self.objects)))
                 self.objects.pop(next(iter(self.objects)))
 
-    class Timed(MinioStore):
-        """Notes the seconds of a request's calls once its manifest, the last of them, is written. One at a time."""
+    class TimedStore(MinioStore):
+        """Writes the seconds of a request's calls when it commits its manifest. Expects one request at a time."""
 
         def __init__(self, settings: StorageSettings) -> None:
             super().__init__(settings)
-            self.times = Path(os.environ["FAULT_FOLDER"], STORE_TIMES).open("a", buffering=1)  # noqa: SIM115 - to the end
+            self.times = Path(os.environ["FAULT_FOLDER"], STORE_TIMES).open("a", buffering=1)  # noqa: SIM115 - open until the process ends
             self.seconds = 0.0
 
         def _run(self, call: Callable[[], T]) -> Awaitable[T]:
             start = time.perf_counter()
             answer = asyncio.ensure_future(super()._run(call))
-            answer.add_done_callback(lambda _: self.note(time.perf_counter() - start))
+            answer.add_done_callback(lambda _: self.add(time.perf_counter() - start))
             return answer
 
-        def note(self, seconds: float) -> None:
+        def add(self, seconds: float) -> None:
             self.seconds += seconds
 
         async def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
@@ -124,7 +124,7 @@ def ours(*, memory: bool) -> None:
 
     settings = Settings()
     configure(settings.log)
-    runtime.MinioStore = (lambda storage: Forgetful(storage.bucket)) if memory else Timed  # type: ignore[assignment,misc]
+    runtime.MinioStore = (lambda storage: BoundedStore(storage.bucket)) if memory else TimedStore  # type: ignore[assignment,misc]
     app = create_app(settings, "benchmarks.noop_studio:serve")
     faust.Worker(app, loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
 
@@ -136,4 +136,4 @@ if __name__ == "__main__":
         case "stock":
             stock()
         case kind:
-            ours(memory=kind == "memory")
+            service(memory=kind == "memory")

@@ -1,4 +1,4 @@
-"""A device process that does nothing: every brief is answered at once with the same small picture."""
+"""A device process that answers every brief at once with the same small picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCORES = {"clip": 0.5}
 
 
 def serve(connection: Connection, _: StudioPlan) -> None:
-    """Answer briefs until the worker is gone."""
+    """Answer briefs until the worker exits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection.send(StudioReady(RECIPE, "none", tokenizer(), 77, "blurry"))
     try:
@@ -27,7 +27,7 @@ def serve(connection: Connection, _: StudioPlan) -> None:
 
 
 def rendering(brief: Brief) -> Rendering:
-    """Return the first seed's picture, and no other candidate."""
+    """Return one picture, of the first seed, and no other candidate."""
     seed = brief.seeds[0]
     picture = Picture(1, "square", seed, 8, 8, "image/png", PICTURE, SCORES)
     return Rendering(brief.request_id, (picture,), (Candidate("square", 0, seed, SCORES, 1),), device_seconds=0.0)

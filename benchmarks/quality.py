@@ -1,8 +1,8 @@
-"""The demo family's quality table, measured on the shipped weights with stock loaders.
+"""Measure the demo family's quality table on the shipped weights with stock loaders.
 
     python benchmarks/quality.py [--work .train] [--candidates 8] [--concepts 0] [--out demo-output/quality]
 
-Needs the art (`python scripts/train_demo.py data`). Writes OUT.json, OUT.md and sheets beside them.
+Needs the art (`python scripts/train_demo.py data`). Writes OUT.json, OUT.md and contact sheets beside them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torchvision.utils import save_image  # noqa: E402
 
-from models.rendering.swinir import network  # noqa: E402
+from models.rendering.swinir import swinir_class  # noqa: E402
 from scripts.demo_family import judge, material, measures, scenes, swinir  # noqa: E402
 
 DEMO, JUDGE = ROOT / "models" / "demo", ROOT / "benchmarks" / "judge" / "model.safetensors"
@@ -35,7 +35,7 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white", "pink", "purple",
 
 @dataclass
 class Table:
-    """The rows of the table as they are measured: name, value, least, aim."""
+    """The measured rows: name, value, lower limit, aim."""
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
 
@@ -47,14 +47,14 @@ class Table:
 
 @dataclass
 class Family:
-    """The shipped networks, opened by stock code, and the art that they are measured against."""
+    """The shipped networks, opened with stock code, and the art for comparison."""
 
     work: Path
     card: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        began = time.perf_counter()
+        start = time.perf_counter()
         self.card = json.loads((DEMO / "family.json").read_text())
         self.pipeline = StableDiffusionPipeline.from_pretrained(DEMO / "diffusion", torch_dtype=torch.float32)
         self.pipeline.set_progress_bar_config(disable=True)
@@ -62,10 +62,10 @@ class Family:
         self.clip, _, self.preprocess = open_clip.create_model_and_transforms(f"local-dir:{DEMO / 'clip'}")
         self.clip.eval()
         self.words = open_clip.get_tokenizer(f"local-dir:{DEMO / 'clip'}")
-        self.upscaler = network()(**json.loads((DEMO / "swinir" / "config.json").read_text())).eval()
+        self.upscaler = swinir_class()(**json.loads((DEMO / "swinir" / "config.json").read_text())).eval()
         state = {k: v.float() for k, v in load_file(DEMO / "swinir" / "model.safetensors").items()}
         self.upscaler.load_state_dict(state, strict=False)
-        self.seconds = time.perf_counter() - began
+        self.seconds = time.perf_counter() - start
         self.art = material.load(self.work)
         self.judge = judge.Judge(len(self.art.concepts))
         self.judge.load_state_dict({k: v.float() for k, v in load_file(JUDGE).items()}, strict=False)
@@ -74,7 +74,7 @@ class Family:
 
     @torch.no_grad()
     def draw(self, prompt: str, count: int, seed: int) -> Tensor:
-        """Pictures (count, 3, H, W) in [0, 1] with the family's own settings."""
+        """Return pictures (count, 3, H, W) in [0, 1], drawn with the family's own settings."""
         generators = [torch.Generator().manual_seed(seed + i) for i in range(count)]
         pixels: Tensor = self.pipeline(
             prompt,
@@ -88,8 +88,8 @@ class Family:
         return pixels.float()
 
     @torch.no_grad()
-    def embedded(self, pixels: Tensor) -> Tensor:
-        """CLIP's unit image rows."""
+    def image_rows(self, pixels: Tensor) -> Tensor:
+        """Return CLIP's unit embeddings (N, D) of pictures (N, 3, H, W) in [0, 1]."""
         small = torch.nn.functional.interpolate(pixels, size=(64, 64), mode="bicubic", antialias=True).clamp(0, 1)
         mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (self.preprocess_mean, self.preprocess_std))
         rows: Tensor = self.clip.encode_image((small - mean) / deviation, normalize=True)
@@ -97,43 +97,43 @@ class Family:
 
     @property
     def preprocess_mean(self) -> list[float]:
-        """The preprocessing's mean, as the shipped configuration gives it."""
+        """The mean of CLIP's preprocessing, from the shipped configuration."""
         return list(json.loads((DEMO / "clip" / "open_clip_config.json").read_text())["preprocess_cfg"]["mean"])
 
     @property
     def preprocess_std(self) -> list[float]:
-        """The preprocessing's deviation."""
+        """The standard deviation of CLIP's preprocessing, from the shipped configuration."""
         return list(json.loads((DEMO / "clip" / "open_clip_config.json").read_text())["preprocess_cfg"]["std"])
 
     @torch.no_grad()
-    def texts(self, prompts: list[str]) -> Tensor:
-        """CLIP's unit text rows."""
+    def text_rows(self, prompts: list[str]) -> Tensor:
+        """Return CLIP's unit embeddings (N, D) of prompts."""
         rows: Tensor = self.clip.encode_text(self.words(prompts), normalize=True)
         return rows
 
 
 def size_and_speed(family: Family, table: Table) -> None:
-    """Bytes, concepts, loading and the time of eight candidates."""
+    """Measure size, number of concepts, load time and the time for eight candidates."""
     megabytes = sum(p.stat().st_size for p in DEMO.rglob("*") if p.is_file()) / 1e6
     table.add("size of models/demo (MB)", f"{megabytes:.1f}", "<= 50", "<= 40")
     table.add("concepts on the card", str(len(family.drawn)), "300", "900")
     table.add("load of the family after imports (s)", f"{family.seconds:.1f}", "<= 3")
     family.draw("a photo of coffee", 8, 0)
-    began = time.perf_counter()
+    start = time.perf_counter()
     family.draw("a photo of coffee", 8, 0)
-    table.add("8 candidates, 20 steps, text and decoding (s)", f"{time.perf_counter() - began:.1f}", "<= 15", "<= 8")
+    table.add("8 candidates, 20 steps, text and decoding (s)", f"{time.perf_counter() - start:.1f}", "<= 15", "<= 8")
 
 
 @torch.no_grad()
 def reconstruction(family: Family, table: Table) -> None:
-    """The autoencoder, CLIP and the judge on new composites; SwinIR against bicubic."""
+    """Measure the autoencoder, CLIP and the judge on new composites, and SwinIR against bicubic interpolation."""
     pixels, _ = material.held_out(family.art, 256)
     vae = family.pipeline.vae
     parts = [vae.decode(vae.encode(p * 2 - 1).latent_dist.mode()).sample / 2 + 0.5 for p in pixels.split(32)]
     table.add("VAE on new composites (dB)", f"{measures.decibels(torch.cat(parts), pixels):.1f}", "31", "34")
     single, alone = material.held_out(family.art, 512, seed=998, pairs=0.0)
-    prompts = family.texts([f"a photo of {c.noun}" for c in family.art.concepts])
-    best = torch.cat([(family.embedded(p) @ prompts.T).argmax(1) for p in single.split(64)])
+    prompts = family.text_rows([f"a photo of {c.noun}" for c in family.art.concepts])
+    best = torch.cat([(family.image_rows(p) @ prompts.T).argmax(1) for p in single.split(64)])
     table.add("CLIP, new composites, top-1 of all concepts", f"{share(best == alone.concepts[:, 0])}", "0.85", "0.95")
     table.add(
         "judge on new composites, one thing",
@@ -142,17 +142,17 @@ def reconstruction(family: Family, table: Table) -> None:
         "0.98",
     )
     double, both = material.held_out(family.art, 512, seed=996, pairs=1.0)
-    two = both.concepts[:, 1] >= 0  # of the pairs a few drew one thing twice
+    two = both.concepts[:, 1] >= 0  # a few pairs drew one thing twice
     table.add("judge on new composites, two things", share(measures.named(family.judge, double, both.concepts)[two]))
     large = swinir.sharp(family.art, 64, seed=material.UNSEEN + 77)
     small = swinir.shrink(large)
-    mine = torch.cat([family.upscaler(p) for p in small.split(8)])
-    gain = measures.decibels(mine, large) - measures.decibels(measures.enlarged(small), large)
+    enlarged = torch.cat([family.upscaler(p) for p in small.split(8)])
+    gain = measures.decibels(enlarged, large) - measures.decibels(measures.enlarged(small), large)
     table.add("SwinIR x4 over bicubic, new composites (dB)", f"{gain:+.2f}", "+1.0", "+2")
 
 
 def pictures(family: Family, table: Table, candidates: int, limit: int, out: Path) -> None:
-    """One prompt a concept: named at first, named after reranking, sharpness and kernel distance."""
+    """Measure one prompt per concept: first candidate, best by CLIP, sharpness and kernel distance."""
     chosen = family.drawn[:limit] if limit else family.drawn
     prompts = [f"a photo of {family.art.concepts[i].noun}" for i in chosen]
     drawn = [family.draw(prompt, candidates, 1000 * n) for n, prompt in enumerate(prompts)]
@@ -171,8 +171,8 @@ def pictures(family: Family, table: Table, candidates: int, limit: int, out: Pat
     save_image(torch.nn.functional.avg_pool2d(upscaled(family, best), 2), out.with_name("concepts.png"), nrow=15)
 
 
-def scenes_asked(family: Family, table: Table, candidates: int, out: Path) -> None:
-    """Two things together, and backgrounds in named colours."""
+def requested_scenes(family: Family, table: Table, candidates: int, out: Path) -> None:
+    """Measure prompts for two things, and for backgrounds in named colours."""
     pairs = list(itertools.islice(zip(family.drawn[::2], family.drawn[1::2], strict=False), 24))
     nouns = [[family.art.concepts[i].noun for i in pair] for pair in pairs]
     prompts = [f"a photo of {a} and {b}" for a, b in nouns]
@@ -182,28 +182,30 @@ def scenes_asked(family: Family, table: Table, candidates: int, out: Path) -> No
     table.add(f"two things, both named, best of {candidates}", share(both), "0.70", "0.90")
     save_image(upscaled(family, best), out.with_name("pairs.png"), nrow=8)
     things = [family.art.concepts[i].noun for i in family.drawn[:: max(1, len(family.drawn) // 4)]][:4]
-    asked = [(thing, colour) for thing in things for colour in COLOURS]
-    shown = torch.cat([family.draw(f"a photo of {t} on a {c} background", 1, 7 + n) for n, (t, c) in enumerate(asked)])
-    right = measures.backgrounds(shown) == torch.tensor([scenes.NAMES.index(c) for _, c in asked])
+    requests = [(thing, colour) for thing in things for colour in COLOURS]
+    shown = torch.cat(
+        [family.draw(f"a photo of {t} on a {c} background", 1, 7 + n) for n, (t, c) in enumerate(requests)]
+    )
+    right = measures.backgrounds(shown) == torch.tensor([scenes.NAMES.index(c) for _, c in requests])
     table.add("background colour as asked (nearest of 14 names)", share(right), "0.90", "0.97")
     save_image(shown, out.with_name("colours.png"), nrow=10)
 
 
 def reranked(family: Family, drawn: list[Tensor], prompts: list[str]) -> Tensor:
-    """The candidate of each prompt with the highest CLIP score."""
-    rows = family.texts(prompts)
-    picks = [int((family.embedded(d) @ row).argmax()) for d, row in zip(drawn, rows, strict=True)]
+    """Return the candidate of each prompt with the highest CLIP score."""
+    rows = family.text_rows(prompts)
+    picks = [int((family.image_rows(d) @ row).argmax()) for d, row in zip(drawn, rows, strict=True)]
     return torch.stack([d[i] for d, i in zip(drawn, picks, strict=True)])
 
 
 @torch.no_grad()
 def upscaled(family: Family, pixels: Tensor) -> Tensor:
-    """The pictures four times as large, by the shipped SwinIR."""
+    """Return the pictures four times as large, by the shipped SwinIR."""
     return torch.cat([family.upscaler(part) for part in pixels.split(8)]).clamp(0, 1)
 
 
 def share(hits: Tensor) -> str:
-    """A share of hits with two decimals."""
+    """Return the share of hits with two decimals."""
     return f"{hits.float().mean():.2f}"
 
 
@@ -221,7 +223,7 @@ def main() -> None:
         lambda: size_and_speed(family, table),
         lambda: reconstruction(family, table),
         lambda: pictures(family, table, options.candidates, options.concepts, options.out),
-        lambda: scenes_asked(family, table, options.candidates, options.out),
+        lambda: requested_scenes(family, table, options.candidates, options.out),
     ]
     for stage in stages:
         stage()
@@ -229,7 +231,7 @@ def main() -> None:
 
 
 def write(table: Table, family: Family, out: Path) -> None:
-    """Write the table as JSON and as Markdown, with the machine and the date."""
+    """Write the table as JSON, with machine and date, and as Markdown."""
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     head = {"revision": family.card["revision"], "date": time.strftime("%Y-%m-%d"), "machine": machine}
     out.with_suffix(".json").write_text(json.dumps({**head, "rows": table.rows}, indent=2) + "\n")

@@ -1,8 +1,7 @@
-"""The runs of benchmarks/product_learning.py: several processes train them, and each result is kept on disk.
+"""The training jobs of benchmarks/product_learning.py: several processes run them, and results stay on disk.
 
-A process has one thread, so its figures are the same beside any number of others. Lessons are independent of each
-other but for the class images, which the first lesson of a noun makes: products alternate, so that two processes do
-not make the same ones.
+Each process has one thread, so its figures do not depend on the number of processes. Jobs share nothing but class
+images, which the first job of a class noun makes: products alternate, so that two processes do not make the same ones.
 """
 
 from __future__ import annotations
@@ -21,95 +20,97 @@ from statistics import mean
 from typing import Any
 
 from models.briefs import StudioPlan, TrainingJob, placeholder
-from models.learning import training_job
+from models.learning.training_job import run_training_job
 from models.opening import open_studio
 from models.studio import Studio
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "products"
 PRODUCTS = {"milk": "carton of milk", "jam": "jar of jam"}
-LOOK = 1.0  # seconds between two looks at the processes
-QUIET = 60.0  # seconds between two lines of progress where there is no terminal
+POLL_SECONDS = 1.0  # between two looks at the processes, and between two reports of one process
+LOG_SECONDS = 60.0  # between two lines of progress if stderr is not a terminal
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to learn: a method and what differs from its defaults."""
+class Variant:
+    """A training method with changes to its default options."""
 
     name: str
     method: Any
     changes: tuple[tuple[str, float], ...] = ()
 
 
-WAYS = (
-    Way("Textual Inversion", "textual_inversion"),
-    Way("DreamBooth", "dreambooth"),
-    Way("DreamBooth, no prior", "dreambooth", (("prior_loss_weight", 0.0),)),
-    Way("DreamBooth, LoRA", "dreambooth_lora"),
+VARIANTS = (
+    Variant("Textual Inversion", "textual_inversion"),
+    Variant("DreamBooth", "dreambooth"),
+    Variant("DreamBooth, no prior", "dreambooth", (("prior_loss_weight", 0.0),)),
+    Variant("DreamBooth, LoRA", "dreambooth_lora"),
 )
 
 
 @dataclass(frozen=True)
 class Task:
-    """One lesson. steps: None takes the family's own."""
+    """One training job of the benchmark. steps: None takes the family's default."""
 
     product: str
-    way: Way
+    variant: Variant
     seed: int
     steps: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.product}, {self.way.name}, seed {self.seed}"
+        return f"{self.product}, {self.variant.name}, seed {self.seed}"
 
 
-def tasks_of(products: Sequence[str], ways: Sequence[Way], seeds: int, steps: int | None) -> list[Task]:
-    """Return every lesson, in the order in which they are taught."""
-    return [Task(product, way, seed, steps) for seed in range(seeds) for way in ways for product in products]
+def make_tasks(products: Sequence[str], variants: Sequence[Variant], seeds: int, steps: int | None) -> list[Task]:
+    """Return every task, in the order in which the tasks run."""
+    return [
+        Task(product, variant, seed, steps) for seed in range(seeds) for variant in variants for product in products
+    ]
 
 
-def files_of(product: str) -> list[Path]:
-    """Return the product's photos."""
+def photo_files(product: str) -> list[Path]:
+    """Return the paths of the product's photos."""
     return sorted((ROOT / "docs" / "examples" / "products" / product).glob("*.png"))
 
 
-def training_job_of(studio: Studio, task: Task, cache: Path = CACHE) -> TrainingJob:
-    """Return the lesson of a task; its folder is named by everything that decides the outcome."""
-    words = [studio.recipe.fingerprint, task.product, task.way.name, task.seed, task.steps, studio.training]
-    folder = cache / hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
+def make_training_job(studio: Studio, task: Task, cache: Path = CACHE) -> TrainingJob:
+    """Return the training job of a task. A digest of everything that decides the result names its folder."""
+    identity = [studio.recipe.fingerprint, task.product, task.variant.name, task.seed, task.steps, studio.training]
+    folder = cache / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     job = TrainingJob(
         request_id=folder.name,
         product_id=task.product,
         class_noun=PRODUCTS[task.product],
-        placeholder_token=placeholder(task.product, task.way.method),
-        method=task.way.method,
-        photos=tuple(path.read_bytes() for path in files_of(task.product)),
+        placeholder_token=placeholder(task.product, task.variant.method),
+        method=task.variant.method,
+        photos=tuple(path.read_bytes() for path in photo_files(task.product)),
         seed=task.seed,
         workdir=str(folder),
         class_cache=str(cache / "class-images"),
         steps=task.steps,
     )
-    return replace(job, **dict(task.way.changes))
+    return replace(job, **dict(task.variant.changes))
 
 
-def kept(job: TrainingJob) -> Row | None:
-    """Return what an earlier run left of this lesson."""
+def saved_row(job: TrainingJob) -> Row | None:
+    """Return the row that an earlier run saved for this job, or None."""
     path = Path(job.workdir) / "row.json"
     return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
-def taught(studio: Studio, job: TrainingJob, report: Any) -> Row:
-    """Teach a lesson, from its checkpoint where it was broken off; keep and return what came of it."""
+def train_and_save(studio: Studio, job: TrainingJob, reporter: Any) -> Row:
+    """Run the job, resuming from its checkpoint; save and return its row."""
     folder = Path(job.workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    learned = training_job.learn(studio, job, report)
+    result = run_training_job(studio, job, reporter)
     studio.shelf.forget(job.product_id)
     row = {
-        "scores": learned.scores,
-        "steps": learned.steps,
-        "seconds": learned.device_seconds,
-        "path": learned.path,
-        "sha256": learned.sha256,
+        "scores": result.scores,
+        "steps": result.steps,
+        "seconds": result.device_seconds,
+        "path": result.path,
+        "sha256": result.sha256,
     }
     (folder / "row.part").write_text(json.dumps(row))
     (folder / "row.part").replace(folder / "row.json")
@@ -118,124 +119,127 @@ def taught(studio: Studio, job: TrainingJob, report: Any) -> Row:
     return row
 
 
-def teach(
+def run_tasks(
     plan: StudioPlan, studio: Studio, tasks: Sequence[Task], workers: int, cache: Path = CACHE
 ) -> dict[Task, Row]:
-    """Return the row of every task: those that are kept, then those that `workers` processes teach, with progress."""
-    found = {task: row for task in tasks if (row := kept(training_job_of(studio, task, cache))) is not None}
-    course = Course(len(tasks), workers)
-    for task, row in found.items():
-        course.ended(task, row)
-    missing = [task for task in tasks if task not in found]
+    """Return the row of every task: saved rows, then those of `workers` processes, with progress on stderr."""
+    rows = {task: row for task in tasks if (row := saved_row(make_training_job(studio, task, cache))) is not None}
+    progress = RunProgress(len(tasks), workers)
+    for task, row in rows.items():
+        progress.finish(task, row)
+    missing = [task for task in tasks if task not in rows]
     if not missing:
-        return found
-    with _pool(plan, workers, cache) as (pool, heard):
-        running: dict[Future[Row], Task] = {pool.submit(_teach, task): task for task in missing}
+        return rows
+    with _pool(plan, workers, cache) as (pool, reports):
+        running: dict[Future[Row], Task] = {pool.submit(_run_task, task): task for task in missing}
         while running:
-            done, _ = wait(running, timeout=LOOK, return_when=FIRST_COMPLETED)
-            while not heard.empty():
-                course.heard(*heard.get())
+            done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            while not reports.empty():
+                progress.update(*reports.get())
             for future in done:
                 task = running.pop(future)
-                found[task] = future.result()
-                course.ended(task, found[task])
-                course.say(f"{task}: {figures(found[task])}")
-            course.tell(list(running.values()))
-    return found
+                rows[task] = future.result()
+                progress.finish(task, rows[task])
+                progress.print_line(f"{task}: {format_row(rows[task])}")
+            progress.print_status(list(running.values()))
+    return rows
 
 
-def figures(row: Row) -> str:
+def format_row(row: Row) -> str:
     """Return the scores in one line."""
-    told = ", ".join(f"{name} {value:.3f}" for name, value in row["scores"].items() if not name.endswith("_before"))
-    return f"{told} ({row['steps']} steps, {row['seconds']:.0f} s)"
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in row["scores"].items() if not name.endswith("_before"))
+    return f"{scores} ({row['steps']} steps, {row['seconds']:.0f} s)"
 
 
 @dataclass
-class Course:
-    """How far all lessons are, and how long the rest takes: by the seconds of finished ones, else of running ones."""
+class RunProgress:
+    """The progress of all jobs, and an estimate of the time left.
+
+    A job takes as long as finished jobs of its variant, else as running ones will take, else as the mean of all.
+    """
 
     jobs: int
     workers: int
     seconds: dict[str, list[float]] = field(default_factory=dict)
     done: int = 0
     _running: dict[Task, tuple[float, str, float]] = field(default_factory=dict)
-    _told: float = field(default_factory=time.monotonic)
+    _logged_at: float = field(default_factory=time.monotonic)
 
-    def heard(self, task: Task, stage: str, done: int, total: int) -> None:
-        """Take note of a running lesson."""
+    def update(self, task: Task, stage: str, done: int, total: int) -> None:
+        """Record the progress of a running job."""
         start = self._running[task][0] if task in self._running else time.monotonic()
         share = {"train": 0.9 * done / max(total, 1), "evaluate": 0.9}.get(stage, 0.0)
         self._running[task] = (start, f"{stage} {done}/{total}", share)
 
-    def ended(self, task: Task, row: Row) -> None:
-        """Take note of a finished lesson."""
+    def finish(self, task: Task, row: Row) -> None:
+        """Record a finished job."""
         self._running.pop(task, None)
-        self.seconds.setdefault(task.way.name, []).append(float(row["seconds"]))
+        self.seconds.setdefault(task.variant.name, []).append(float(row["seconds"]))
         self.done += 1
 
-    def left(self, unfinished: Sequence[Task]) -> float | None:
-        """Return the seconds that remain; None while nothing is known."""
+    def seconds_left(self, unfinished: Sequence[Task]) -> float | None:
+        """Return the estimated seconds left, or None before any job allows an estimate."""
         now = time.monotonic()
-        known = {way: mean(taken) for way, taken in self.seconds.items()}
+        estimates = {variant: mean(seconds) for variant, seconds in self.seconds.items()}
         for task, (start, _, share) in self._running.items():
             if share > 0.05:
-                known.setdefault(task.way.name, (now - start) / share)
-        if not known:
+                estimates.setdefault(task.variant.name, (now - start) / share)
+        if not estimates:
             return None
-        usual = mean(known.values())
+        usual = mean(estimates.values())
         spent = sum(now - start for task, (start, _, _) in self._running.items() if task in unfinished)
-        return max(0.0, sum(known.get(task.way.name, usual) for task in unfinished) - spent) / self.workers
+        return max(0.0, sum(estimates.get(task.variant.name, usual) for task in unfinished) - spent) / self.workers
 
-    def tell(self, unfinished: Sequence[Task]) -> None:
-        """Write where things stand: over the last line of a terminal, elsewhere a line now and then."""
-        remaining = self.left(unfinished)
+    def print_status(self, unfinished: Sequence[Task]) -> None:
+        """Print the status: on a terminal over its last line, elsewhere as a line every LOG_SECONDS."""
+        remaining = self.seconds_left(unfinished)
         eta = "" if remaining is None else f"; about {remaining / 60:.0f} min left"
-        topic_states = "".join(f"; {task}: {state}" for task, (_, state, _) in self._running.items())
-        line = f"{self.done} of {self.jobs} lessons{eta}{topic_states}"
+        states = "".join(f"; {task}: {state}" for task, (_, state, _) in self._running.items())
+        line = f"{self.done} of {self.jobs} training jobs{eta}{states}"
         if sys.stderr.isatty():
             print(f"\r{line[:160]:<160}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self._told > QUIET:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._logged_at > LOG_SECONDS:
+            self._logged_at = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 
-    def say(self, line: str) -> None:
-        """Write a line that stays."""
+    def print_line(self, line: str) -> None:
+        """Print a permanent line."""
         print(f"{chr(13) if sys.stderr.isatty() else ''}[{self.done}/{self.jobs}] {line}", flush=True)
 
 
 @dataclass
-class Post:
-    """A lesson's report, sent to the parent once a second at most."""
+class QueueReporter:
+    """A JobReporter that sends progress to the parent process, at most once per POLL_SECONDS."""
 
     task: Task
-    sent: float = 0.0
+    sent_at: float = 0.0
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        if time.monotonic() - self.sent > LOOK:
-            self.sent = time.monotonic()
-            _PROCESS["heard"].put((self.task, stage, done, total))
+        if time.monotonic() - self.sent_at > POLL_SECONDS:
+            self.sent_at = time.monotonic()
+            _PROCESS["reports"].put((self.task, stage, done, total))
 
     def checkpointed(self, step: int, path: str) -> None: ...
 
 
-_PROCESS: dict[str, Any] = {}  # of a teaching process: its studio, its cache, its line to the parent
+_PROCESS: dict[str, Any] = {}  # a training process keeps its studio, cache folder and report queue here
 
 
 @contextlib.contextmanager
 def _pool(plan: StudioPlan, workers: int, cache: Path) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     context = multiprocessing.get_context("spawn")
-    heard = context.SimpleQueue()
-    pool = ProcessPoolExecutor(workers, context, _open, (plan, cache, heard))
+    reports = context.SimpleQueue()
+    pool = ProcessPoolExecutor(workers, context, _open, (plan, cache, reports))
     try:
-        yield pool, heard
+        yield pool, reports
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _open(plan: StudioPlan, cache: Path, heard: Any) -> None:
-    _PROCESS.update(studio=open_studio(plan), cache=cache, heard=heard)
+def _open(plan: StudioPlan, cache: Path, reports: Any) -> None:
+    _PROCESS.update(studio=open_studio(plan), cache=cache, reports=reports)
 
 
-def _teach(task: Task) -> Row:
+def _run_task(task: Task) -> Row:
     studio = _PROCESS["studio"]
-    return taught(studio, training_job_of(studio, task, _PROCESS["cache"]), Post(task))
+    return train_and_save(studio, make_training_job(studio, task, _PROCESS["cache"]), QueueReporter(task))

@@ -1,14 +1,14 @@
-"""What training costs those who wait for pictures: a `render` and a `train` worker of the demo family on one device.
+"""Measure how much training slows rendering: a `render` and a `train` worker of the demo family on one device.
 
     python -m benchmarks.two_roles [--cores 1] [--segments 8] [--candidates 2] [--steps 30]
 
-On a real Kafka and MinIO of its own (scripts/services). Both workers run the real studio with one thread each and share
-`--cores` cores: that is the device. Segments are sent one at a time, each when the one before it is answered; first
-while the trainer stands idle, then while it learns two products, both registered at once, one after the other.
-Latency is from producing the event to reading its creative-ready. The bound: two processes on one core get half of it
-each, so rendering may take twice as long and no more; on two cores each has its own. What is above the bound comes from
-caches, the memory's bus and this program. Memory is the resident size of all processes of a worker together, sampled
-twice a second: each maps the same libraries, so the figures count those twice.
+Starts its own Kafka and MinIO (scripts/services). Both workers run the real studio with one thread each and share
+`--cores` cores as their device. The benchmark sends one segment at a time and waits for its answer, first while the
+trainer is idle, then while it trains on two products, one after the other. Latency is the time from producing the event
+to reading its creative-ready. The bound: two processes on one core get half of it each, so rendering may take at most
+twice as long; on two cores each process has its own. Time above the bound comes from caches, the memory bus and this
+program. Memory is the resident size of all processes of a worker, sampled twice a second; libraries that several
+processes map count several times.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 
 from tests.faults.cluster import ROOT, Cluster
-from tests.faults.ground import Ground, segment
-from tests.faults.processes import Worker
-from tests.faults.rows import machine
+from tests.faults.events import segment_event
+from tests.faults.processes import WorkerProcess
+from tests.faults.rows import describe_machine
+from tests.faults.testbed import Testbed
 
 SETTINGS = {
     "FAULT_ENTRY": "models.serving:serve",
@@ -41,37 +42,37 @@ SETTINGS = {
     "CREATIVES_DEVICE__DEADLINE": "120",
     "CREATIVES_DEVICE__START_DEADLINE": "300",
     "CREATIVES_KAFKA__SESSION_TIMEOUT": "30",
-    "CREATIVES_TRAINING__DREAMBOOTH__PRIOR_LOSS_WEIGHT": "0",  # spares the minutes in which class images are made
+    "CREATIVES_TRAINING__DREAMBOOTH__PRIOR_LOSS_WEIGHT": "0",  # saves the minutes that class images take
 }
-LESSONS = (("milk", "carton of milk", "dreambooth"), ("jam", "jar of jam", "textual_inversion"))
-PATIENCE = 600.0
+PRODUCTS = (("milk", "carton of milk", "dreambooth"), ("jam", "jar of jam", "textual_inversion"))
+TIMEOUT = 600.0
 WARM_UP = 2
-SAMPLE = 0.5  # seconds
+SAMPLE_INTERVAL = 0.5  # seconds
 
 
 @dataclass
 class Memory:
     """The resident MiB of workers over time."""
 
-    workers: dict[str, Worker]
+    workers: dict[str, WorkerProcess]
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def now(self, role: str) -> float:
-        """Return what a worker and its device process hold now."""
+        """Return the MiB of a worker and its device process."""
         process = self.workers[role].process
         assert process
-        return sum(_resident(pid) for pid in _session(process.pid))
+        return sum(_resident(pid) for pid in _session_members(process.pid))
 
     async def watch(self) -> None:
-        """Sample for ever."""
+        """Sample until the task is cancelled."""
         while True:
             for role in self.workers:
                 self.samples.setdefault(role, []).append(self.now(role))
-            await asyncio.sleep(SAMPLE)
+            await asyncio.sleep(SAMPLE_INTERVAL)
 
 
-def _session(leader: int) -> list[int]:
-    """Return the processes of a session: a worker is started as the leader of its own."""
+def _session_members(leader: int) -> list[int]:
+    """Return the process ids of a session. Each worker is the leader of its own session."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(ValueError, OSError):
@@ -88,10 +89,10 @@ def _resident(pid: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def reading(place: Ground) -> AsyncIterator[AIOKafkaConsumer]:
-    """Read what a ground's workers publish."""
+async def reading(testbed: Testbed) -> AsyncIterator[AIOKafkaConsumer]:
+    """Yield a consumer of the topic that the testbed's workers publish to."""
     consumer = AIOKafkaConsumer(
-        place.output, bootstrap_servers=place.cluster.bootstrap_servers, group_id=None, auto_offset_reset="earliest"
+        testbed.output, bootstrap_servers=testbed.cluster.bootstrap_servers, group_id=None, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
@@ -100,82 +101,82 @@ async def reading(place: Ground) -> AsyncIterator[AIOKafkaConsumer]:
         await consumer.stop()
 
 
-async def latencies(place: Ground, answers: AIOKafkaConsumer, name: str, go_on: Callable[[int], bool]) -> list[float]:
-    """Send segments one at a time for as long as `go_on(how many)`; return the seconds each took."""
+async def latencies(
+    testbed: Testbed, answers: AIOKafkaConsumer, name: str, wants_more: Callable[[int], bool]
+) -> list[float]:
+    """Send segments one at a time while `wants_more(number so far)`; return the seconds that each took."""
     taken: list[float] = []
-    while go_on(len(taken)):
-        event = segment(f"{name}-{len(taken)}", f"segment-{len(taken)}")
-        began = time.perf_counter()
-        await place.emit(event)
-        async with asyncio.timeout(PATIENCE):
+    while wants_more(len(taken)):
+        event = segment_event(f"{name}-{len(taken)}", f"segment-{len(taken)}")
+        start = time.perf_counter()
+        await testbed.emit(event)
+        async with asyncio.timeout(TIMEOUT):
             while json.loads((await answers.getone()).value)["event_id"] != event["event_id"]:
                 pass
-        taken.append(time.perf_counter() - began)
+        taken.append(time.perf_counter() - start)
     return taken
 
 
-async def register(place: Ground, steps: int) -> None:
-    """Register both products at once."""
-    for name, class_noun, method in LESSONS:
+async def register(testbed: Testbed, steps: int) -> None:
+    """Register both products."""
+    for name, class_noun, method in PRODUCTS:
         photos = sorted((ROOT / "docs" / "examples" / "products" / name).glob("*.png"))
         for photo in photos:
-            await place.store.put(f"photos/{name}/{photo.name}", photo.read_bytes(), "image/png")
-        uris = [place.store.uri(f"photos/{name}/{photo.name}") for photo in photos]
+            await testbed.store.put(f"photos/{name}/{photo.name}", photo.read_bytes(), "image/png")
+        uris = [testbed.store.uri(f"photos/{name}/{photo.name}") for photo in photos]
         event = {"event_id": f"product-{name}", "occurred_at": "2026-11-24T10:00:00Z", "product_id": name, "name": name}
-        await place.emit(event | {"class_noun": class_noun, "images": uris, "method": method, "steps": steps})
+        await testbed.emit(event | {"class_noun": class_noun, "images": uris, "method": method, "steps": steps})
 
 
-async def learned(answers: AIOKafkaConsumer) -> None:
+async def wait_for_products(answers: AIOKafkaConsumer) -> None:
     """Wait until both products are ready."""
-    waiting = {f"product-{name}" for name, _, _ in LESSONS}
+    waiting = {f"product-{name}" for name, _, _ in PRODUCTS}
     while waiting:
         waiting.discard(json.loads((await answers.getone()).value)["event_id"])
 
 
-async def measure(render: Ground, train: Ground, given: argparse.Namespace, scratch: Path) -> None:
-    """Start both workers, measure, print the tables."""
+async def measure(render: Testbed, train: Testbed, options: argparse.Namespace, scratch: Path) -> None:
+    """Start both workers, measure, and print the tables."""
     async with render, train, reading(render) as creatives, reading(train) as products:
         workers = {
-            "render": await render.worker("render", CREATIVES_STUDIO__CANDIDATES=str(given.candidates)),
-            "train": await train.worker("train", CREATIVES_TRAINING__WORKDIR=str(scratch)),
+            "render": await render.start_worker("render", CREATIVES_STUDIO__CANDIDATES=str(options.candidates)),
+            "train": await train.start_worker("train", CREATIVES_TRAINING__WORKDIR=str(scratch)),
         }
         for worker in workers.values():
-            await worker.ready(PATIENCE)
+            await worker.wait_until_ready(TIMEOUT)
         await latencies(render, creatives, "warm-up", lambda count: count < WARM_UP)
         memory = Memory(workers)
         watching = asyncio.create_task(memory.watch())
-        alone = await latencies(render, creatives, "alone", lambda count: count < given.segments)
+        alone = await latencies(render, creatives, "alone", lambda count: count < options.segments)
         before = {role: memory.now(role) for role in workers}
-        await register(train, given.steps)
-        learning = asyncio.create_task(learned(products))
-        began = time.monotonic()
-        beside = await latencies(render, creatives, "beside", lambda _: not learning.done())
-        await asyncio.wait_for(learning, PATIENCE)
-        seconds = time.monotonic() - began
+        await register(train, options.steps)
+        training = asyncio.create_task(wait_for_products(products))
+        start = time.monotonic()
+        beside = await latencies(render, creatives, "beside", lambda _: not training.done())
+        await asyncio.wait_for(training, TIMEOUT)
+        seconds = time.monotonic() - start
         await asyncio.sleep(2)
         after = {role: memory.now(role) for role in workers}
         watching.cancel()
-    tell(alone, beside, given.cores, seconds)
-    say("\n| worker | MiB before | at most | after |\n|---|---|---|---|")
+    print_latencies(alone, beside, options.cores, seconds)
+    print_line("\n| worker | MiB before | at most | after |\n|---|---|---|---|")
     for role in workers:
-        say(f"| {role} | {before[role]:.0f} | {max(memory.samples[role]):.0f} | {after[role]:.0f} |")
+        print_line(f"| {role} | {before[role]:.0f} | {max(memory.samples[role]):.0f} | {after[role]:.0f} |")
 
 
-def tell(alone: list[float], beside: list[float], cores: int, seconds: float) -> None:
+def print_latencies(alone: list[float], beside: list[float], cores: int, seconds: float) -> None:
     """Print the latencies, their ratio and the bound."""
     usual = statistics.median(alone)
-    say("| segments | answered | median s | slowest s | of alone |\n|---|---|---|---|---|")
-    for name, taken in (("alone", alone), ("while two products are learned", beside)):
+    print_line("| segments | answered | median s | slowest s | of alone |\n|---|---|---|---|---|")
+    for name, taken in (("alone", alone), ("while the trainer trains", beside)):
         median = statistics.median(taken)
-        say(f"| {name} | {len(taken)} | {median:.2f} | {max(taken):.2f} | {median / usual:.2f} |")
+        print_line(f"| {name} | {len(taken)} | {median:.2f} | {max(taken):.2f} | {median / usual:.2f} |")
     ratio, bound = statistics.median(beside) / usual, max(1.0, 2 / cores)
-    say(f"\nTwo products were learned in {seconds:.0f} s. Two processes of one thread on {cores} core(s): each has")
-    say(
-        f"{min(1.0, cores / 2):.2f} of a core, so {bound:.2f} times as long is the share's doing; measured {ratio:.2f}."
-    )
+    print_line(f"\nThe training on two products took {seconds:.0f} s. Of {cores} core(s) each of two processes has")
+    print_line(f"{min(1.0, cores / 2):.2f}, so rendering may take {bound:.2f} times as long; measured {ratio:.2f}.")
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -183,22 +184,22 @@ def say(text: str) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cores", type=int, default=1, help="cores that both workers share")
-    parser.add_argument("--segments", type=int, default=8, help="measured while nothing is learned")
+    parser.add_argument("--segments", type=int, default=8, help="measured while the trainer is idle")
     parser.add_argument("--candidates", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=30, help="of each lesson")
-    given = parser.parse_args()
+    parser.add_argument("--steps", type=int, default=30, help="of each training job")
+    options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="two-roles-") as name:
         folder = Path(name)
         cluster = Cluster.plan(folder / "services", 1)
         try:
             await asyncio.to_thread(cluster.up)
-            mine = sorted(os.sched_getaffinity(0))
-            os.sched_setaffinity(0, mine[-given.cores :])  # what is started from here on inherits it, services do not
-            say(f"{machine()}; {given.cores} of them for both workers\n")
-            render = Ground(cluster, "render", folder, SETTINGS | {"CREATIVES_ROLE": "render"})
-            train = Ground(cluster, "train", folder, SETTINGS | {"CREATIVES_ROLE": "train"})
-            await measure(render, train, given, folder / "lessons")
+            available = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, available[-options.cores :])  # the workers inherit this; the services already run
+            print_line(f"{describe_machine()}; {options.cores} of them for both workers\n")
+            render = Testbed(cluster, "render", folder, SETTINGS | {"CREATIVES_ROLE": "render"})
+            train = Testbed(cluster, "train", folder, SETTINGS | {"CREATIVES_ROLE": "train"})
+            await measure(render, train, options, folder / "training")
         finally:
             await asyncio.to_thread(cluster.down)
 

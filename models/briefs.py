@@ -1,6 +1,6 @@
-"""The words between the worker process and the device process: frozen dataclasses that pickle.
+"""The data that worker and device process exchange: frozen dataclasses that pickle.
 
-Neither this module nor `models.wire` imports torch, so the worker stays light.
+Neither this module nor `models.wire` imports torch, so the worker process stays small.
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ from typing import Literal
 
 Format = Literal["square", "portrait", "landscape", "story"]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
-Stage = Literal["load", "generate", "rerank", "upscale", "encode", "prior", "train", "evaluate"]
+Stage = Literal["load", "generate", "rerank", "score", "upscale", "finish", "encode", "prior", "train", "evaluate"]
 Encoding = Literal["png", "jpeg", "webp"]
 Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-trailing", "lcm", "tcd", "ddim"]
 
 
 @dataclass(frozen=True)
 class StudioPlan:
-    """How a studio is made: which weights, on which device, with which settings.
+    """The weights, device and settings of a studio.
 
-    What decides a picture's bytes is in the recipe; `models.opening.NOT_IN_RECIPE` names the rest.
+    The recipe holds every field that decides a picture's bytes; `models.opening.NOT_IN_RECIPE` lists the others.
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.weights.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
-    bucket: candidates denoised in one call; every call is padded to it, so a result never depends on its neighbours.
-    tile: side in pixels above which the upscaler works in overlapping tiles (0: never).
-    guidance_scale, steps: None takes the family's own default.
-    dino: a transformers ViT or DINOv2 for a second opinion on learned products, a path or a hub id with `@revision`;
-    it decides no picture.
-    concepts: learned products kept on the device, at least 1; one of DreamBooth weighs as much as the UNet.
+    steps, guidance_scale, size: None takes the family's own default. size: side of a square picture in pixels.
     sampler: None takes DPM-Solver++, or the few-step sampler that a diffusers folder names; a single file names none.
+    bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
+    tile: side in pixels above which the upscaler works in tiles (0: never); they share `tile_overlap` pixels.
+    quality: of `jpeg` and `webp` files. threads: of the CPU; None leaves torch's default.
+    dino: a transformers ViT or DINOv2 as second scorer of trained products, a path or a hub id with `@revision`;
+    it decides no picture.
+    concepts: trained products kept on the device, at least 1; one of DreamBooth takes as much memory as the UNet.
     """
 
     diffusion: str = "demo"
@@ -55,7 +56,7 @@ class StudioPlan:
 
 @dataclass(frozen=True)
 class WeightsUsed:
-    """One network of the recipe. role: `diffusion`, `reranking` or `upscaling`."""
+    """The weights of one role in a recipe. role: `diffusion`, `reranking` or `upscaling`."""
 
     role: str
     id: str
@@ -65,7 +66,7 @@ class WeightsUsed:
 
 @dataclass(frozen=True)
 class StudioRecipe:
-    """Everything that decides a picture's bytes apart from its brief; `fingerprint` is a sha256 over all of it."""
+    """Everything that decides a picture's bytes apart from its brief. fingerprint: a sha256 over all of it."""
 
     fingerprint: str
     models: tuple[WeightsUsed, ...]
@@ -74,7 +75,7 @@ class StudioRecipe:
 
 @dataclass(frozen=True)
 class StudioReady:
-    """The device process is loaded and warm.
+    """The device process has loaded its networks and is ready for jobs.
 
     tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
     max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
@@ -89,8 +90,8 @@ class StudioReady:
 
 
 @dataclass(frozen=True)
-class DeviceSeen:
-    """A device that computes. dtype: the plan's precision on it. memory, free: bytes of its own, 0 without any."""
+class DeviceProbe:
+    """A device that works. dtype: the plan's precision on it. memory, free: bytes of its own memory, 0 for a CPU."""
 
     device: str
     name: str
@@ -102,7 +103,7 @@ class DeviceSeen:
 
 @dataclass(frozen=True)
 class Concept:
-    """A learned product on local disk, ready to be put into the model. sha256 covers the file."""
+    """A trained product as a file on local disk. sha256: of the file."""
 
     product_id: str
     method: Method
@@ -111,10 +112,10 @@ class Concept:
     placeholder_token: str
     class_noun: str
 
-    def in_plain_words(self, prompt: str) -> str:
-        """Return the prompt as a model reads it that never learned the product, such as CLIP.
+    def replace_placeholder(self, prompt: str) -> str:
+        """Return the prompt for a model that was not trained on the product, such as CLIP.
 
-        A word of Textual Inversion becomes the class noun; DreamBooth's rare word goes, where it qualifies the noun.
+        A token of Textual Inversion becomes the class noun. DreamBooth's rare word is dropped before the class noun.
         """
         token, noun = re.escape(self.placeholder_token), self.class_noun
         if self.method == "textual_inversion":
@@ -125,7 +126,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Brief:
-    """One request for pictures: candidates are made from `seeds` (one each), the best `keep` are kept per format."""
+    """One request for pictures. Each format gets one candidate per seed, and keeps the best `keep` of them."""
 
     request_id: str
     prompt: str
@@ -138,7 +139,7 @@ class Brief:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One generated candidate and what the reranker thought of it. rank is None for those not kept."""
+    """One generated candidate with its scores. rank: None if it was not kept."""
 
     format: Format
     index: int
@@ -163,7 +164,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a brief became. device_seconds: this brief's share of the batch's wall time on the device."""
+    """The result of a brief. device_seconds: wall time that the device spent on it."""
 
     request_id: str
     pictures: tuple[Picture, ...]
@@ -173,19 +174,19 @@ class Rendering:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One product to learn. photos: the encoded files as fetched.
+    """One product to train on. photos: the encoded files as fetched.
 
-    workdir: a local folder of this job's own; checkpoints in it are resumed from, and the concept is written to it.
-    concept: one learned before, of the same product and method; it is scored, nothing is learned or written.
-    checkpoint_every, checkpoint_seconds: a checkpoint is written at a multiple of so many steps, once so many seconds
-    have passed since the last, and at the end. class_cache: where class images are kept; None: the workdir.
+    workdir: a local folder of this job alone. The job resumes from a checkpoint in it, and writes the concept to it.
+    concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
+    checkpoint_every, checkpoint_seconds: the job writes a checkpoint at a multiple of so many steps if so many seconds
+    have passed since the last one, and at the end. class_cache: folder of the class images; None: the workdir.
 
-    Of the rest, None takes the method's default for the family:
-    batch: photos per step. class_images: how many are made for a class noun.
-    prior_loss_weight: 0 learns without class images. rank: of the adapters (`dreambooth_lora`).
+    None takes the method's default for the family in all other options:
+    batch: photos per step. class_images: number of pictures of the class noun.
+    prior_loss_weight: 0 trains without class images. rank: of the adapters (`dreambooth_lora`).
     snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); 0 weighs every timestep alike.
     early_stopping: stop when the deterministic loss has settled (DVAR, Voronov et al. 2023).
-    train_text_encoder: `dreambooth` unfreezes the text encoder too. vectors: of one Textual Inversion token.
+    train_text_encoder: `dreambooth` trains the text encoder too. vectors: of one Textual Inversion token.
     """
 
     request_id: str
@@ -214,12 +215,12 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished lesson. path: the concept's safetensors file in the workdir; pictures: samples that show it.
+    """The result of a training job. path: the concept's safetensors file; pictures: samples that show the product.
 
     scores: `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `prior_diversity` and `diversity` (DIV of the class
-    and of the product), `fidelity_dino` where the studio has a DINO, and the untaught model's under the same names with
-    `_before`; `photos_refused`, how many were left out; of DreamBooth `prior_preserved`, 1 with prior preservation and
-    0 without.
+    and of the product); `fidelity_dino` if the studio has a DINO; the untrained model's scores under the same names
+    with `_before`; `photos_refused`, the number of photos left out; `prior_preserved` for DreamBooth, 1 with prior
+    preservation and 0 without.
     """
 
     request_id: str
@@ -237,12 +238,12 @@ RARE_WORD = "sks"
 def placeholder(product_id: str, method: Method) -> str:
     """Return the word that stands for a product in prompts.
 
-    Textual Inversion adds a token of its own. DreamBooth takes a rare word that the tokenizer knows already
-    (Ruiz et al. 2022, section 3.2); all products may share it, since each has weights of its own.
+    Textual Inversion adds a token of its own. DreamBooth takes a rare word of the tokenizer's vocabulary
+    (Ruiz et al. 2022, section 3.2). All products may share that word, since each has weights of its own.
     """
     return f"<{product_id.lower()}>" if method == "textual_inversion" else RARE_WORD
 
 
 def subject(placeholder_token: str, class_noun: str, method: Method) -> str:
-    """Return how a prompt names a product: `<milk>`, or `sks jar of jam` where the rare word qualifies its class."""
+    """Return a product's name in prompts: `<milk>`, or `sks jar of jam` (the rare word before the class noun)."""
     return placeholder_token if method == "textual_inversion" else f"{placeholder_token} {class_noun}"

@@ -1,4 +1,4 @@
-"""Devices and precisions by name, and a look at the device without any weights."""
+"""Devices and precisions by name, and a probe of the device that needs no weights."""
 
 from __future__ import annotations
 
@@ -9,40 +9,43 @@ from pathlib import Path
 
 import torch
 
-from models.briefs import DeviceSeen, StudioPlan
-from models.errors import CreativesError, DeviceUnavailable
+from models.briefs import DeviceProbe, StudioPlan
+from models.errors import CreativesError, DeviceUnavailable, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def look(connection: Connection, plan: StudioPlan) -> None:
-    """Send DeviceSeen of the plan's device, once it has computed something, or DeviceUnavailable. Runs in a child."""
+def send_probe(connection: Connection, plan: StudioPlan) -> None:
+    """Send the DeviceProbe of the plan's device, or DeviceUnavailable. This is the entry of a child process."""
     try:
-        connection.send(seen(plan))
+        connection.send(probe_device(plan))
     except CreativesError as error:
         connection.send(error)
 
 
-def seen(plan: StudioPlan) -> DeviceSeen:
-    """Return what the plan's device is. Raises DeviceUnavailable, also where it cannot multiply in its precision."""
+def probe_device(plan: StudioPlan) -> DeviceProbe:
+    """Return a description of the plan's device after one multiplication on it in the plan's precision.
+
+    Raises DeviceUnavailable if the device is missing, or if the multiplication fails or is wrong.
+    """
     device = device_named(plan.device)
     dtype = dtype_named(plan.dtype, device)
     try:
         ones = torch.ones(64, 64, device=device, dtype=dtype)
         right = float((ones @ ones)[0, 0]) == 64.0
     except RuntimeError as error:
-        raise DeviceUnavailable(device=str(device), detail=_first_line(error)) from error
+        raise DeviceUnavailable(device=str(device), detail=first_line(error)) from error
     if not right:
         raise DeviceUnavailable(device=str(device), detail=f"it multiplies wrongly in {dtype}.")
     precision = str(dtype).removeprefix("torch.")
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return DeviceSeen(str(device), torch.cuda.get_device_name(device), precision, torch.__version__, total, free)
-    return DeviceSeen(str(device), _processor(), precision, torch.__version__)
+        return DeviceProbe(str(device), torch.cuda.get_device_name(device), precision, torch.__version__, total, free)
+    return DeviceProbe(str(device), _processor_name(), precision, torch.__version__)
 
 
-def _processor() -> str:
-    """Return the processor's name; Python's own does not know it on Linux."""
+def _processor_name() -> str:
+    """Return the processor's name and the number of threads; on Linux `platform.processor` has no name."""
     table = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", table.read_text(), re.MULTILINE) if table.is_file() else None
     return f"{named[1] if named else platform.machine()}, threads: {torch.get_num_threads()}"
@@ -55,8 +58,8 @@ def device_named(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        detail = f"{_first_line(error)} Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
+        detail = f"{first_line(error)} Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
         raise DeviceUnavailable(device=name, detail=detail) from error
     return device
 
@@ -71,9 +74,5 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
 
 
 def module_device(module: torch.nn.Module) -> torch.device:
-    """Return where the module's parameters lie."""
+    """Return the device of the module's parameters."""
     return next(iter(module.parameters())).device
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]

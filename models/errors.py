@@ -1,7 +1,6 @@
-"""Named errors. The docstring is the message: `str(error)` fills its {fields} in.
+"""Named errors. The docstring of a class is its message: `str(error)` fills in its {fields}.
 
-Errors cross the pipe between the device process and the worker, so every one of them pickles:
-its fields are plain values and travel in `__dict__`.
+Errors cross the pipe between device process and worker, so each one pickles: its fields are plain values.
 """
 
 from __future__ import annotations
@@ -21,6 +20,11 @@ class CreativesError(Exception):
         return _rebuild, (type(self), self.fields)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 300 characters; the error's type if it has no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 def _rebuild(cls: type[CreativesError], fields: dict[str, str | int | float]) -> CreativesError:
     return cls(**fields)
 
@@ -34,17 +38,17 @@ class WeightsNotFound(WeightsError):
 
 
 class WrongArchitecture(WeightsError):
-    """The checkpoint {path} does not fit {architecture}: {detail}. Name weights that do, with
+    """The checkpoint {path} does not fit {architecture}: {detail}. Name other weights with
     CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING or CREATIVES_STUDIO__UPSCALING.
     """
 
 
 class UnreadableCheckpoint(WeightsError):
-    """The checkpoint {path} cannot be read: {detail}; fetch it anew."""
+    """The checkpoint {path} cannot be read: {detail}; download it again."""
 
 
 class UnusableCard(WeightsError):
-    """The weights' own card {path} cannot be used: {detail}; mend it or take it away."""
+    """The weights' card {path} cannot be used: {detail}; fix or remove it."""
 
 
 class UnusableSampler(WeightsError):
@@ -52,11 +56,15 @@ class UnusableSampler(WeightsError):
 
 
 class WeightsDamaged(WeightsError):
-    """The file {path} is not the one its family lists (its sha256 is {digest}): fetch or install it anew."""
+    """The file {path} is not the expected one (its sha256 is {digest}). Download or install it again."""
 
 
 class UnsafeCheckpoint(WeightsError):
-    """The checkpoint {path} is a pickle that wants to run code ({detail}); convert it to safetensors."""
+    """The checkpoint {path} is a pickle that can run code ({detail}); convert it to safetensors."""
+
+
+class UnsafeConfiguration(WeightsError):
+    """The configuration {path} is refused: {detail}. Remove that entry, or name other weights."""
 
 
 class DeviceUnavailable(CreativesError):
@@ -72,11 +80,11 @@ class StageFailed(CreativesError):
 
 
 class Cancelled(CreativesError):
-    """The job was given up: its worker no longer owns it."""
+    """The worker cancelled the job: it no longer owns it."""
 
 
 class Refused(CreativesError):
-    """A valid request that we refuse."""
+    """A valid request that the service refuses."""
 
     code = "refused"
 
@@ -94,7 +102,7 @@ class UnusablePhotos(Refused):
 
 
 class UnsupportedTraining(Refused):
-    """The product cannot be taught so: {detail}"""
+    """The product cannot be trained like this: {detail}"""
 
     code = "unsupported_training"
 
@@ -106,6 +114,6 @@ class TrainingDiverged(Refused):
 
 
 class ConceptTooWeak(Refused):
-    """The learned concept stays below the thresholds: {detail}"""
+    """The trained concept stays below the thresholds: {detail}"""
 
     code = "concept_too_weak"

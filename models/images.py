@@ -1,30 +1,31 @@
-"""Every pixel convention and conversion, once.
+"""All pixel conventions and conversions.
 
-`pixels`: float RGB tensor (N,3,H,W) in [0,1]. `signed_pixels`: the same in [-1,1], what a VAE speaks.
-`bytes_hwc`: uint8 numpy array (H,W,3), what files are made of.
+`pixels`: float RGB tensor (N,3,H,W) in [0,1]. `signed pixels`: the same in [-1,1], the range of a VAE.
+`bytes_hwc`: uint8 numpy array (H,W,3), the input of the encoders.
 """
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from models.briefs import Encoding
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Encoding = Literal["png", "jpeg", "webp"]
 MEDIA_TYPES: dict[Encoding, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture as a file: its bytes, media type and size in pixels."""
+    """A picture as a file: its bytes, its media type, and its size in pixels."""
 
     content: bytes
     media_type: str
@@ -32,40 +33,40 @@ class Encoded:
     height: int
 
 
-def pixels_of(signed_pixels: torch.Tensor) -> torch.Tensor:
-    """Return float32 pixels (N,3,H,W) in [0,1] of signed pixels in [-1,1]; what lies outside is clamped."""
+def signed_to_pixels(signed_pixels: torch.Tensor) -> torch.Tensor:
+    """Return float32 pixels (N,3,H,W) in [0,1] of signed pixels; values outside [-1,1] are clamped."""
     return (signed_pixels.float() / 2 + 0.5).clamp(0, 1)
 
 
-def signed_pixels_of(pixels: torch.Tensor) -> torch.Tensor:
-    """Return signed pixels (N,3,H,W) in [-1,1] of pixels in [0,1], same dtype."""
+def pixels_to_signed(pixels: torch.Tensor) -> torch.Tensor:
+    """Return signed pixels (N,3,H,W) in [-1,1] of pixels in [0,1], in the same dtype."""
     return pixels * 2 - 1
 
 
-def bytes_of(pixels: torch.Tensor) -> list[NDArray[np.uint8]]:
+def pixels_to_bytes(pixels: torch.Tensor) -> list[NDArray[np.uint8]]:
     """Return one uint8 array (H,W,3) per picture of pixels (N,3,H,W) in [0,1], rounded on the device, then copied."""
     rounded = pixels.float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return list(rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 
-def pixels_of_bytes(*bytes_hwc: NDArray[np.uint8]) -> torch.Tensor:
+def bytes_to_pixels(*bytes_hwc: NDArray[np.uint8]) -> torch.Tensor:
     """Return float32 pixels (N,3,H,W) in [0,1] of uint8 arrays (H,W,3) of one size."""
     stacked = torch.from_numpy(np.stack(bytes_hwc))
     return stacked.permute(0, 3, 1, 2).contiguous().float().div(255)
 
 
-def pixels_of_pil(*pictures: Image.Image) -> torch.Tensor:
+def pil_to_pixels(*pictures: Image.Image) -> torch.Tensor:
     """Return float32 pixels (N,3,H,W) in [0,1] of PIL pictures of one size; other modes are converted to RGB."""
-    return pixels_of_bytes(*(np.asarray(picture.convert("RGB")) for picture in pictures))
+    return bytes_to_pixels(*(np.asarray(picture.convert("RGB")) for picture in pictures))
 
 
-def pil_of(pixels: torch.Tensor) -> list[Image.Image]:
+def pixels_to_pil(pixels: torch.Tensor) -> list[Image.Image]:
     """Return one RGB PIL picture per picture of pixels (N,3,H,W) in [0,1]."""
-    return [Image.fromarray(array) for array in bytes_of(pixels)]
+    return [Image.fromarray(array) for array in pixels_to_bytes(pixels)]
 
 
 def encode(bytes_hwc: NDArray[np.uint8], encoding: Encoding, quality: int = 95, xmp: str = "") -> Encoded:
-    """Return the picture (H,W,3) as a file with the XMP packet inside. Same input, same bytes.
+    """Return the picture (H,W,3) as a file with the XMP packet inside. The same input gives the same bytes.
 
     PNG at level 1 (four times faster than Pillow's default, a tenth larger), JPEG 4:4:4, WebP with its fastest method.
     Pillow ignores `xmp=` for PNG, so the packet goes into the iTXt chunk that the XMP specification names.

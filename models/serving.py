@@ -1,6 +1,6 @@
-"""The device process: reads jobs from a pipe, answers each brief as soon as it is done, shows signs of life.
+"""The device process: reads jobs from a pipe, reports progress, and answers each brief as soon as it is done.
 
-Files of one brief are encoded in a thread while the next brief is on the device; at most one waits there.
+A thread encodes the files of one brief while the next brief is on the device; at most one brief waits for it.
 """
 
 from __future__ import annotations
@@ -14,50 +14,48 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from models.briefs import Brief, Stage, StudioPlan, StudioReady
 from models.errors import Cancelled, CreativesError, StageFailed
 from models.opening import open_studio
-from models.rendering.concept_shelf import grouped
-from models.studio import Drawn, Studio, stage
+from models.rendering.concept_shelf import group_by_concept
+from models.stages import stage
+from models.studio import Drawn, Studio
+from models.weights import vocabulary
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 
 Job = Render | Train
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:
-    """Run until Stop or until the parent is gone. Sends StudioReady, or the error that kept the studio from opening."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    """Run until Stop or until the worker is gone. Sends StudioReady first, or the error if the studio cannot open."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the worker decides
     pipe = Pipe(connection)
     try:
         with stage("load"):
             studio = open_studio(plan)
-            studio.warm()
-            ready = ready_of(studio)
+            studio.warm_up()
+            ready = studio_ready(studio)
     except CreativesError as error:
-        _log(error)
+        _log_cause(error)
         pipe.send(error)
         return
     pipe.send(ready)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode") as encoding:
-        worker = Worker(studio, pipe, encoding)
+        runner = JobRunner(studio, pipe, encoding)
         for job in pipe.jobs():
-            worker.work(job)
+            runner.run(job)
 
 
-def ready_of(studio: Studio) -> StudioReady:
-    """Return what the worker process needs to know of a studio."""
+def studio_ready(studio: Studio) -> StudioReady:
+    """Return the facts about a studio that the worker needs."""
     tokenizer = studio.generator.pipeline.tokenizer
-    folder = Path(tokenizer.name_or_path)
-    place = folder if (folder / "vocab.json").is_file() else folder / "tokenizer.json"
-    return StudioReady(
-        studio.recipe, str(studio.device), str(place), tokenizer.model_max_length, studio.negative_prompt
-    )
+    path = str(vocabulary.vocabulary_path(tokenizer))
+    return StudioReady(studio.recipe, str(studio.device), path, tokenizer.model_max_length, studio.negative_prompt)
 
 
 class Pipe:
-    """The connection with one reader thread: jobs wait in a queue, cancellations take effect at once."""
+    """The connection to the worker. A thread reads it: jobs join a queue, cancellations take effect at once."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -67,7 +65,7 @@ class Pipe:
         threading.Thread(target=self._read, name="read", daemon=True).start()
 
     def send(self, message: object) -> None:
-        """Send one message; if the worker is gone there is nobody left to work for, and the process ends."""
+        """Send one message; if the worker is gone, the process exits."""
         with self._sending:
             try:
                 self._connection.send(message)
@@ -80,7 +78,7 @@ class Pipe:
             yield job
 
     def check(self, ticket: int) -> None:
-        """Raise Cancelled if the job of this ticket was given up."""
+        """Raise Cancelled if the worker cancelled the job of this ticket."""
         if ticket in self._cancelled:
             raise Cancelled
 
@@ -89,7 +87,7 @@ class Pipe:
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
-                # The worker is gone, and a kernel on the device cannot be interrupted from here.
+                # The worker is gone. Exit at once: nothing here can interrupt a kernel on the device.
                 os._exit(0)
             if isinstance(message, Cancel):
                 self._cancelled.add(message.ticket)
@@ -99,83 +97,83 @@ class Pipe:
                 return
 
 
-class Worker:
-    """Does one job after the other."""
+class JobRunner:
+    """Runs one job after the other."""
 
     def __init__(self, studio: Studio, pipe: Pipe, encoding: ThreadPoolExecutor) -> None:
         self.studio, self.pipe, self.encoding = studio, pipe, encoding
         self.waiting: Future[None] | None = None
 
-    def work(self, job: Job) -> None:
-        """Answer every request of the job; briefs of one concept one after the other, so that it is loaded once."""
+    def run(self, job: Job) -> None:
+        """Answer every request of the job. Briefs of one concept follow each other, so it is loaded once."""
         if isinstance(job, Train):
-            self._learn(job)
+            self._train(job)
         else:
-            for brief in grouped(job.briefs):
+            for brief in group_by_concept(job.briefs):
                 self._render(job.ticket, brief)
 
     def _render(self, ticket: int, brief: Brief) -> None:
-        report = Report(self.pipe, ticket)
+        reporter = PipeReporter(self.pipe, ticket)
         try:
-            report.check()
-            drawn = self.studio.draw(brief, report.progress)
+            reporter.check()
+            drawn = self.studio.draw(brief, reporter.progress)
         except CreativesError as error:
             self._answer_error(ticket, brief.request_id, error)
             return
         if self.waiting is not None:
             self.waiting.result()
-        self.waiting = self.encoding.submit(self._finish, ticket, drawn)
+        self.waiting = self.encoding.submit(self._encode, ticket, drawn)
 
-    def _finish(self, ticket: int, drawn: Drawn) -> None:
+    def _encode(self, ticket: int, drawn: Drawn) -> None:
         request_id = drawn.brief.request_id
         try:
-            rendering = self.studio.finish(drawn, Report(self.pipe, ticket).progress)
+            rendering = self.studio.encode(drawn, PipeReporter(self.pipe, ticket).progress)
         except CreativesError as error:
             self._answer_error(ticket, request_id, error)
         else:
             self.pipe.send(Answer(ticket, request_id, rendering))
 
-    def _learn(self, job: Train) -> None:
-        from models.learning import training_job
+    def _train(self, job: Train) -> None:
+        from models.learning import training_job  # only workers that train need it
 
-        report = Report(self.pipe, job.ticket)
+        reporter = PipeReporter(self.pipe, job.ticket)
         try:
-            report.check()
+            reporter.check()
             with stage("train"):
-                learned = training_job.learn(self.studio, job.training_job, report)
+                result = training_job.run_training_job(self.studio, job.training_job, reporter)
         except CreativesError as error:
             self._answer_error(job.ticket, job.training_job.request_id, error)
         else:
-            self.pipe.send(Answer(job.ticket, job.training_job.request_id, learned))
+            self.pipe.send(Answer(job.ticket, job.training_job.request_id, result))
         finally:
             self.studio.shelf.forget(job.training_job.product_id)
 
     def _answer_error(self, ticket: int, request_id: str, error: CreativesError) -> None:
-        _log(error)
+        _log_cause(error)
         self.pipe.send(Answer(ticket, request_id, None, error))
 
 
-class Report:
-    """What a running job says: progress and checkpoints. Both end the job with Cancelled once it was given up."""
+class PipeReporter:
+    """Sends a running job's progress and checkpoints. `check` and `progress` raise Cancelled after a cancellation."""
 
     def __init__(self, pipe: Pipe, ticket: int) -> None:
         self.pipe, self.ticket = pipe, ticket
 
     def check(self) -> None:
-        """Raise Cancelled if the job was given up."""
+        """Raise Cancelled if the worker cancelled the job."""
         self.pipe.check(self.ticket)
 
     def progress(self, name: Stage, done: int, total: int) -> None:
-        """Tell how far a stage is; the watchdog's deadline starts anew."""
+        """Send the progress of a stage, which restarts the watchdog's deadline. Raises Cancelled."""
         self.check()
         self.pipe.send(Progress(self.ticket, name, done, total))
 
     def checkpointed(self, step: int, path: str) -> None:
-        """Tell that the state after `step` lies complete in the file `path`."""
+        """Send that the file `path` holds the complete state after `step`."""
         self.pipe.send(Checkpointed(self.ticket, step, path))
 
 
-def _log(error: CreativesError) -> None:
-    """The named error crosses the pipe; what a library raised, and where, is for the log."""
+def _log_cause(error: CreativesError) -> None:
+    """Print the library's error and its traceback; only the named error crosses the pipe."""
     if isinstance(error, StageFailed):
         traceback.print_exception(error, file=sys.stderr)

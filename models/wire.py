@@ -1,4 +1,4 @@
-"""The messages over the pipe, worker to device process and back; `ticket` pairs an answer with its job."""
+"""The messages over the pipe between worker and device process; `ticket` pairs an answer with its job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Render:
 
 @dataclass(frozen=True)
 class Train:
-    """Learn one product."""
+    """Train one product."""
 
     ticket: int
     training_job: TrainingJob
@@ -25,19 +25,19 @@ class Train:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Give up the job of this ticket at the next step; its requests are answered with `models.errors.Cancelled`."""
+    """End the job of this ticket at its next step; its open requests are answered with `models.errors.Cancelled`."""
 
     ticket: int
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Finish what is running and exit."""
+    """Finish the jobs in the queue and exit."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A sign of life: the watchdog resets its deadline, bars move. done <= total, in the stage's own units."""
+    """Progress of one stage, in the stage's own units: done <= total. Each one restarts the watchdog's deadline."""
 
     ticket: int
     stage: Stage
@@ -47,7 +47,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpointed:
-    """The lesson's state after `step` lies complete in `path` (a file in its workdir)."""
+    """The file `path` in the training job's workdir holds its complete state after `step`."""
 
     ticket: int
     step: int
@@ -56,7 +56,7 @@ class Checkpointed:
 
 @dataclass(frozen=True)
 class Answer:
-    """The end of one brief or lesson: a result, or a named error. One per request of the job."""
+    """The result of one brief or training job, or its named error. Each request of a job gets one."""
 
     ticket: int
     request_id: str

@@ -1,4 +1,4 @@
-"""Train the demo family: `python scripts/train_demo.py STAGE...`; see scripts/demo_family/command.py."""
+"""Train the demo family: `python scripts/train_demo.py STAGE...`. scripts/demo_family/command.py lists the stages."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ from faust.types.tuples import TP
 from yarl import URL
 
 from models.errors import CreativesError
-from streams.kafka import agents
+from streams.kafka import agents, record_batches
 from streams.kafka.brokers import faust_credentials, raise_group_errors
 from streams.kafka.consumer import Transport
 from streams.kafka.ledger import Partition
@@ -122,6 +122,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
 def create_app(settings: Settings, entry: str = "models.serving:serve") -> CreativesApp:
     """Return the app of one worker. entry: `module:function` that the device process runs. Opens nothing."""
     raise_group_errors()
+    record_batches.install()
     app = CreativesApp(group_id(settings), **faust_options(settings))
     app.runtime = Runtime(settings, entry, partial(_stop_worker, settings.delivery.drain))
     for each in app.runtime.inputs:

@@ -20,6 +20,10 @@ class InvalidEvent(StreamError):
     """{field}: {rule}"""
 
 
+class UnreadableRecord(StreamError):
+    """{reason}"""
+
+
 class StoreUnavailable(StreamError):
     """The object store at {endpoint} does not answer: {detail}. Start it, or correct CREATIVES_STORAGE__ENDPOINT."""
 
@@ -92,6 +96,10 @@ class TrainingUnsupportedByWeights(StreamError):
     """These weights cannot be trained on {product_id}: {detail}"""
 
 
+class ScratchFolderUnsafe(StreamError):
+    """The scratch folder {folder} cannot be used: {detail}. Remove it, or set CREATIVES_TRAINING__WORKDIR."""
+
+
 class PhotosUnavailable(StreamError):
     """{uri} cannot be fetched: {detail}"""
 
@@ -128,6 +136,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     DeviceUnavailable,
     BrokerUnavailable,
     MessageRefused,
+    ScratchFolderUnsafe,
     ConnectionError,
     TimeoutError,
     asyncio.TimeoutError,
@@ -145,7 +154,7 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
             return Verdict.DROP
         case DeadLetterFailed():
             return Verdict.DIE
-        case InvalidEvent():
+        case InvalidEvent() | UnreadableRecord():
             return Verdict.DEAD_LETTER
         case DeviceProcessDied():
             exhausted = int(error.fields["crashes"]) >= int(error.fields["limit"])

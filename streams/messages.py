@@ -13,13 +13,17 @@ OutcomeTopic = Literal["creative_ready", "product_ready", "creative_rejected", "
 
 @dataclass(frozen=True)
 class RawEvent:
-    """A Kafka message, undecoded. timestamp: the broker's, in milliseconds since 1970."""
+    """A Kafka message, undecoded. timestamp: the broker's, in milliseconds since 1970.
+
+    unreadable: why the record cannot be read; `value` then holds the raw bytes of the record or its batch.
+    """
 
     source: Source
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
     timestamp: int | None = None
+    unreadable: str | None = None
 
 
 @dataclass(frozen=True)

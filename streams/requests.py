@@ -17,7 +17,7 @@ from streams.device.jobs import OnCheckpoint
 from streams.messages import OutcomePublisher
 from streams.settings import Settings
 from streams.store.concept_files import ConceptFiles
-from streams.store.concepts import CurrentConcept, current_concept, weights_of
+from streams.store.concepts import CurrentConcept, current_concept, diffusion_revision
 from streams.store.manifests import event_recipe
 from streams.store.protocol import ObjectStore
 
@@ -58,7 +58,7 @@ class PromptWriter(Protocol):
     """Turns a segment into a prompt."""
 
     @property
-    def words(self) -> Mapping[str, str | int]:
+    def recipe_settings(self) -> Mapping[str, str | int]:
         """Everything that decides a prompt apart from the event and the tokenizer; part of the recipe."""
         ...
 
@@ -83,7 +83,7 @@ class Tools:
         """Everything that decides a segment's pictures apart from its event: the studio, the prompts, the counts."""
         studio = self.settings.studio
         counts = {"candidates": studio.candidates, "images": studio.images}
-        return event_recipe(self.device.ready.recipe, {**self.prompter.words, **counts})
+        return event_recipe(self.device.ready.recipe, {**self.prompter.recipe_settings, **counts})
 
 
 def request_id(event_id: str, fingerprint: str, regeneration: int) -> str:
@@ -100,7 +100,7 @@ def seeds_from(text: str, count: int) -> tuple[int, ...]:
 async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None:
     """Return the product's concept, or None if it has none or other weights than ours learned it."""
     concept = await current_concept(tools.store, product_id)
-    if concept is None or concept.weights == weights_of(tools.device.ready.recipe):
+    if concept is None or concept.weights == diffusion_revision(tools.device.ready.recipe):
         return concept
     log.warning("concept of other weights: register the product again", product_id=product_id, weights=concept.weights)
     return None

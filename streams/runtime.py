@@ -26,9 +26,9 @@ from streams.segments.prompting import Prompter
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
 from streams.watchdog import Watchdog
-from streams.web.server import Web
+from streams.web.counting import CountingPublisher
+from streams.web.server import WebServer
 from streams.web.state import WorkerView
-from streams.web.tally import Tally
 
 log = structlog.get_logger(__name__)
 
@@ -49,8 +49,8 @@ class Runtime:
         self.settings = settings
         self._die = die = OnlyFirst(die)
         self._publisher = Publisher(settings)
-        self._tally = Tally(self._publisher)
-        self._delivery = Delivery(self._tally, settings.delivery, die)
+        self._counting_publisher = CountingPublisher(self._publisher)
+        self._delivery = Delivery(self._counting_publisher, settings.delivery, die)
         self._watchdog = Watchdog(settings.delivery.stall)
         self._lag = LagProbe(settings.kafka, group_id(settings))
         self._lag_task: asyncio.Task[None] | None = None
@@ -62,7 +62,7 @@ class Runtime:
         self._store: MinioStore | None = None
         self.inputs = self._inputs()
         self.view = self._view()
-        self._web = Web(self.view, settings.web)
+        self._web = WebServer(self.view, settings.web)
 
     async def start(self) -> None:
         """Serve the pages, check topics and store, load the models, connect. Raises the first named error."""
@@ -79,7 +79,7 @@ class Runtime:
         await self._publisher.start()
         negative = settings.studio.negative_prompt
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
-        self.handle_with(Tools(self._device, self._store, prompter, settings, self._tally))
+        self.handle_with(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
         self._lag_task = asyncio.create_task(self._lag.follow(lambda: self.view.assigned or ()), name="lag")
         log.info("ready", role=settings.role, device=ready.device, recipe=ready.recipe.fingerprint[:12])
 
@@ -109,13 +109,13 @@ class Runtime:
         """Stop acking events of these partitions: a rebalance has taken them away."""
         self.view.assigned = None
         for each in self.inputs:
-            each.in_flight.revoked(partitions)
+            each.in_flight.revoke(partitions)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Remember which partitions this worker owns now, and drop the jobs of all others."""
         self.view.assigned = frozenset(partitions)
         for each in self.inputs:
-            each.in_flight.assigned(partitions)
+            each.in_flight.keep_only(partitions)
 
     def _inputs(self) -> tuple[Input, ...]:
         names, settings = self.settings.topics, self.settings
@@ -134,7 +134,7 @@ class Runtime:
             in_flight=tuple(each.in_flight for each in self.inputs),
             watchdog=self._watchdog,
             lag=self._lag,
-            tally=self._tally,
+            publisher=self._counting_publisher,
         )
 
     async def _render(self, raw: RawEvent) -> Outcome | None:

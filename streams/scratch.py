@@ -1,13 +1,33 @@
-"""The scratch folder on this machine's disk: concept files, class images, training checkpoints."""
+"""The scratch folder on this machine's disk: concept files, class images, training checkpoints.
+
+Names of scratch files may come from object keys and pointers, which others can write. `file_in` is the one way from
+such a name to a path.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from streams.failures import ScratchFolderUnsafe
 from streams.training_settings import TrainingSettings
+
+_MAX_NAME_BYTES = 255
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """Return the path of the file `name` directly in `folder`.
+
+    Raises ValueError if the name could lead anywhere else: a separator, `..`, a NUL, or an existing symbolic link.
+    """
+    path = folder / name
+    plain = name not in {"", ".", ".."} and not any(sign in name for sign in "/\\\0")
+    if not plain or len(os.fsencode(name)) > _MAX_NAME_BYTES or path.is_symlink():
+        raise ValueError(f"{name[:80]!r} cannot name a file in the scratch folder")
+    return path
 
 
 def newest_first(paths: list[Path]) -> list[Path]:
@@ -22,5 +42,23 @@ def newest_first(paths: list[Path]) -> list[Path]:
 
 
 def workdir(settings: TrainingSettings) -> Path:
-    """Return the scratch folder."""
-    return Path(settings.workdir) if settings.workdir else Path(tempfile.gettempdir()) / f"creatives-{os.getuid()}"
+    """Create the scratch folder unless it exists, and return it.
+
+    The default lies in the temporary folder, where every local user could have put a link or a folder of that name
+    first. Raises ScratchFolderUnsafe unless it is a folder that only this user can open.
+    """
+    if settings.workdir:
+        folder = Path(settings.workdir)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+    folder = Path(tempfile.gettempdir()) / f"creatives-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise ScratchFolderUnsafe(folder=str(folder), detail="it is not a folder")
+    if found.st_uid != os.getuid():
+        raise ScratchFolderUnsafe(folder=str(folder), detail="it belongs to another user")
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder

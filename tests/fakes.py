@@ -1,4 +1,4 @@
-"""Second implementations of the Protocols, for tests: they obey the same contracts as the real parts."""
+"""Fakes: second implementations of the Protocols, which fulfil the same contracts as the real parts."""
 # ruff: noqa: ASYNC240
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def begun(method: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """Do what is asked when it is asked, as stores do; what it came to is there for who waits."""
+def run_at_call(method: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Return a method that runs when it is called, as a store's does; awaiting it gives the result or raises."""
 
     @wraps(method)
-    def call(*given: P.args, **named: P.kwargs) -> Awaitable[T]:
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def call(*arguments: P.args, **named: P.kwargs) -> Awaitable[T]:
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         try:
-            answer.set_result(method(*given, **named))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it reaches who waits
-            answer.set_exception(error)
-        return answer
+            result.set_result(method(*arguments, **named))
+        except Exception as error:  # noqa: BLE001 - the awaiting caller gets it
+            result.set_exception(error)
+        return result
 
     return call
 
 
 class MemoryStore:
-    """An ObjectStore in a dict. `fail`: a function of (operation, key) that may raise."""
+    """An ObjectStore in a dict. `fail`: is called with (operation, key) before each operation and may raise."""
 
     def __init__(self, bucket: str = "creatives") -> None:
         self.objects: dict[str, bytes] = {}
@@ -74,12 +74,12 @@ class MemoryStore:
         self.calls.append((operation, key))
         self.fail(operation, key)
 
-    @begun
+    @run_at_call
     def put(self, key: str, content: bytes, media_type: str) -> None:
         self._enter("put", key)
         self.objects[key], self.media_types[key] = bytes(content), media_type
 
-    @begun
+    @run_at_call
     def put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
         self._enter("put_if_absent", key)
         if key in self.objects:
@@ -87,7 +87,7 @@ class MemoryStore:
         self.objects[key], self.media_types[key] = bytes(content), media_type
         return True
 
-    @begun
+    @run_at_call
     def get(self, key: str, limit: int | None = None) -> bytes | None:
         self._enter("get", key)
         content = self.objects.get(key)
@@ -95,12 +95,12 @@ class MemoryStore:
             raise ObjectTooLarge(uri=self.uri(key), limit=limit)
         return content
 
-    @begun
+    @run_at_call
     def upload(self, key: str, path: Path, media_type: str) -> None:
         self._enter("put", key)
         self.objects[key], self.media_types[key] = path.read_bytes(), media_type
 
-    @begun
+    @run_at_call
     def download(self, key: str, path: Path) -> bool:
         self._enter("get", key)
         content = self.objects.get(key)
@@ -108,12 +108,12 @@ class MemoryStore:
             path.write_bytes(content)
         return content is not None
 
-    @begun
+    @run_at_call
     def list(self, prefix: str) -> list[str]:
         self._enter("list", prefix)
         return sorted(key for key in self.objects if key.startswith(prefix))
 
-    @begun
+    @run_at_call
     def delete(self, key: str) -> None:
         self._enter("delete", key)
         self.objects.pop(key, None)
@@ -129,7 +129,7 @@ class MemoryStore:
 
 
 def unavailable(operation: str, key: str) -> None:
-    """A `fail` of MemoryStore: the store is away."""
+    """A `fail` of MemoryStore: the store cannot be reached."""
     raise StoreUnavailable(endpoint="memory", detail=f"{operation} of {key or 'nothing'}")
 
 
@@ -141,7 +141,7 @@ RECIPE = StudioRecipe(
 
 
 def recipe(revision: str) -> StudioRecipe:
-    """The fake studio's recipe with other weights of the diffusion model; `1` are its own."""
+    """Return the fake studio's recipe with this revision of the diffusion weights; `1` is its own."""
     if revision == "1":
         return RECIPE
     model = replace(RECIPE.models[0], revision=revision)
@@ -149,12 +149,12 @@ def recipe(revision: str) -> StudioRecipe:
 
 
 def ready(tokenizer: str = "", recipe: StudioRecipe = RECIPE) -> StudioReady:
-    """What the fake studio says when it is loaded."""
+    """Return the message that the fake studio sends when it is loaded."""
     return StudioReady(recipe, "cpu", tokenizer, 77, "blurry")
 
 
 def rendering(brief: Brief) -> Rendering:
-    """What the fake studio makes of a brief: bytes that depend on the brief alone, the last candidates first."""
+    """Return pictures whose bytes depend on the brief alone; the last candidates rank first."""
     candidates: list[Candidate] = []
     pictures: list[Picture] = []
     for shape in brief.formats:
@@ -172,26 +172,27 @@ def rendering(brief: Brief) -> Rendering:
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:
-    """A studio for `Lane`: no torch; `plan.diffusion` scripts its life, a brief's prompt scripts its end.
+    """A device process without torch, for DeviceClient. Words in plan.diffusion and in prompts control what it does.
 
-    plan.diffusion: `fake`, or words apart by commas: `missing` (named error), `shy=PATH` (the same while PATH does not
-    exist; it makes it), `dies`, `silent`, `lies` (never ready),
-    `slow=0.2` (seconds a brief takes), `once=PATH` (a prompt's word acts only while PATH does not exist; it makes it),
-    `log=PATH` (appends a line for each batch: the prompts, apart by `|`).
-    prompt words: `crash` (SIGKILL itself, as the kernel does for memory), `exit`, `hang`, `ticks` (slow, with signs of life),
-    `stages` (signs of life of every stage, all at once), `reject`, `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (answers nothing).
+    plan.diffusion: `fake`, or words separated by commas. At the start: `missing` (sends WeightsNotFound),
+    `missing_once=PATH` (does so if PATH does not exist, and creates it), `dies`, `silent`, `not_ready` (sends other
+    messages first). Later: `slow=0.2` (seconds per brief), `once=PATH` (crash, exit and hang act only if PATH does not
+    exist, and create it), `log=PATH` (appends the prompts of each batch as a line, separated by `|`).
+    Prompt: `crash` (SIGKILL, as the kernel sends if memory runs out), `exit`, `hang`, `ticks` (slow, with progress),
+    `stages` (progress of every stage at once), `reject`, `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (no
+    answer).
     """
     words = dict((word + "=").split("=")[:2] for word in plan.diffusion.split(","))
-    shy = Path(words.get("shy", "."))
-    if "missing" in words or not shy.exists():
-        shy.touch()
+    seen = Path(words.get("missing_once", "."))
+    if "missing" in words or not seen.exists():
+        seen.touch()
         connection.send(WeightsNotFound(role="diffusion", reference=plan.diffusion, hint="put it there"))
         return
     if "dies" in words:
         os._exit(3)
     if "silent" in words:
         time.sleep(600)
-    if "lies" in words:
+    if "not_ready" in words:
         connection.send(Progress(0, "load", 1, 2))
         connection.send(Answer(1, "nobody", None))
     connection.send(Progress(0, "load", 1, 1))
@@ -210,7 +211,7 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
             for brief in message.briefs:
                 _render(connection, message.ticket, brief, words)
         if isinstance(message, Train):
-            _learn(connection, message.ticket, message.training_job, words)
+            _train(connection, message.ticket, message.training_job, words)
 
 
 def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, str]) -> None:
@@ -251,8 +252,8 @@ def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, 
     connection.send(Answer(ticket, brief.request_id, result, error))
 
 
-def _learn(connection: Connection, ticket: int, training_job: TrainingJob, words: dict[str, str]) -> None:
-    """Learn `steps` steps of 20 ms with a checkpoint each, resuming from the newest in the workdir."""
+def _train(connection: Connection, ticket: int, training_job: TrainingJob, words: dict[str, str]) -> None:
+    """Train for `steps` steps of 20 ms with a checkpoint each; resume from the newest checkpoint in the workdir."""
     workdir = Path(training_job.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     first = max((int(path.stem.split("-")[1]) for path in workdir.glob("checkpoint-*.bin")), default=0)
@@ -289,12 +290,12 @@ def _learn(connection: Connection, ticket: int, training_job: TrainingJob, words
 
 
 class FakeDevice:
-    """A Device in this process: answers at once. `briefs`, `lessons`: what it was given. `end`: an error to raise."""
+    """A Device in this process that answers at once. It records its briefs and training jobs, and raises `error` if set."""
 
     def __init__(self, tokenizer: str = "", recipe: StudioRecipe = RECIPE) -> None:
         self.briefs: list[Brief] = []
         self.training_jobs: list[TrainingJob] = []
-        self.end: Exception | None = None
+        self.error: Exception | None = None
         self.scores = {"fidelity": 0.9}
         self._ready = ready(tokenizer, recipe)
 
@@ -304,14 +305,14 @@ class FakeDevice:
 
     async def render(self, brief: Brief) -> Rendering:
         self.briefs.append(brief)
-        if self.end is not None:
-            raise self.end
+        if self.error is not None:
+            raise self.error
         return rendering(brief)
 
     async def train(self, training_job: TrainingJob, on_checkpoint: OnCheckpoint) -> TrainingResult:
         self.training_jobs.append(training_job)
-        if self.end is not None:
-            raise self.end
+        if self.error is not None:
+            raise self.error
         workdir = Path(training_job.workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         for step in (1, 2):
@@ -325,15 +326,12 @@ class FakeDevice:
         return TrainingResult(training_job.request_id, str(concept), digest, 2, self.scores, (sample,), 0.1)
 
 
-class WordCount:
-    """A tokenizer.json in which every word is one token: prompts can be counted by eye."""
+def save_word_tokenizer(folder: Path) -> str:
+    """Write a tokenizer.json in which every word is one token; return its path."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
 
-    @staticmethod
-    def save(folder: Path) -> str:
-        from tokenizers import Tokenizer, models, pre_tokenizers
-
-        tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        path = folder / "tokenizer.json"
-        tokenizer.save(str(path))
-        return str(path)
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    path = folder / "tokenizer.json"
+    tokenizer.save(str(path))
+    return str(path)

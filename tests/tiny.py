@@ -1,6 +1,7 @@
-"""Tiny random networks in the real file formats, made on the spot: every loader reads what a user would bring.
+"""Tiny random networks in the real file formats, so tests run the loaders on the files that users have.
 
-Seeded, so that two makings are equal. `family(folder)` is the usual entry: a StudioPlan that renders in under a second.
+The networks are seeded: two calls write equal files. Most tests use `family(folder)`, a StudioPlan that renders in less
+than a second.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SIZE = 32
 
 
 def family(folder: Path, **plan: Any) -> StudioPlan:
-    """Write SD 1.5-layout diffusion, CLIP and SwinIR into `folder` (once) and return a plan that uses them."""
+    """Write diffusion (SD 1.5), CLIP and SwinIR weights to `folder`, unless it has them; return a plan that uses them."""
     sd15_folder(folder / "diffusion")
     clip_folder(folder / "clip")
     swinir_file(folder / "swinir.safetensors")
@@ -40,7 +41,7 @@ def family(folder: Path, **plan: Any) -> StudioPlan:
 
 
 def sd15_folder(folder: Path) -> Path:
-    """Write a diffusers folder of StableDiffusionPipeline: 8x8 latents, 32 pixels."""
+    """Write a diffusers folder of StableDiffusionPipeline: 8x8 latents, pictures of 32x32 pixels."""
     if folder.is_dir():
         return folder
     from diffusers import PNDMScheduler, StableDiffusionPipeline
@@ -92,7 +93,7 @@ def sdxl_folder(folder: Path) -> Path:
 
 
 def dino_folder(folder: Path, kind: str = "dinov2") -> Path:
-    """Write a transformers folder of a vision transformer: `dinov2`, or `vit` as DINO's first release."""
+    """Write a transformers folder of a vision transformer. kind: `dinov2`, or `vit` as in the first release of DINO."""
     if folder.is_dir():
         return folder
     from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
@@ -145,7 +146,7 @@ SWINIR_KINDS: dict[str, dict[str, Any]] = {
 
 
 def swinir_state(kind: str = "light") -> dict[str, torch.Tensor]:
-    """Return the tensors of basicsr's SwinIR of a kind, as an official file holds them (masks and all)."""
+    """Return the tensors of basicsr's SwinIR of a kind, masks included, as in an official file."""
     return {key: value.contiguous() for key, value in swinir_network(kind).state_dict().items()}
 
 
@@ -154,8 +155,8 @@ def swinir_network(kind: str = "light") -> torch.nn.Module:
     from models.rendering import swinir
 
     torch.manual_seed(4)
-    with warnings.catch_warnings(action="ignore"):  # basicsr calls meshgrid as of old
-        network = swinir.network()(**SWINIR, **SWINIR_KINDS[kind])
+    with warnings.catch_warnings(action="ignore"):  # basicsr calls meshgrid without `indexing`
+        network = swinir.swinir_class()(**SWINIR, **SWINIR_KINDS[kind])
     for name, parameter in network.named_parameters():
         if "relative_position_bias_table" in name:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -163,7 +164,10 @@ def swinir_network(kind: str = "light") -> torch.nn.Module:
 
 
 def swinir_file(path: Path, kind: str = "light", wrapper: str | None = None) -> Path:
-    """Write a SwinIR file: `.safetensors`, or `.pth` with the tensors under `params`, `params_ema` or bare (None)."""
+    """Write a SwinIR file.
+
+    wrapper: the key of the tensors in a `.pth` file, `params` or `params_ema`; None writes them at the top level.
+    """
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,15 +234,15 @@ def _text_encoder(projection: bool = False) -> Any:
 
 
 def _tokenizer(folder: Path) -> Any:
-    """CLIP's byte-level vocabulary with the first merges only: any text can be written in it."""
+    """Write and return a tokenizer with CLIP's byte-level vocabulary and only the first merges; it encodes any text."""
     from transformers import CLIPTokenizer
 
     from models.weights import vocabulary
 
     folder.mkdir(parents=True, exist_ok=True)
-    whole = json.loads((vocabulary.folder() / "vocab.json").read_text())
+    whole = json.loads((vocabulary.clip_vocabulary() / "vocab.json").read_text())
     pieces = [*list(whole)[: WORDS - 2], "<|startoftext|>", "<|endoftext|>"]
-    merges = (vocabulary.folder() / "merges.txt").read_text().splitlines()
+    merges = (vocabulary.clip_vocabulary() / "merges.txt").read_text().splitlines()
     (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
     (folder / "merges.txt").write_text("\n".join(merges[: 1 + WORDS - 512 - 2]) + "\n")
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=77)

@@ -1,6 +1,6 @@
 """Tiny single files in the layout of the original Stable Diffusion repositories, written from diffusers networks.
 
-The way back is what `models.weights.single_file` does; writing it the other way round here keeps the two independent.
+`models.weights.single_file` converts in the other direction, with code of its own: an error in one does not hide in the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEXT_WIDTH = {"text_encoder": 32, "text_encoder_2": 64}
 
 
 def networks(kind: str) -> dict[str, Any]:
-    """Return seeded random networks of a kind (sd15, sd21, sdxl) with few channels and the published arrangement."""
+    """Return seeded random networks of a kind (sd15, sd21, sdxl): the published architecture with few channels."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -46,14 +46,14 @@ def networks(kind: str) -> dict[str, Any]:
 
 
 def single_file(path: Path, kind: str, **extra: torch.Tensor) -> Path:
-    """Write a single file of a kind."""
+    """Write a single file of a kind, with extra tensors; return its path."""
     state = original(networks(kind), kind)
     save_file({key: value.contiguous() for key, value in (state | extra).items()}, path)
     return path
 
 
 def original(parts: dict[str, Any], kind: str) -> State:
-    """Return the tensors of diffusers networks under the names of the original repositories."""
+    """Return the tensors of diffusers networks under the names that the original repositories use."""
     state = {f"model.diffusion_model.{key}": value for key, value in _unet(parts["unet"]).items()}
     state |= {f"first_stage_model.{key}": value for key, value in _vae(parts["vae"].state_dict()).items()}
     match kind:
@@ -172,5 +172,5 @@ def _open_clip(encoder: Any, prefix: str, unused_layer: bool = False) -> State:
             state[f"{target}attn.out_proj.{end}"] = bare[f"{own}self_attn.out_proj.{end}"]
             for name, original in _BLOCK.items():
                 state[f"{target}{original}.{end}"] = bare[f"{own}{name}.{end}"]
-    # safetensors refuses tensors that share memory, as the unused layer's would
+    # safetensors refuses tensors that share memory, as those of the unused layer do
     return {f"{prefix}{key}": value.clone() for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""The file of a learned product, written as stock diffusers reads it."""
+"""The file of a trained concept, in the layout that stock diffusers reads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from models.briefs import Concept, TrainingJob
 from models.weights.checkpoints import sha256_of
 from models.weights.tensor_file import write_tensors
 
-FILE = "concept.safetensors"
+CONCEPT_FILE = "concept.safetensors"
 
 
 def write_concept(tensors: Mapping[str, Tensor], training_job: TrainingJob, steps: int, folder: Path) -> Concept:
-    """Write a concept's file, whole or not at all. Equal tensors, equal bytes."""
-    path = folder / FILE
+    """Write the concept file into `folder` atomically. Equal tensors give equal bytes."""
+    path = folder / CONCEPT_FILE
     meta = {
         "format": "pt",
         "method": training_job.method,
@@ -25,5 +25,11 @@ def write_concept(tensors: Mapping[str, Tensor], training_job: TrainingJob, step
         "steps": str(steps),
     }
     write_tensors(dict(tensors), path, meta)
-    told = (training_job.placeholder_token, training_job.class_noun)
-    return Concept(training_job.product_id, training_job.method, str(path), sha256_of(path), *told)
+    return Concept(
+        product_id=training_job.product_id,
+        method=training_job.method,
+        path=str(path),
+        sha256=sha256_of(path),
+        placeholder_token=training_job.placeholder_token,
+        class_noun=training_job.class_noun,
+    )

@@ -1,6 +1,7 @@
-"""A second opinion on likeness: DINO (Caron et al. 2021) and DINOv2 (Oquab et al. 2023) as transformers writes them.
+"""DINO (Caron et al. 2021) and DINOv2 (Oquab et al. 2023): a second measure of how alike two pictures are.
 
-Unlike CLIP it was never told what things are called, so it keeps two jars of jam apart: Ruiz et al. 2022 prefer it.
+Self-supervised features separate two products of one class better than CLIP's, which follow what pictures are called;
+Ruiz et al. 2022 prefer DINO for that reason.
 """
 
 from __future__ import annotations
@@ -18,51 +19,58 @@ from transformers import AutoConfig, AutoModel
 from models.errors import WrongArchitecture
 from models.weights.catalog import Weights
 
-KINDS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
+MODEL_TYPES = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class DinoEmbedder:
-    """The class token of a vision transformer, in float32."""
+    """The class token of a vision transformer, in float32. normalization: mean and standard deviation per channel."""
 
-    def __init__(self, network: Any, side: int, normal: tuple[list[float], list[float]], device: torch.device) -> None:
+    def __init__(
+        self, network: Any, side: int, normalization: tuple[list[float], list[float]], device: torch.device
+    ) -> None:
         self.network, self.side, self.device = network.to(device).eval().requires_grad_(False), side, device
-        self.mean, self.std = normal
+        self.mean, self.std = normalization
 
     @classmethod
     def load(cls, weights: Weights, device: torch.device) -> DinoEmbedder:
-        """Read a transformers folder, its safetensors alone. Raises WrongArchitecture."""
+        """Load the safetensors weights of a transformers folder. Raises WrongArchitecture."""
         name = weights.path.name
         try:
-            config = AutoConfig.from_pretrained(weights.path, local_files_only=True)
-            if config.model_type not in KINDS:
-                raise _misfit(name, f"it is a {config.model_type}, none of {', '.join(KINDS)}")
-            network, found = AutoModel.from_pretrained(
-                weights.path, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
+            config = AutoConfig.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
+            if config.model_type not in MODEL_TYPES:
+                raise _wrong_architecture(name, f"it is a {config.model_type}, not one of {', '.join(MODEL_TYPES)}")
+            network, loading = AutoModel.from_pretrained(
+                weights.path,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise _misfit(name, (str(error).strip().splitlines() or ["unreadable"])[0][:200]) from error
-        # The pooler is not used, and checkpoints of DINO have none.
-        missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
+            raise _wrong_architecture(name, (str(error).strip().splitlines() or ["unreadable"])[0][:200]) from error
+        # DINO checkpoints have no pooler, and this embedder does not use it.
+        missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
         if missing:
-            raise _misfit(name, f"it has no {missing[0]}")
-        stated = _preprocessing(weights.path)
-        side = stated.get("crop_size", {}).get("height", config.image_size)
-        normal = list(stated.get("image_mean", MEAN)), list(stated.get("image_std", STD))
-        return cls(network.float(), int(side), normal, device)
+            raise _wrong_architecture(name, f"it has no {missing[0]}")
+        preprocessor = _preprocessor_config(weights.path)
+        side = preprocessor.get("crop_size", {}).get("height", config.image_size)
+        normalization = list(preprocessor.get("image_mean", MEAN)), list(preprocessor.get("image_std", STD))
+        return cls(network.float(), int(side), normalization, device)
 
     @torch.inference_mode()
     def embed_images(self, pixels: Tensor) -> Tensor:
-        """Return unit rows (N,D) of square pixels (N,3,S,S) in [0,1], each taken whole rather than cropped."""
-        sized = transforms.resize(pixels.to(self.device).float(), [self.side] * 2, antialias=True).clamp(0, 1)
-        states = self.network(pixel_values=transforms.normalize(sized, self.mean, self.std)).last_hidden_state
+        """Return unit rows (N,D) of square pixels (N,3,S,S) in [0,1], which are resized but not cropped."""
+        resized = transforms.resize(pixels.to(self.device).float(), [self.side] * 2, antialias=True).clamp(0, 1)
+        states = self.network(pixel_values=transforms.normalize(resized, self.mean, self.std)).last_hidden_state
         return torch.nn.functional.normalize(states[:, 0], dim=-1)
 
 
-def _preprocessing(folder: Path) -> dict[str, Any]:
+def _preprocessor_config(folder: Path) -> dict[str, Any]:
     path = folder / "preprocessor_config.json"
     return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
 
 
-def _misfit(name: str, detail: str) -> WrongArchitecture:
+def _wrong_architecture(name: str, detail: str) -> WrongArchitecture:
     return WrongArchitecture(path=name, architecture="DINO", detail=detail)

@@ -1,7 +1,8 @@
-"""DreamBooth (Ruiz et al. 2022): the weights themselves learn one product, tied to a rare word before its class noun.
+"""DreamBooth (Ruiz et al. 2022): fine-tune the weights so that a rare word before a class noun means one product.
 
-Prior preservation keeps other members of the class apart: the same loss on pictures of the class noun alone, made by
-the untrained model. `dreambooth_lora` is the same with low-rank adapters (Hu et al. 2021) on the attention layers.
+Prior preservation adds the same loss on class images, pictures of the class noun alone that the base model made, so
+that other members of the class keep their looks. `dreambooth_lora` trains low-rank adapters (Hu et al. 2021) on the
+attention layers instead of all weights.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from torch import Tensor, nn
 
 from models.learning.denoiser import (
     Denoiser,
-    denoiser_of,
-    drawn,
-    embeddings_of,
-    named_trainable,
+    embed_tokens,
+    make_denoiser,
+    sample_rows,
     token_ids,
     trainable_copy,
+    trainable_parameters,
 )
 from models.learning.losses import prior_preservation_loss
 from models.weights.original_layout import original_state
@@ -34,9 +35,9 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's settings, for Stable Diffusion; see `models.briefs.Lesson`. rank: None learns all weights.
+    """The paper's settings for Stable Diffusion; `models.briefs.TrainingJob` describes the fields.
 
-    As many class images as photos are in each step.
+    Each step takes as many class images as photos. rank: None trains all weights.
     """
 
     steps: int = 800
@@ -52,10 +53,11 @@ class Options:
 
 @dataclass(frozen=True)
 class DreamBooth:
-    """A learner: the denoiser unfrozen, cached latents, and the prompts' embeddings, cached where nothing moves them.
+    """A learner that trains the UNet, or its adapters, on cached latents.
 
-    instances, classes: (N,C,h,w) latents; classes is None without prior preservation.
-    embeddings: returns (2,L,D), the instance prompt's and the class prompt's states.
+    text_encoder: the one in training, or None. instances, classes: (N,C,h,w) latents of the photos and of the class
+    images; classes is None without prior preservation. embeddings: returns (2,L,D), for the instance prompt and the
+    class prompt.
     """
 
     denoiser: Denoiser
@@ -67,30 +69,31 @@ class DreamBooth:
 
     @cached_property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What moves: the UNet's unfrozen weights, and the text encoder's under `text_encoder.` where it is trained."""
-        named = dict(named_trainable("", self.denoiser.unet))
-        return named | (dict(named_trainable("text_encoder.", self.text_encoder)) if self.text_encoder else {})
+        """The UNet's unfrozen parameters, and those of a text encoder in training, under `text_encoder.`."""
+        named = dict(trainable_parameters("", self.denoiser.unet))
+        return named | (dict(trainable_parameters("text_encoder.", self.text_encoder)) if self.text_encoder else {})
 
     def loss(self, generator: torch.Generator) -> Tensor:
-        """Return the loss of one batch of photos and, with prior preservation, as many class images."""
+        """Return the loss of a batch of photos and, with prior preservation, as many class images."""
         batch = self.options.batch
-        shown, noun = self.embeddings()
-        latents, states = drawn(self.instances, batch, generator), shown.expand(batch, -1, -1)
+        instance_embedding, class_embedding = self.embeddings()
+        latents = sample_rows(self.instances, batch, generator)
+        embeddings = instance_embedding.expand(batch, -1, -1)
         if self.classes is not None:
-            latents = torch.cat([latents, drawn(self.classes, batch, generator)])
-            states = torch.cat([states, noun.expand(batch, -1, -1)])
-        errors = self.denoiser.errors(latents, states, generator)
+            latents = torch.cat([latents, sample_rows(self.classes, batch, generator)])
+            embeddings = torch.cat([embeddings, class_embedding.expand(batch, -1, -1)])
+        prediction = self.denoiser.predict(latents, embeddings, generator)
         return prior_preservation_loss(
-            errors.prediction, errors.wanted, batch, self.options.prior_loss_weight, errors.weights
+            prediction.predicted, prediction.target, batch, self.options.prior_loss_weight, prediction.weights
         )
 
-    def artefact(self) -> dict[str, Tensor]:
-        """Return the tensors of the concept's file, on the CPU, as stock diffusers reads them.
+    def concept_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the concept file, on the CPU, as stock diffusers reads them.
 
         Adapters, in float32: `pipeline.load_lora_weights(file)`.
-        All weights, in float16: the UNet's under its own names, `UNet2DConditionModel.from_single_file(file, config=)`.
-        With the text encoder trained, both in the original repository's layout, without the VAE, which did not move:
-        `StableDiffusionPipeline.from_single_file(file, config=, vae=)`. config: the base model's folder.
+        All weights of the UNet, in float16: `UNet2DConditionModel.from_single_file(file, config=)`.
+        UNet and text encoder, in float16, in the original repository's layout and without the VAE, which stays as it
+        is: `StableDiffusionPipeline.from_single_file(file, config=, vae=)`. config: the base model's folder.
         """
         if self.options.rank is not None:
             adapters = get_peft_model_state_dict(self.denoiser.unet)
@@ -106,10 +109,14 @@ def class_prompt(class_noun: str) -> str:
     return PROMPT.format(class_noun)
 
 
-def prepare(
+def make_learner(
     pipeline: Any, latents: tuple[Tensor, Tensor | None], words: tuple[str, str], options: Options, seed: int
 ) -> DreamBooth:
-    """Return the learner. latents: of the photos and of the class images; words: the subject's and the class noun."""
+    """Return the learner.
+
+    latents: of the photos and of the class images. words: the subject (`sks jar of jam`) and the class noun.
+    seed: initializes the adapters.
+    """
     instances, classes = latents
     ids = token_ids(pipeline.tokenizer, [PROMPT.format(word) for word in words])
     unet = trainable_copy(pipeline.unet)
@@ -117,24 +124,27 @@ def prepare(
         unet.requires_grad_(True)
     else:
         _add_adapters(unet, options.rank, seed)
-    text_encoder, embeddings = _text(pipeline, ids, options)
-    denoiser = denoiser_of(pipeline, unet, options.snr_gamma)
-    kept = classes if options.prior_loss_weight > 0 else None
-    return DreamBooth(denoiser, text_encoder, instances, kept, embeddings, options)
+    text_encoder, embeddings = _prompt_embeddings(pipeline, ids, options)
+    denoiser = make_denoiser(pipeline, unet, options.snr_gamma)
+    preserved = classes if options.prior_loss_weight > 0 else None
+    return DreamBooth(denoiser, text_encoder, instances, preserved, embeddings, options)
 
 
-def _text(pipeline: Any, ids: Tensor, options: Options) -> tuple[nn.Module | None, Callable[[], Tensor]]:
-    """Return the text encoder to train, if any, and what gives the prompts' states: a cache unless it is trained."""
+def _prompt_embeddings(pipeline: Any, ids: Tensor, options: Options) -> tuple[nn.Module | None, Callable[[], Tensor]]:
+    """Return the text encoder in training, or None, and a function that returns the prompts' embeddings.
+
+    A frozen text encoder embeds the prompts once.
+    """
     if options.train_text_encoder and options.rank is None:
-        student = trainable_copy(pipeline.text_encoder).requires_grad_(True)
-        return student, lambda: embeddings_of(student, ids)
+        text_encoder = trainable_copy(pipeline.text_encoder).requires_grad_(True)
+        return text_encoder, lambda: embed_tokens(text_encoder, ids)
     with torch.no_grad():
-        cached = embeddings_of(pipeline.text_encoder, ids)
+        cached = embed_tokens(pipeline.text_encoder, ids)
     return None, lambda: cached
 
 
 def _add_adapters(unet: Any, rank: int, seed: int) -> None:
-    """Wrap the attention layers; peft draws from the global generator, which is seeded here and left as it was."""
+    """Add adapters to the attention layers. peft draws from the global generator, whose state is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ATTENTION)))

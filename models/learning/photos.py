@@ -1,7 +1,7 @@
-"""Photos of a product as people send them: decode what is usable, name what is not, prepare the rest.
+"""A product's photos as people send them: decode the usable ones and give a reason for each of the others.
 
-Files come from outside, so nothing is decoded before its header has been judged, and only formats
-that photos come in are tried at all (Pillow knows some that start other programs).
+The files are untrusted. The header is checked before any pixel is decoded, and only photo formats are tried, because
+some of Pillow's decoders start other programs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 MIN_PHOTOS = 3
 MIN_SIDE = 64
 MAX_PIXELS = 120_000_000
-FLAT = 2
-# What Pillow's decoders raise on damaged files: its own errors, and whatever their parsers stumble over.
-DAMAGED = (
+MAX_FLAT_RANGE = 2
+# Pillow's decoders raise these on damaged files: its own errors, and any error of the code that parses them.
+DECODER_ERRORS = (
     OSError,
     ValueError,
     SyntaxError,
@@ -44,8 +44,8 @@ DAMAGED = (
 )
 
 
-class NotUsable(Exception):
-    """One photo cannot be learned from. code: a short stable word; the message says why."""
+class PhotoRefused(Exception):
+    """One photo cannot be used for training. code: a short stable word; reason: a sentence for people."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -56,104 +56,111 @@ class NotUsable(Exception):
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Photos ready for the model. pixels: (N,3,S,S) float32 RGB [0,1]; refused: position in the input -> why."""
+class PreparedPhotos:
+    """Photos ready for training. pixels: (N,3,S,S) float32 RGB in [0,1]; refused: position in the input -> reason."""
 
     pixels: Tensor
     refused: dict[int, str]
 
 
-def prepare(photos: Sequence[bytes], side: int, least: int = MIN_PHOTOS) -> Prepared:
-    """Decode `photos` (encoded files), drop what is unusable or a copy, and cut the rest to `side` x `side`.
+def prepare_photos(photos: Sequence[bytes], side: int, minimum: int = MIN_PHOTOS) -> PreparedPhotos:
+    """Decode `photos` (encoded files), refuse unusable ones and copies, and crop the rest to `side` x `side`.
 
-    Raises UnusablePhotos, with a reason for every photo refused, when fewer than `least` are left.
+    Raises UnusablePhotos if fewer than `minimum` remain; the error gives a reason for each refused photo.
     """
-    kept: dict[str, tuple[int, np.ndarray]] = {}
+    usable: dict[str, tuple[int, np.ndarray]] = {}
     refused: dict[int, str] = {}
     for position, content in enumerate(photos):
         try:
-            squared = square(decode(content, max(MIN_SIDE, side // 4)), side)
-        except NotUsable as reason:
-            refused[position] = str(reason)
+            cropped = crop_square(decode_photo(content, max(MIN_SIDE, side // 4)), side)
+        except PhotoRefused as error:
+            refused[position] = str(error)
             continue
-        first, _ = kept.setdefault(hashlib.sha256(squared.tobytes()).hexdigest(), (position, squared))
+        first, _ = usable.setdefault(hashlib.sha256(cropped.tobytes()).hexdigest(), (position, cropped))
         if first != position:
-            refused[position] = str(NotUsable("copy", f"a copy of photo {first + 1}"))
-    if len(kept) < least:
+            refused[position] = str(PhotoRefused("copy", f"a copy of photo {first + 1}"))
+    if len(usable) < minimum:
         reasons = "; ".join(f"photo {position + 1}: {reason}" for position, reason in refused.items())
         raise UnusablePhotos(
-            detail=f"{len(kept)} usable, at least {least} needed" + (f" ({reasons})" if reasons else "")
+            detail=f"{len(usable)} usable, at least {minimum} needed" + (f" ({reasons})" if reasons else "")
         )
-    stacked = np.stack([squared for _, squared in kept.values()])
-    return Prepared(torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255, refused)
+    stacked = np.stack([cropped for _, cropped in usable.values()])
+    return PreparedPhotos(torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255, refused)
 
 
-def decode(content: bytes, least_side: int = MIN_SIDE) -> Image.Image:
-    """Return the photo as an upright sRGB image without transparency. Raises NotUsable with the reason."""
+def decode_photo(content: bytes, min_side: int = MIN_SIDE) -> Image.Image:
+    """Return the photo as an upright sRGB image without transparency. Raises PhotoRefused."""
     with warnings.catch_warnings():
-        # Pillow warns of half the pixels it refuses, and of odd EXIF; both are judged here.
+        # Pillow warns of large images and of odd EXIF; `_decode` handles both.
         warnings.simplefilter("ignore")
-        return _decode(content, least_side)
+        return _decode(content, min_side)
 
 
-def _decode(content: bytes, least_side: int) -> Image.Image:
+def _decode(content: bytes, min_side: int) -> Image.Image:
     if content.lstrip()[:1] == b"<":
-        raise NotUsable("not_an_image", "not an image but a text page (HTML or XML): is the address a download link?")
+        raise PhotoRefused(
+            "not_an_image", "not an image but a text page (HTML or XML): is the address a download link?"
+        )
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
-        _judge_header(image, least_side)
+        _check_header(image, min_side)
         image.load()
         colours = _opaque_srgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
-        raise NotUsable("too_large", f"more than {_megapixels()}: a decompression bomb?") from error
+        raise PhotoRefused("too_large", f"more than {_megapixels()}: a decompression bomb?") from error
     except UnidentifiedImageError as error:
-        raise NotUsable("not_an_image", "not an image of a known format (JPEG, PNG, WebP, TIFF, AVIF, BMP)") from error
-    except DAMAGED as error:
-        raise NotUsable("damaged", f"damaged: {_first_line(error)}") from error
-    if np.ptp(np.asarray(colours), axis=(0, 1)).max() <= FLAT:
-        raise NotUsable("blank", "blank: one colour only")
+        raise PhotoRefused(
+            "not_an_image", "not an image of a known format (JPEG, PNG, WebP, TIFF, AVIF, BMP)"
+        ) from error
+    except DECODER_ERRORS as error:
+        raise PhotoRefused("damaged", f"damaged: {_first_line(error)}") from error
+    if np.ptp(np.asarray(colours), axis=(0, 1)).max() <= MAX_FLAT_RANGE:
+        raise PhotoRefused("blank", "blank: one colour only")
     return colours
 
 
-def square(image: Image.Image, side: int) -> np.ndarray:
-    """Return (side,side,3) uint8 RGB: the middle of the photo, scaled by an antialiased filter."""
+def crop_square(image: Image.Image, side: int) -> np.ndarray:
+    """Return the middle of the photo as (side,side,3) uint8 RGB, scaled with an antialiasing filter."""
     return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS))
 
 
-def _judge_header(image: Image.Image, least_side: int) -> None:
-    """Refuse by size and by number of pictures, before any pixel is decoded."""
+def _check_header(image: Image.Image, min_side: int) -> None:
+    """Raise PhotoRefused for a wrong size or number of frames; both are in the header."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise NotUsable("too_large", f"{width}x{height} is more than {_megapixels()}: a decompression bomb?")
-    if min(width, height) < least_side:
-        raise NotUsable("too_small", f"too small: {width}x{height}, at least {least_side} pixels a side are needed")
-    # A phone's MPO holds the photo and its depth map or second view: the first frame is the photo.
+        raise PhotoRefused("too_large", f"{width}x{height} is more than {_megapixels()}: a decompression bomb?")
+    if min(width, height) < min_side:
+        raise PhotoRefused("too_small", f"too small: {width}x{height}, at least {min_side} pixels a side are needed")
+    # A phone's MPO file holds the photo as its first frame, then a depth map or a second view.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         frames = getattr(image, "n_frames", 0)
-        raise NotUsable("animation", f"{frames} frames: an animation or several pages, not a photo")
+        raise PhotoRefused("animation", f"{frames} frames: an animation or several pages, not a photo")
 
 
 def _opaque_srgb(image: Image.Image) -> Image.Image:
-    """Convert any mode: 16 bit to 8, transparency onto white, profiles (CMYK, Display P3) to sRGB."""
+    """Convert any mode to RGB: 16 bits to 8, transparency onto white, colour profiles (CMYK, Display P3) to sRGB."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
-        image = _eight_bit(image)
+        image = _scale_to_eight_bits(image)
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return (_by_profile(image, profile) if profile else None) or image.convert("RGB")
+    return (_convert_profile(image, profile) if profile else None) or image.convert("RGB")
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale grey of 16 or 32 bits to its own range: `convert` would clip everything above 255 to white."""
+def _scale_to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey by its full range and other wide grey by its brightest pixel.
+
+    Pillow's `convert` would clip all values above 255 to white.
+    """
     grey = np.asarray(image, np.float64)
     ceiling = 65535.0 if image.mode.startswith("I") else float(grey.max())
     return Image.fromarray(np.clip(grey / max(ceiling, 1e-12) * 255, 0, 255).round().astype(np.uint8))
 
 
-def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """Convert through an embedded ICC profile; None where it is broken or of other channels than the image."""
+def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """Convert to sRGB by an embedded ICC profile. Returns None if it is broken or does not fit the image's channels."""
     try:
         return ImageCms.profileToProfile(
             image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"

@@ -1,4 +1,4 @@
-"""Textual Inversion (Gal et al. 2022): the model is frozen; only the embedding of a new word learns the product."""
+"""Textual Inversion (Gal et al. 2022): train the embedding of a new token for the product and freeze the model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.learning.denoiser import Denoiser, denoiser_of, drawn, embeddings_of, token_ids, trainable_copy
+from models.learning.denoiser import Denoiser, embed_tokens, make_denoiser, sample_rows, token_ids, trainable_copy
 from models.learning.losses import denoising_loss
 
-# Neutral contexts, after Gal et al. 2022, appendix: the word must carry the product, not its surroundings.
+# Neutral contexts, after Gal et al. 2022, appendix: the token must stand for the product, not for its surroundings.
 CONTEXTS = (
     "a photo of a {}",
     "a rendering of a {}",
@@ -30,7 +30,10 @@ CONTEXTS = (
 
 @dataclass(frozen=True)
 class Options:
-    """Settings. The paper trains 5,000 to 15,000 steps; most of the likeness is there after 3,000. batch: per step."""
+    """The method's settings; `models.briefs.TrainingJob` describes the fields.
+
+    The paper trains for 5,000 to 15,000 steps; 3,000 steps reach most of the likeness.
+    """
 
     steps: int = 3000
     learning_rate: float = 5e-3
@@ -41,7 +44,7 @@ class Options:
 
 
 class PlaceholderEmbedding(nn.Module):
-    """The text encoder's embedding for ids it has; ids beyond are rows of `vectors` (n,D), the only ones to move."""
+    """A frozen embedding table that `vectors` (n,D) extend; only the vectors are trained."""
 
     def __init__(self, frozen: nn.Embedding, vectors: Tensor) -> None:
         super().__init__()
@@ -49,17 +52,17 @@ class PlaceholderEmbedding(nn.Module):
         self.vectors = nn.Parameter(vectors)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return (..., D) embeddings of ids (...)."""
-        own = self.frozen.num_embeddings
-        known = self.frozen(ids.clamp(max=own - 1))
-        # `embedding`, not indexing: the gradient of indexing adds in any order on several threads.
-        new = nn.functional.embedding((ids - own).clamp(min=0), self.vectors)
-        return torch.where((ids >= own)[..., None], new, known)
+        """Return (..., D) embeddings of ids (...); ids past the frozen table select the vectors."""
+        table_size = self.frozen.num_embeddings
+        frozen = self.frozen(ids.clamp(max=table_size - 1))
+        # `embedding`, not indexing: the gradient of indexing adds up in an undefined order on several threads.
+        trained = nn.functional.embedding((ids - table_size).clamp(min=0), self.vectors)
+        return torch.where((ids >= table_size)[..., None], trained, frozen)
 
 
 @dataclass(frozen=True)
 class TextualInversion:
-    """A learner: everything frozen but `embedding.vectors`. latents: (N,C,h,w); ids: (K,L), one row per context."""
+    """A learner that trains `embedding.vectors` alone. latents: (N,C,h,w); ids: (K,L), one row per context."""
 
     denoiser: Denoiser
     text_encoder: nn.Module
@@ -71,42 +74,46 @@ class TextualInversion:
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What moves."""
+        """The vectors of the placeholder token."""
         return {"vectors": self.embedding.vectors}
 
     def loss(self, generator: torch.Generator) -> Tensor:
-        """Return the loss of one batch of photos, each under a context of its own (Gal et al. 2022, eq. 2)."""
-        latents = drawn(self.latents, self.options.batch, generator)
-        states = embeddings_of(self.text_encoder, drawn(self.ids, self.options.batch, generator))
-        errors = self.denoiser.errors(latents, states, generator)
-        return denoising_loss(errors.prediction, errors.wanted, errors.weights)
+        """Return the loss of one batch of photos, each in a context of its own (Gal et al. 2022, eq. 2)."""
+        latents = sample_rows(self.latents, self.options.batch, generator)
+        embeddings = embed_tokens(self.text_encoder, sample_rows(self.ids, self.options.batch, generator))
+        prediction = self.denoiser.predict(latents, embeddings, generator)
+        return denoising_loss(prediction.predicted, prediction.target, prediction.weights)
 
-    def artefact(self) -> dict[str, Tensor]:
-        """Return the tensors of the concept's file: what `load_textual_inversion` reads."""
+    def concept_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the concept file, on the CPU, for stock diffusers: `load_textual_inversion(file)`."""
         return {self.placeholder_token: self.embedding.vectors.detach().float().cpu()}
 
 
-def prepare(pipeline: Any, latents: Tensor, words: tuple[str, str], options: Options) -> TextualInversion:
-    """Return the learner. words: the placeholder token and the class noun, whose embeddings it starts from."""
+def make_learner(pipeline: Any, latents: Tensor, words: tuple[str, str], options: Options) -> TextualInversion:
+    """Return the learner. words: the placeholder token, and the class noun that its vectors start from."""
     placeholder_token, class_noun = words
     text_encoder = trainable_copy(pipeline.text_encoder)
     frozen = text_encoder.get_input_embeddings()
-    start = initial_vectors(frozen.weight, noun_ids(pipeline.tokenizer, class_noun), options.vectors)
-    embedding = PlaceholderEmbedding(frozen, start)
+    vectors = initial_vectors(frozen.weight, word_ids(pipeline.tokenizer, class_noun), options.vectors)
+    embedding = PlaceholderEmbedding(frozen, vectors)
     text_encoder.set_input_embeddings(embedding)
-    denoiser = denoiser_of(pipeline, trainable_copy(pipeline.unet), options.snr_gamma)
+    denoiser = make_denoiser(pipeline, trainable_copy(pipeline.unet), options.snr_gamma)
     ids = context_ids(pipeline.tokenizer, frozen.num_embeddings, options.vectors)
     return TextualInversion(denoiser, text_encoder, embedding, latents, ids, placeholder_token, options)
 
 
-def noun_ids(tokenizer: Any, class_noun: str) -> Tensor:
-    """Return the (K,) ids of the words' pieces, without start and end; none for the empty string."""
-    ids = tokenizer(class_noun, add_special_tokens=False).input_ids if class_noun else []
+def word_ids(tokenizer: Any, words: str) -> Tensor:
+    """Return the (K,) token ids of the words, without start and end tokens; none for the empty string."""
+    ids = tokenizer(words, add_special_tokens=False).input_ids if words else []
     return torch.tensor(ids, dtype=torch.long)
 
 
 def initial_vectors(table: Tensor, ids: Tensor, vectors: int) -> Tensor:
-    """Return (vectors,D): the noun's pieces in order, repeated; or, for fewer vectors, means of neighbouring pieces."""
+    """Return (vectors,D) from the rows `ids` of the embedding table (V,D).
+
+    The rows repeat in order if there are more vectors than rows; otherwise each vector is the mean of neighbouring
+    rows.
+    """
     rows = table.detach()[ids.to(table.device)]
     if vectors >= len(rows):
         return rows[torch.arange(vectors, device=rows.device) % len(rows)].clone()
@@ -114,15 +121,15 @@ def initial_vectors(table: Tensor, ids: Tensor, vectors: int) -> Tensor:
 
 
 def context_ids(tokenizer: Any, first: int, vectors: int) -> Tensor:
-    """Return (K,L) ids of the contexts, the placeholder's `vectors` ids counting on from `first`.
+    """Return (K,L) ids of the contexts. The placeholder token has the ids `first` to `first + vectors - 1`.
 
-    Put together by hand, so the shared tokenizer never learns the new word.
+    The ids are joined here, so the tokenizer, which the studio shares, never needs the new token.
     """
     empty = token_ids(tokenizer, [""])[0].tolist()
     room = tokenizer.model_max_length - 2
     rows = []
     for context in CONTEXTS:
-        before, after = (noun_ids(tokenizer, part.strip()).tolist() for part in context.split("{}"))
+        before, after = (word_ids(tokenizer, part.strip()).tolist() for part in context.split("{}"))
         inner = [*before, *range(first, first + vectors), *after][:room]
         rows.append([empty[0], *inner, tokenizer.eos_token_id, *empty[2 + len(inner) :]])
     return torch.tensor(rows)

@@ -1,1 +1,1 @@
-"""From a prompt to finished pictures: candidates, scores, selection, enlargement."""
+"""The stages from a prompt to a finished picture: candidates, scores, selection, enlargement, provenance."""

@@ -1,8 +1,8 @@
-"""A learned product and its file: written as stock diffusers reads it, put into the model for one job, taken out again.
+"""The concepts (trained products) on the device, and how one is put into the model for a block of code.
 
-All three methods come down to other values for some parameters (and, for Textual Inversion, a longer tokenizer).
-So a concept is applied by pointing those parameters at other memory and pointing them back: nothing is added to the
-networks, nothing copied back, and what was there before is there afterwards, bit for bit.
+A concept of any method is a set of other values for some parameters (and, for Textual Inversion, a longer tokenizer).
+To apply it, the shelf points those parameters at other memory, and points them back afterwards. It adds nothing to the
+networks and copies nothing back, so afterwards the model is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ Key = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A concept on the device: the values some parameters take, and the tokenizer that knows the placeholder."""
+class LoadedConcept:
+    """A concept on the device: other values for some parameters, and a tokenizer that has the placeholder."""
 
     values: tuple[tuple[nn.Parameter, Tensor], ...]
     tokenizer: Any
 
 
 class ConceptShelf:
-    """The concepts used last, on the device. limit: how many are kept; each DreamBooth weighs as much as the UNet."""
+    """A cache of the concepts used last. limit: the most that it holds; one of DreamBooth is as large as the UNet."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._shelf: OrderedDict[Key, Loaded] = OrderedDict()
+        self._shelf: OrderedDict[Key, LoadedConcept] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._shelf)
 
     def forget(self, product_id: str) -> None:
-        """Let go of whatever holds a concept of this product, and of its memory."""
+        """Drop every entry with a concept of this product, and free its memory."""
         for key in [key for key in self._shelf if any(product == product_id for product, _ in key)]:
             del self._shelf[key]
 
     @contextmanager
     def applied(self, pipeline: Any, concepts: Sequence[Concept]) -> Iterator[None]:
-        """Let `pipeline` carry the concepts within the block: several of Textual Inversion, or one of another method.
+        """Put the concepts into `pipeline` for the block: several of Textual Inversion, or one of another method.
 
-        Raises WeightsNotFound, WeightsDamaged (another file than was learned), WrongArchitecture (another model's).
+        Raises WeightsNotFound, WeightsDamaged (the file has another sha256), WrongArchitecture (of another model).
         """
         if not concepts:
             yield
             return
-        loaded = self._taken(pipeline, concepts)
+        loaded = self._loaded(pipeline, concepts)
         before = pipeline.tokenizer
         with ExitStack() as stack:
             stack.callback(setattr, pipeline, "tokenizer", before)
@@ -69,7 +69,7 @@ class ConceptShelf:
             pipeline.tokenizer = loaded.tokenizer
             yield
 
-    def _taken(self, pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
+    def _loaded(self, pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
         key = tuple((concept.product_id, concept.sha256) for concept in concepts)
         if key not in self._shelf:
             while len(self._shelf) >= self._limit:
@@ -79,31 +79,32 @@ class ConceptShelf:
         return self._shelf[key]
 
 
-def group(concept: Concept | None) -> str:
-    """Return a key: briefs of equal keys share the networks' weights; a word of Textual Inversion changes none."""
+def _weights_key(concept: Concept | None) -> str:
+    """Return a key of the networks' weights; Textual Inversion changes none of them but the embedding table."""
     return "base" if concept is None or concept.method == "textual_inversion" else concept.sha256
 
 
-def grouped(briefs: Sequence[Brief]) -> list[Brief]:
-    """Return the briefs so that each concept is wanted once: group by group, within one concept by concept.
+def group_by_concept(briefs: Sequence[Brief]) -> list[Brief]:
+    """Return the briefs in an order that loads each concept once.
 
-    Of groups, concepts and briefs the one that came first stays first.
+    Briefs of the same weights follow each other, and within them briefs of the same concept. Weights, concepts and
+    briefs keep the order of their first appearance.
     """
     groups: dict[str, dict[Concept | None, list[Brief]]] = {}
     for brief in briefs:
-        groups.setdefault(group(brief.concept), {}).setdefault(brief.concept, []).append(brief)
-    return [brief for concepts in groups.values() for wanted in concepts.values() for brief in wanted]
+        groups.setdefault(_weights_key(brief.concept), {}).setdefault(brief.concept, []).append(brief)
+    return [brief for concepts in groups.values() for members in concepts.values() for brief in members]
 
 
-def _load(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
+def _load(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
     if all(concept.method == "textual_inversion" for concept in concepts):
         return _load_words(pipeline, concepts)
     if len(concepts) > 1:
         methods = ", ".join(concept.method for concept in concepts)
         raise WrongArchitecture(path="concepts", architecture="one job", detail=f"{methods} cannot be combined")
     tensors = _tensors(concepts[0])
-    read = _adapted if concepts[0].method == "dreambooth_lora" else _replaced
-    return Loaded(tuple(read(pipeline, tensors, concepts[0].path)), pipeline.tokenizer)
+    read = _adapted_weights if concepts[0].method == "dreambooth_lora" else _full_weights
+    return LoadedConcept(tuple(read(pipeline, tensors, concepts[0].path)), pipeline.tokenizer)
 
 
 def _tensors(concept: Concept) -> checkpoints.State:
@@ -115,8 +116,8 @@ def _tensors(concept: Concept) -> checkpoints.State:
     return tensors
 
 
-def _load_words(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
-    """Append the words' vectors to the embedding table, at the ids that a copy of the tokenizer gives their tokens."""
+def _load_words(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
+    """Append the words' vectors to the embedding table, at the ids that a copy of the tokenizer assigns to them."""
     tokenizer = copy.deepcopy(pipeline.tokenizer)
     table = pipeline.text_encoder.get_input_embeddings().weight
     rows = [table.data[: len(tokenizer)]]
@@ -124,19 +125,21 @@ def _load_words(pipeline: Any, concepts: Sequence[Concept]) -> Loaded:
         for token, vectors in _tensors(concept).items():
             names = [token, *(f"{token}_{number}" for number in range(1, len(vectors)))]
             if vectors.shape[1:] != table.shape[1:] or tokenizer.add_tokens(names) != len(names):
-                detail = f"{token} is a word of the model already, or its vectors are not {table.shape[1]} wide"
+                detail = f"{token} is already a token of the model, or its vectors are not {table.shape[1]} wide"
                 raise WrongArchitecture(path=Path(concept.path).name, architecture="this text encoder", detail=detail)
             rows.append(vectors.to(table.device, table.dtype))
-    return Loaded(((table, torch.cat(rows)),), tokenizer)
+    return LoadedConcept(((table, torch.cat(rows)),), tokenizer)
 
 
-def _replaced(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """Yield the UNet's (and the text encoder's) parameters with the learned values."""
+def _full_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield the UNet's parameters with the trained values, and the text encoder's if the file has them."""
     unet, text = tensors, checkpoints.State()
     if original_layout.is_original(tensors):
-        unet, text = original_layout.parts_of(tensors, _plain(pipeline.unet), _plain(pipeline.text_encoder))
+        unet, text = original_layout.split_original(
+            tensors, _uncompiled(pipeline.unet), _uncompiled(pipeline.text_encoder)
+        )
     for module, values in ((pipeline.unet, unet), *([(pipeline.text_encoder, text)] if text else [])):
-        parameters = dict(_plain(module).named_parameters())
+        parameters = dict(_uncompiled(module).named_parameters())
         for name, parameter in parameters.items():
             value = values.get(name)
             if value is None or value.shape != parameter.shape:
@@ -145,9 +148,9 @@ def _replaced(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[
             yield parameter, torch.empty_like(parameter.data).copy_(value)
 
 
-def _adapted(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """Yield the adapted weights W + B A (Hu et al. 2021; alpha equals the rank): rendering costs nothing more."""
-    parameters = dict(_plain(pipeline.unet).named_parameters())
+def _adapted_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield the parameters with W + B A (Hu et al. 2021; alpha equals the rank), so rendering costs no more."""
+    parameters = dict(_uncompiled(pipeline.unet).named_parameters())
     down = ".lora_A.weight"
     for name, first in tensors.items():
         if not name.endswith(down):
@@ -157,12 +160,12 @@ def _adapted(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[t
         if parameter is None or second is None or (second.shape[0], first.shape[1]) != tuple(parameter.shape):
             detail = f"{target} does not fit"
             raise WrongArchitecture(path=Path(path).name, architecture="this UNet", detail=detail)
-        device = module_device(_plain(pipeline.unet))
+        device = module_device(_uncompiled(pipeline.unet))
         change = second.to(device, torch.float32) @ first.to(device, torch.float32)
         yield parameter, (parameter.data.float() + change).to(parameter.dtype)
 
 
-def _plain(module: Any) -> nn.Module:
-    """Return the network itself, where torch.compile has wrapped it."""
+def _uncompiled(module: Any) -> nn.Module:
+    """Return the network itself, even if torch.compile has wrapped it."""
     plain: nn.Module = getattr(module, "_orig_mod", module)
     return plain

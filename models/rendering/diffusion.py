@@ -1,15 +1,14 @@
-"""Stable Diffusion (Rombach et al. 2022) as a source of candidates, through the diffusers pipelines.
+"""Candidates from Stable Diffusion (Rombach et al. 2022), through the diffusers pipelines.
 
-A picture depends on its prompt, its seed and the size of its bucket, never on its neighbours: every candidate has a
-CPU generator of its own, a bucket holds candidates of one brief only, and it is padded to a fixed size. Sharing buckets
-between briefs would be faster for briefs of one or two candidates, but kernels may sum in another order at another
-place of the batch, so the same event could give other bytes beside other neighbours.
+A picture depends on its prompt, its seed and the size of its bucket, never on its neighbours. Each candidate has its
+own CPU generator, a bucket holds candidates of one brief only, and it is padded to a fixed size. Shared buckets would
+be faster for briefs of one or two candidates. But a kernel may sum in another order at another place of the batch, so
+the same event could give other bytes beside other neighbours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,28 +17,22 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from models.briefs import Format, Sampler
-from models.images import pixels_of
+from models.images import signed_to_pixels
 from models.rendering import samplers
+from models.rendering.formats import shape_of
+from models.stages import StepCallback, ignore_steps
 from models.weights.pipelines import Pipeline
 
-Report = Callable[[int, int], None]
-
-
-def _silent(_done: int, _total: int) -> None:
-    """Report to nobody."""
-
-
-# From this side on the VAE decodes one picture at a time: as fast, in an eighth of the memory.
+# From this side on the VAE decodes one picture at a time: it takes as long, and an eighth of the memory.
 SLICED = 512
-
-ASPECTS: dict[Format, float] = {"square": 1.0, "portrait": 4 / 5, "landscape": 1.91, "story": 9 / 16}
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How candidates are denoised.
+    """The settings of denoising.
 
-    size: native side of a square in pixels; bucket: candidates of one call; sampler: None follows the family's rule.
+    size: native side of a square in pixels. bucket: the most candidates of one call.
+    sampler: None follows the rule of `samplers.choose`.
     """
 
     size: int
@@ -50,7 +43,7 @@ class Sampling:
 
 
 class DiffusionGenerator:
-    """Candidates from a diffusers pipeline. `pipeline` may be changed between calls (a concept), never during one.
+    """A Generator over a diffusers pipeline. A concept may change `pipeline` between calls, never during one.
 
     Raises UnusableSampler.
     """
@@ -80,14 +73,14 @@ class DiffusionGenerator:
         return math.lcm(side, 8)
 
     def unguided(self) -> DiffusionGenerator:
-        """Return this generator without guidance: its pictures are as various as what the model has learned."""
+        """Return this generator without guidance, which would narrow the variety of its pictures."""
         other = copy(self)
         other.sampling = replace(self.sampling, guidance_scale=1.0)
         return other
 
-    def shape(self, form: Format) -> tuple[int, int]:
-        """Return (height, width) in pixels of a format: about the native area, near its aspect."""
-        return shape_of(ASPECTS[form], self.size, self.grain)
+    def shape(self, picture_format: Format) -> tuple[int, int]:
+        """Return (height, width) in pixels of a format."""
+        return shape_of(picture_format, self.size, self.grain)
 
     @torch.inference_mode()
     def generate(
@@ -95,26 +88,26 @@ class DiffusionGenerator:
         prompt: str,
         negative_prompt: str,
         seeds: tuple[int, ...],
-        form: Format = "square",
-        report: Report = _silent,
+        picture_format: Format = "square",
+        report: StepCallback = ignore_steps,
     ) -> torch.Tensor:
         """Return float32 pixels (len(seeds),3,H,W) in [0,1], on the device, one picture per seed in its order.
 
-        report: steps done and steps in all; what it raises ends the generation. A bucket that does not fit in the
-        device's memory is tried once more in halves. Raises torch.OutOfMemoryError.
+        If a bucket does not fit in the device's memory, its two halves are tried once.
+        Raises torch.OutOfMemoryError, and what report raises.
         """
         conditioning = self._encode(prompt, negative_prompt)
         buckets = split(len(seeds), self.sampling.bucket)
         steps = _Steps(report, len(buckets), self.sampling.steps)
         pictures = []
         for start, end, padded in buckets:
-            latents = self._latents(seeds[start:end], form, padded)
+            latents = self._latents(seeds[start:end], picture_format, padded)
             pictures.append(self._denoise_and_decode(latents, conditioning, seeds[start:end], steps)[: end - start])
             steps.bucket += 1
         return torch.cat(pictures)
 
     def _encode(self, prompt: str, negative_prompt: str) -> dict[str, torch.Tensor]:
-        """Return the text embeddings of one picture, computed once and repeated for every candidate."""
+        """Return the text embeddings (1,tokens,D) and, for SDXL, the pooled ones (1,D), by the pipeline's names."""
         pipeline = self.pipeline
         guided = self.sampling.guidance_scale > 1
         names = ["prompt_embeds", "negative_prompt_embeds"]
@@ -131,10 +124,10 @@ class DiffusionGenerator:
             embeds = pipeline.encode_prompt(prompt, self.device, 1, guided, negative_prompt)
         return {name: value for name, value in zip(names, embeds, strict=True) if value is not None}
 
-    def _latents(self, seeds: tuple[int, ...], form: Format, padded: int) -> torch.Tensor:
-        """Return noise (padded,4,h,w), drawn on the CPU in float32; the last seed's row pads the bucket."""
+    def _latents(self, seeds: tuple[int, ...], picture_format: Format, padded: int) -> torch.Tensor:
+        """Return noise (padded,4,h,w) from the CPU, float32, one row per seed; the last one repeats as padding."""
         factor = self.pipeline.vae_scale_factor
-        height, width = (side // factor for side in self.shape(form))
+        height, width = (side // factor for side in self.shape(picture_format))
         shape = (1, self.pipeline.unet.config.in_channels, height, width)
         rows = [torch.randn(shape, generator=_generator(seed)) for seed in seeds]
         rows += rows[-1:] * (padded - len(rows))
@@ -167,7 +160,7 @@ class DiffusionGenerator:
             num_inference_steps=self.sampling.steps,
             guidance_scale=self.sampling.guidance_scale,
             latents=latents.to(self.device, self.pipeline.unet.dtype),
-            # Few-step samplers draw noise on the way: the second stream of the seed, so it is not the latents again.
+            # Few-step samplers add noise at each step. A second stream of the seed keeps it apart from the latents.
             generator=[_generator(seed, stream=1) for seed in rows],
             output_type="latent",
             callback_on_step_end=steps,
@@ -182,13 +175,13 @@ class DiffusionGenerator:
             latents = latents * _channels(deviation, latents) + _channels(mean, latents)
         if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
             vae.to(torch.float32)  # SDXL's VAE overflows in half precision
-        return pixels_of(vae.decode(latents.to(vae.dtype), return_dict=False)[0])
+        return signed_to_pixels(vae.decode(latents.to(vae.dtype), return_dict=False)[0])
 
 
 class _Steps:
-    """Counts the steps of all buckets for the report. diffusers calls it at the end of each step."""
+    """Counts the steps of all buckets. diffusers calls it at the end of each step."""
 
-    def __init__(self, report: Report, buckets: int, steps: int) -> None:
+    def __init__(self, report: StepCallback, buckets: int, steps: int) -> None:
         self.report, self.buckets, self.steps, self.bucket = report, buckets, steps, 0
 
     def __call__(self, _pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -198,25 +191,14 @@ class _Steps:
 
 
 def split(count: int, bucket: int) -> list[tuple[int, int, int]]:
-    """Return (start, end, padded size) of each bucket: full ones, then the rest in the next power of two.
+    """Return (start, end, padded size) of each bucket: full ones, then the rest padded to a power of two.
 
-    So there are few shapes to compile and to warm, and the padding wastes less than half of one bucket.
+    That keeps the number of shapes to compile small, and padding wastes less than half of one bucket.
     """
     whole = [(start, start + bucket, bucket) for start in range(0, count - bucket + 1, bucket)]
     start = len(whole) * bucket
     rest = count - start
     return whole if rest == 0 else [*whole, (start, count, min(bucket, 1 << (rest - 1).bit_length()))]
-
-
-def shape_of(aspect: float, size: int, grain: int) -> tuple[int, int]:
-    """Return (height, width), multiples of grain: near the aspect first (it counts double), near size^2 second."""
-    sides = range(grain, 3 * size + 1, grain)
-
-    def error(shape: tuple[int, int]) -> float:
-        height, width = shape
-        return 2 * abs(math.log(width / height / aspect)) + abs(math.log(height * width / size**2))
-
-    return min(((height, width) for height in sides for width in sides), key=error)
 
 
 def _generator(seed: int, stream: int = 0) -> torch.Generator:

@@ -1,7 +1,8 @@
-"""What a picture says about itself: an XMP packet with the IPTC mark for synthetic media, prompt, seed and recipe.
+"""The XMP packet inside each picture: the IPTC mark for synthetic media, prompt, seed and recipe.
 
-IPTC Photo Metadata Standard 2025.1: `DigitalSourceType` and the AI properties; the packet goes into the file by
-`models.images.encode`. The packet holds no time and no random id, so the same picture is the same bytes.
+The properties are `DigitalSourceType` and the AI properties of the IPTC Photo Metadata Standard 2025.1.
+`models.images.encode` writes the packet into the file. It holds no time and no random id, so the same picture is the
+same bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a picture comes from. system: the model's id and revision; recipe: the fingerprint of the whole recipe."""
+    """The origin of a picture. system: the model's id and revision; recipe: the fingerprint of the whole recipe."""
 
     request_id: str
     prompt: str
@@ -48,7 +49,7 @@ class Origin:
 
 
 def xmp(origin: Origin) -> str:
-    """Return the XMP packet of a picture; characters that XML cannot hold are dropped."""
+    """Return the XMP packet of a picture, without the characters that XML does not allow."""
     return _PACKET.format(
         source_type=TRAINED_ALGORITHMIC_MEDIA,
         prompt=_text(origin.prompt),

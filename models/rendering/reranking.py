@@ -1,6 +1,6 @@
-"""What CLIP thinks of a candidate: open_clip image and text towers (Radford et al. 2021), any architecture.
+"""CLIP scores of candidates, with any architecture of open_clip (Radford et al. 2021).
 
-The cosine of picture and prompt is the CLIP score of Hessel et al. 2021 before its scaling by 2.5.
+The score is the cosine of picture and prompt: the CLIP score of Hessel et al. 2021 before its scaling by 2.5.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from torchvision.transforms.v2 import functional as transforms
 
 from models.errors import WeightsNotFound, WrongArchitecture
 from models.weights.catalog import Weights
-from models.weights.checkpoints import fill, fitting, init_empty_weights, read
+from models.weights.checkpoints import fill, init_empty_weights, read
+from models.weights.library_border import architecture_border
 
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 class Tokenizer(Protocol):
-    """open_clip's tokenizers: texts to token ids (N, context)."""
+    """A tokenizer of open_clip: turns texts into token ids (N, context)."""
 
     def __call__(self, texts: list[str]) -> torch.Tensor: ...
 
 
 class ClipReranker:
-    """Scores on the device; pictures are preprocessed there too, all in one call."""
+    """A Reranker that preprocesses and scores all pictures in one call, on the device."""
 
     def __init__(self, model: torch.nn.Module, tokenizer: Tokenizer, device: torch.device) -> None:
         self.model = model
@@ -41,14 +42,14 @@ class ClipReranker:
 
     @classmethod
     def load(cls, weights: Weights, device: torch.device, dtype: torch.dtype) -> ClipReranker:
-        """Load an open_clip folder, or a named architecture with a local file. Raises a WeightsError."""
+        """Load an open_clip folder, or a weight file of a named architecture. Raises a WeightsError."""
         name, path = _name_and_file(weights)
-        with _fetching(name, "hf_model_name"), fitting(weights.path.name, "open_clip"):
+        with _hub_parts(name, "hf_model_name"), architecture_border(weights.path.name, "open_clip"):
             model = blank(name)
-        with _fetching(name, "hf_tokenizer_name"), fitting(weights.path.name, "open_clip's tokenizer"):
+        with _hub_parts(name, "hf_tokenizer_name"), architecture_border(weights.path.name, "open_clip's tokenizer"):
             tokenizer = open_clip.get_tokenizer(name)
         state = read(path, "reranking")
-        with fitting(path.name, "open_clip"):
+        with architecture_border(path.name, "open_clip"):
             state = convert_state_dict(model, _reshaped(model, state))
         fill(model, state, path.name)
         model = model.eval().requires_grad_(requires_grad=False)
@@ -56,7 +57,7 @@ class ClipReranker:
 
     @torch.inference_mode()
     def score(self, pixels: torch.Tensor, prompt: str) -> list[dict[str, float]]:
-        """Return per picture of pixels (N,3,H,W) in [0,1]: `clip` the cosine, `clip_logit` the model's scaled one."""
+        """Return the scores of each picture of pixels (N,3,H,W) in [0,1]: `clip` (cosine), `clip_logit` (scaled)."""
         cosines = (self.embed_images(pixels) @ self.embed_texts([prompt]).T)[:, 0].float().cpu()
         bias = getattr(self.model, "logit_bias", None)
         logits = cosines * self.model.logit_scale.exp().float().cpu()  # type: ignore[operator]
@@ -76,12 +77,12 @@ class ClipReranker:
 
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
-        """Return unit rows (N,D), float32; a text longer than the model's context is cut there."""
+        """Return unit rows (N,D), float32, of texts; a text longer than the model's context is truncated."""
         rows: torch.Tensor = self.model.encode_text(self.tokenizer(texts).to(self.device))  # type: ignore[operator]
         return torch.nn.functional.normalize(rows.float(), dim=-1)
 
     def _preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Resize, crop and normalize as open_clip's own transform does with PIL, for all pictures in one call."""
+        """Resize, crop and normalize as open_clip's own PIL transform does, for all pictures in one call."""
         cfg = self.preprocessing
         side = cfg["size"]
         size: tuple[int, int] = (side, side) if isinstance(side, int) else (side[0], side[1])
@@ -104,10 +105,10 @@ def blank(name: str) -> torch.nn.Module:
 
 
 @contextlib.contextmanager
-def _fetching(name: str, key: str) -> Iterator[None]:
-    """Some architectures (SigLIP, multilingual CLIP) take their tokenizer, or a text tower's layout, from the hub.
+def _hub_parts(name: str, key: str) -> Iterator[None]:
+    """Raise WeightsNotFound instead of WrongArchitecture if the block failed because the hub cannot be reached.
 
-    Where that is what failed, the weights are not to blame: say so.
+    Some architectures (SigLIP, multilingual CLIP) take their tokenizer or the layout of their text tower from the hub.
     """
     try:
         yield
@@ -119,7 +120,7 @@ def _fetching(name: str, key: str) -> Iterator[None]:
         what = "tokenizer" if key == "hf_tokenizer_name" else "text model's configuration"
         hint = (
             f"its {what} is {repository} on the hub, which is not in the local cache and cannot be fetched; "
-            "download it where there is a network, or use local-dir: and a folder that holds it."
+            "download it on a machine with a network, or use local-dir: and a folder that holds it."
         )
         raise WeightsNotFound(role="reranking", reference=name, hint=hint) from error
 
@@ -131,7 +132,7 @@ def _name_and_file(weights: Weights) -> tuple[str, Path]:
             raise WeightsNotFound(role="reranking", reference=weights.path.name, hint=hint)
         if open_clip.get_model_config(weights.architecture) is None:
             near = difflib.get_close_matches(weights.architecture, open_clip.list_models(), 3, cutoff=0.4)
-            hint = f"open_clip knows no architecture of this name; near it are {', '.join(near) or 'none'}."
+            hint = f"open_clip has no architecture of this name; similar names: {', '.join(near) or 'none'}."
             raise WeightsNotFound(role="reranking", reference=weights.architecture, hint=hint)
         return weights.architecture, weights.path
     found = [weights.path / name for name in _FILES if (weights.path / name).is_file()]
@@ -142,7 +143,7 @@ def _name_and_file(weights: Weights) -> tuple[str, Path]:
 
 
 def _reshaped(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The scale of the logits was a scalar in some releases and a vector of one in others."""
+    """Return the state with the logits' scale and bias in the model's shape: a scalar or a vector, by release."""
     own = dict(model.named_parameters())
     single = ("logit_scale", "logit_bias")
     return {

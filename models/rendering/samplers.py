@@ -1,12 +1,12 @@
-"""Samplers by name: how noise becomes a picture, step by step, with the schedule that the weights were trained on.
+"""Samplers by name. Each runs with the noise schedule that the weights were trained on.
 
 dpmsolver++                 Lu et al. 2022, second order: the default, good from 15 steps
 euler                       Karras et al. 2022, algorithm 2 without churn
-euler-trailing              the same from pure noise on: SDXL-Lightning (Lin et al. 2024)
-euler-ancestral-trailing    with fresh noise at each step: SD-Turbo and SDXL-Turbo (Sauer et al. 2023)
+euler-trailing              the same, starting from pure noise: SDXL-Lightning (Lin et al. 2024)
+euler-ancestral-trailing    the same, with fresh noise at each step: SD-Turbo and SDXL-Turbo (Sauer et al. 2023)
 lcm                         latent consistency models (Luo et al. 2023)
 tcd                         trajectory consistency (Zheng et al. 2024): Hyper-SD
-ddim                        Song et al. 2020, without noise on the way
+ddim                        Song et al. 2020, with no noise added
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from diffusers import (
 
 from models.briefs import Sampler
 from models.errors import UnusableSampler
-from models.weights.checkpoints import MALFORMED, reason
+from models.weights.library_border import library_border
 
 _TRAILING = {"timestep_spacing": "trailing", "use_karras_sigmas": False}
 SAMPLERS: dict[Sampler, tuple[Any, dict[str, Any]]] = {
@@ -44,30 +44,31 @@ SAMPLERS: dict[Sampler, tuple[Any, dict[str, Any]]] = {
 
 
 def choose(own: SchedulerMixin, name: Sampler | None, steps: int) -> SchedulerMixin:
-    """Return the named sampler with the schedule of `own`, the weights' scheduler; None follows the family's rule.
+    """Return the named sampler with the schedule of `own`, the weights' scheduler.
 
-    Raises UnusableSampler: no sampler has this name, or it does not do this number of steps with this schedule.
+    None returns `own` itself if the weights were distilled for it, and DPM-Solver++ otherwise.
+    Raises UnusableSampler if no sampler has this name, or if it cannot do so many steps with this schedule.
     """
     if name is not None and name not in SAMPLERS:
         raise UnusableSampler(sampler=name, detail=f"it is none of {', '.join(SAMPLERS)}")
-    try:
-        made = own if name is None and _is_distilled(own) else _made(own, name or "dpmsolver++")
-        made.set_timesteps(steps)
-    except MALFORMED as error:
-        raise UnusableSampler(sampler=name or type(own).__name__, detail=reason(error)) from error
-    return made
+    label = name or type(own).__name__
+    with library_border(lambda reason: UnusableSampler(sampler=label, detail=reason)):
+        sampler = own if name is None and _is_distilled(own) else _with_schedule(own, name or "dpmsolver++")
+        sampler.set_timesteps(steps)
+    return sampler
 
 
-def _made(own: SchedulerMixin, name: Sampler) -> SchedulerMixin:
+def _with_schedule(own: SchedulerMixin, name: Sampler) -> SchedulerMixin:
     kind, changes = SAMPLERS[name]
-    made: SchedulerMixin = kind.from_config(own.config, **changes)
-    return made
+    sampler: SchedulerMixin = kind.from_config(own.config, **changes)
+    return sampler
 
 
 def _is_distilled(own: SchedulerMixin) -> bool:
-    """Weights that were distilled for a few-step sampler name it, and keep it unless told otherwise.
+    """Return whether the weights were distilled for the few-step sampler that their scheduler file names.
 
-    Consistency models name theirs; adversarially distilled ones (Turbo, Lightning) name Euler with trailing timesteps.
+    Consistency models name LCM or TCD; adversarially distilled models (Turbo, Lightning) name Euler with trailing
+    timesteps.
     """
     name = type(own).__name__
     trailing_euler = name.startswith("Euler") and own.config.get("timestep_spacing") == "trailing"

@@ -1,9 +1,9 @@
-"""SwinIR (Liang et al. 2021) from basicsr, made fast: the same weights and the same output, in less time and memory.
+"""A faster SwinIR (Liang et al. 2021): the weights and the output of basicsr's class, in less time and memory.
 
-basicsr builds its attention mask anew on the CPU in every block (64 MiB at 512 px, 36 times in the M model).
-Here a shifted block knows that only four kinds of windows exist (inside, right edge, bottom edge, corner), so no mask
-of the picture's size is ever made; position bias and mask are one addend of one fused attention call per kind, and
-heads are zero-padded to a width that the fused kernels take, with the scale of the original width.
+basicsr builds an attention mask on the CPU in every block (64 MiB at 512 px, 36 times in the M model). A shifted block
+has only four kinds of windows (inside, right edge, bottom edge, corner), so this module needs no mask of the picture's
+size. Each kind takes one fused attention call, with position bias and mask in one addend. Heads are zero-padded to a
+width that the fused kernels accept, and keep the scale of their original width.
 """
 
 from __future__ import annotations
@@ -19,67 +19,68 @@ from torch.nn import functional
 from torchvision.transforms.functional import rgb_to_grayscale
 
 from models.errors import WrongArchitecture
-from models.weights.checkpoints import State, fill, fitting, init_empty_weights
+from models.weights.checkpoints import State, fill, init_empty_weights
+from models.weights.library_border import architecture_border
 
 HEAD_MULTIPLE = 8
 
 
-def network() -> type[nn.Module]:
+def swinir_class() -> type[nn.Module]:
     """Return basicsr's SwinIR class.
 
-    basicsr 1.4.2 imports a torchvision module that was removed in 0.17; this is the one place that mends it.
+    basicsr 1.4.2 imports a module that torchvision 0.17 removed; this function provides it.
     """
     name = "torchvision.transforms.functional_tensor"
     if name not in sys.modules:
         module = types.ModuleType(name)
         module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
         sys.modules[name] = module
-    with warnings.catch_warnings(action="ignore"):  # of a library that will not be mended
+    with warnings.catch_warnings(action="ignore"):  # of basicsr itself, which gets no fixes
         from basicsr.archs.swinir_arch import SwinIR
 
     return SwinIR  # type: ignore[no-any-return]
 
 
 def load(state: State, path: str) -> nn.Module:
-    """Return the fast network in eval mode; its architecture is read from the keys of `state`.
+    """Return the fast network in eval mode, in the architecture that the keys of `state` show.
 
-    Input pixels (N,3,H,W) in [0,1], H and W multiples of `window_size`; output (N,3,sH,sW), not clamped.
+    Its input is pixels (N,3,H,W) in [0,1], H and W multiples of `window_size`; its output (N,3,sH,sW), not clamped.
     Raises WrongArchitecture.
     """
-    with fitting(path, "SwinIR"):
-        model = blank(architecture_of(state, path))
+    with architecture_border(path, "SwinIR"):
+        model = blank(read_architecture(state, path))
     own = {key: value for key, value in state.items() if not key.endswith(("attn_mask", "relative_position_index"))}
     fill(model, own | dict(model.named_buffers()), path)
-    with fitting(path, "SwinIR"):
-        return hasten(model.eval())
+    with architecture_border(path, "SwinIR"):
+        return use_fast_blocks(model.eval())
 
 
 def blank(architecture: dict[str, Any]) -> nn.Module:
     """Return basicsr's SwinIR without memory for its weights (on the meta device)."""
     with warnings.catch_warnings(action="ignore"), init_empty_weights(include_buffers=False):
-        model: nn.Module = network()(**architecture)
+        model: nn.Module = swinir_class()(**architecture)
     model.window_size = architecture["window_size"]
     return model
 
 
-def architecture_of(state: State, path: str) -> dict[str, Any]:
-    """Return basicsr's constructor arguments, from names and shapes alone. Raises WrongArchitecture, KeyError."""
+def read_architecture(state: State, path: str) -> dict[str, Any]:
+    """Return basicsr's constructor arguments, from names and shapes. Raises WrongArchitecture, KeyError."""
     block = "layers.0.residual_group.blocks.0"
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     bias_table = state[f"{block}.attn.relative_position_bias_table"]
     mlp_ratio = state[f"{block}.mlp.fc1.weight"].shape[0] / embed_dim
     window_size = (round(bias_table.shape[0] ** 0.5) + 1) // 2
-    upsampler, upscale = _upsampler_of(state, path)
+    upsampler, upscale = _read_upsampler(state, path)
     if "absolute_pos_embed" in state or in_chans != 3:
         raise WrongArchitecture(path=path, architecture="SwinIR", detail="it is not one of the published RGB models")
     return {
-        # At twice the window basicsr's own (unused) masks are smallest; at the window it would turn shifting off.
+        # Twice the window makes basicsr's own (unused) masks smallest; an equal size would turn shifting off.
         "img_size": 2 * window_size,
         "window_size": window_size,
         "in_chans": in_chans,
         "embed_dim": embed_dim,
-        "depths": _depths_of(state),
-        "num_heads": _heads_of(state),
+        "depths": _read_depths(state),
+        "num_heads": _read_heads(state),
         "mlp_ratio": mlp_ratio,
         "qkv_bias": f"{block}.attn.qkv.bias" in state,
         "patch_norm": "patch_embed.norm.weight" in state,
@@ -89,8 +90,8 @@ def architecture_of(state: State, path: str) -> dict[str, Any]:
     }
 
 
-def hasten(model: nn.Module) -> nn.Module:
-    """Replace every transformer block of basicsr's SwinIR by the fast one that computes the same."""
+def use_fast_blocks(model: nn.Module) -> nn.Module:
+    """Replace every transformer block of basicsr's SwinIR by a fast Block with the same output."""
     for layer in cast("nn.ModuleList", model.layers):
         group: Any = layer.residual_group
         group.blocks = nn.ModuleList(Block(block) for block in group.blocks)
@@ -98,7 +99,7 @@ def hasten(model: nn.Module) -> nn.Module:
 
 
 class Block(nn.Module):
-    """A Swin transformer block made of the weights of basicsr's."""
+    """A Swin transformer block with the weights of one of basicsr's."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ _KINDS = ((_INSIDE, _INSIDE), (_INSIDE, _EDGE), (_EDGE, _INSIDE), (_EDGE, _EDGE)
 
 
 def _masks(side: int, shift: int) -> torch.Tensor:
-    """Return (4, side^2, side^2): per kind of window, -100 between pixels that only the shift made neighbours."""
+    """Return (4, side^2, side^2): -100 between pixels that only the shift made neighbours, per kind of window."""
     wrapped = (torch.arange(side) >= side - shift).int()
     right, bottom = wrapped.repeat(side), wrapped.repeat_interleave(side)
     regions = torch.stack([torch.zeros_like(right), right, bottom, right + 2 * bottom])
@@ -187,7 +188,7 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     return linear
 
 
-def _depths_of(state: State) -> list[int]:
+def _read_depths(state: State) -> list[int]:
     depths: dict[int, int] = {}
     for key in state:
         match key.split("."):
@@ -196,12 +197,12 @@ def _depths_of(state: State) -> list[int]:
     return [depths[layer] for layer in sorted(depths)]
 
 
-def _heads_of(state: State) -> list[int]:
+def _read_heads(state: State) -> list[int]:
     tables = "layers.{}.residual_group.blocks.0.attn.relative_position_bias_table"
-    return [state[tables.format(layer)].shape[1] for layer in range(len(_depths_of(state)))]
+    return [state[tables.format(layer)].shape[1] for layer in range(len(_read_depths(state)))]
 
 
-def _upsampler_of(state: State, path: str) -> tuple[str, int]:
+def _read_upsampler(state: State, path: str) -> tuple[str, int]:
     """Return basicsr's name of the upsampler and the scale: classical, real-world or lightweight."""
     if "conv_up2.weight" in state:
         return "nearest+conv", 4

@@ -1,27 +1,22 @@
-"""Enlarging pictures with SwinIR: any size, in overlapping tiles where the picture is large, always within [0,1]."""
+"""Enlarging pictures of any size with SwinIR; a large picture is cut into overlapping tiles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch.nn import functional
 
 from models.rendering import swinir
+from models.stages import StepCallback, ignore_steps
 from models.weights.catalog import Weights
 from models.weights.checkpoints import read
 
-Report = Callable[[int, int], None]
-
-
-def _silent(_done: int, _total: int) -> None:
-    """Report to nobody."""
-
 
 class SwinirUpscaler:
-    """The wrapper that guarantees what the network does not: padding to the window, tiling, clamping.
+    """An Upscaler over a SwinIR network. It pads to the network's window, cuts large pictures into tiles, and clamps.
 
-    tile: side in pixels above which the picture is cut; overlap: pixels that neighbouring tiles share.
+    tile: side in pixels above which the picture is cut, 0 for never. overlap: pixels that neighbouring tiles share.
     """
 
     def __init__(self, network: torch.nn.Module, scale: int, tile: int = 512, overlap: int = 32) -> None:
@@ -43,10 +38,10 @@ class SwinirUpscaler:
         return cls(network.requires_grad_(requires_grad=False), scale, tile, overlap)
 
     @torch.inference_mode()
-    def upscale(self, pixels: torch.Tensor, report: Report = _silent) -> torch.Tensor:
+    def upscale(self, pixels: torch.Tensor, report: StepCallback = ignore_steps) -> torch.Tensor:
         """Return float32 pixels (1,3,sH,sW) in [0,1] of pixels (1,3,H,W) in [0,1].
 
-        Above `tile` the tiles cross-fade over their overlap, so no seam can show. report: tiles done, tiles in all.
+        Tiles cross-fade over their overlap, so that no seam shows. report counts tiles.
         """
         height, width = pixels.shape[-2:]
         padded = self._pad(pixels)
@@ -64,7 +59,7 @@ class SwinirUpscaler:
         return enlarged.float()
 
     def _pad(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Reflect to the right and below up to the next multiple of the window, as spandrel does."""
+        """Reflect the picture to the right and below, up to the next multiple of the window, as spandrel does."""
         height, width = pixels.shape[-2:]
         right, below = -width % self.window, -height % self.window
         mode = "reflect" if right < width and below < height else "replicate"
@@ -76,14 +71,16 @@ class SwinirUpscaler:
                 yield top, bottom, left, right
 
     def _spans(self, length: int) -> list[tuple[int, int]]:
-        """Return where tiles begin and end along one side, on window borders, the last one flush with the end."""
+        """Return (start, end) of each tile along one side, on window borders; the last tile ends with the picture."""
         if not self.tile or length <= self.tile:
             return [(0, length)]
         step = self.tile - self.overlap
         starts = [*range(0, length - self.tile, step), length - self.tile]
         return [(start, start + self.tile) for start in starts]
 
-    def _blend(self, pixels: torch.Tensor, boxes: list[tuple[int, int, int, int]], report: Report) -> torch.Tensor:
+    def _blend(
+        self, pixels: torch.Tensor, boxes: list[tuple[int, int, int, int]], report: StepCallback
+    ) -> torch.Tensor:
         height, width = (side * self.scale for side in pixels.shape[-2:])
         total = pixels.new_zeros(1, 3, height, width, dtype=torch.float32)
         weights = total.new_zeros(1, 1, height, width)
@@ -98,9 +95,9 @@ class SwinirUpscaler:
         return total / weights
 
     def _fade(self, start: int, end: int, length: int) -> torch.Tensor:
-        """Return weights along one side of a tile: rising over the overlap where it has a neighbour, one elsewhere.
+        """Return the tile's weights along one side: rising over an overlap with a neighbour, one elsewhere.
 
-        The outer quarter of the overlap counts nothing: there the convolutions saw padding instead of the picture.
+        The outer quarter of an overlap has weight zero, because there the convolutions read padding, not the picture.
         """
         ramp = torch.ones((end - start) * self.scale)
         fade, margin = self.overlap * self.scale, self.overlap * self.scale // 4

@@ -1,1 +1,1 @@
-"""Finding, checking and loading weight files."""
+"""Weight files: where they are, whether they can be used, and how they are loaded."""

@@ -1,8 +1,8 @@
-"""Which weights: `demo`, a local path, or a hub id with a pinned revision; where they lie and what they are.
+"""References to weights, and the files that they name.
 
 demo                                       the family that ships with the project
 /models/stable-diffusion-v1-5              a diffusers folder
-/models/dreamshaper.safetensors            a single file (SD 1.x, SD 2.x, SDXL; told apart by its keys)
+/models/dreamshaper.safetensors            a single file (SD 1.x, SD 2.x or SDXL; its keys show which)
 ViT-H-14:/models/open_clip_model.safetensors    an open_clip architecture and a weights file
 local-dir:/models/clip                     an open_clip folder
 /models/003_realSR_BSRGAN_..._x4_GAN.pth   an official SwinIR file
@@ -11,6 +11,7 @@ owner/name@revision[:file]                 a hub repository at a commit or tag, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import Literal
 
 from models.briefs import WeightsUsed
-from models.errors import WeightsDamaged, WeightsNotFound
+from models.errors import WeightsDamaged, WeightsNotFound, first_line
 from models.weights import families
 from models.weights.checkpoints import sha256_of
 from models.weights.families import Family
+from models.weights.remote_code import refuse_remote_code
 
 Role = Literal["diffusion", "reranking", "upscaling", "dino"]
 
@@ -37,7 +39,7 @@ READ_BY = {
     "upscaling": ("*.json", "*.safetensors", "*.pth"),
     "dino": ("*.json", "*.safetensors"),
 }
-# Forms of weights that a repository may hold beside the one we read; they are fetched only where it is the only one.
+# Other forms of the same weights; they are downloaded only if the repository has no file in the preferred form.
 HEAVY = ("*.bin", "*.pth", "*.fp16.*", "*.bf16.*", "*non_ema*")
 _HUB = re.compile(r"^(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./ -]+))?$")
 _LICENCE = re.compile(r"^license:\s*[\"']?(?P<licence>[\w.+-]+)", re.MULTILINE)
@@ -46,7 +48,7 @@ _OPEN_CLIP = re.compile(r"^(?P<architecture>[A-Za-z][\w.-]+):(?P<path>.+)$")
 
 @dataclass(frozen=True)
 class Weights:
-    """Found weights. architecture: the open_clip name where the reference gives one; files: (name, sha256) of each."""
+    """Weights on disk. architecture: open_clip's name if the reference has one; files: (name, sha256) of each file."""
 
     role: Role
     id: str
@@ -58,7 +60,7 @@ class Weights:
     family: Family = field(default_factory=Family)
 
     def file(self) -> Path:
-        """Return the one weight file. Raises WeightsNotFound where a folder holds several."""
+        """Return the weight file. Raises WeightsNotFound if a folder holds none or several."""
         if self.path.is_file():
             return self.path
         found = [name for name, _ in self.files if name.endswith(WEIGHT_SUFFIXES)]
@@ -67,20 +69,23 @@ class Weights:
             raise WeightsNotFound(role=self.role, reference=self.path.name, hint=hint)
         return self.path / found[0]
 
-    def used(self) -> WeightsUsed:
-        """Return what the recipe says of these weights."""
+    def recipe_entry(self) -> WeightsUsed:
+        """Return the entry of these weights in the recipe."""
         return WeightsUsed(self.role, self.id, self.revision, self.licence)
 
 
 def resolve(role: Role, reference: str) -> Weights:
-    """Return where the weights of a role lie, with the hash of every file.
+    """Return the weights of a role, with the hash of every file.
 
-    Raises WeightsNotFound, WeightsDamaged, UnusableCard.
+    Raises WeightsNotFound, WeightsDamaged, UnusableCard, UnsafeConfiguration.
     """
     try:
-        return _resolve(role, reference)
-    except (OSError, RuntimeError) as error:  # unreadable files and disks, names of no path, homes of nobody
-        raise WeightsNotFound(role=role, reference=reference[:200], hint=f"{_first_line(error)}.") from error
+        weights = _resolve(role, reference)
+        if weights.path.is_dir():
+            refuse_remote_code(weights.path, (name for name, _ in weights.files))
+    except (OSError, RuntimeError) as error:  # unreadable files, names too long for a path, unknown home folders
+        raise WeightsNotFound(role=role, reference=reference[:200], hint=f"{first_line(error)}.") from error
+    return weights
 
 
 def _resolve(role: Role, reference: str) -> Weights:
@@ -107,33 +112,33 @@ def _demo(role: Role) -> Weights:
     card = DEMO / "family.json"
     path = DEMO / DEMO_PARTS[role]
     if not card.is_file() or not path.is_dir():
-        raise WeightsNotFound(role=role, reference="demo", hint="models/demo is incomplete; install the project anew.")
-    stated = families.read_card(card)
+        raise WeightsNotFound(role=role, reference="demo", hint="models/demo is incomplete; install the project again.")
+    content = families.read_card(card)
     files = _digests(path, _files(path, role))
     for name, digest in files:
-        claimed = stated.get("sha256", {}).get(f"{path.name}/{name}")
-        if claimed not in (None, digest):
+        listed = content.get("sha256", {}).get(f"{path.name}/{name}")
+        if listed not in (None, digest):
             raise WeightsDamaged(path=f"demo/{path.name}/{name}", digest=digest)
     return Weights(
         role,
-        stated["name"],
-        str(stated["revision"]),
-        stated["licence"],
+        content["name"],
+        str(content["revision"]),
+        content["licence"],
         path,
         files,
-        family=families.family_of(stated, card),
+        family=families.parse_card(content, card),
     )
 
 
 def _local(role: Role, path: Path, architecture: str | None) -> Weights:
-    """Local weights have no revision of their own: the hash of their files is one."""
+    """Return local weights; the hash of their files is their revision."""
     folder = path if path.is_dir() else path.parent
     files = _digests(folder, _files(path, role) if path.is_dir() else [path])
     _check_any(role, path.name, files)
     revision = files[0][1][:12] if len(files) == 1 else _digest_of_digests(files)[:12]
     card = folder / "family.json"
-    family = families.family_of(families.read_card(card), card) if path.is_dir() and card.is_file() else Family()
-    return Weights(role, path.name, revision, licence_of(path), path, files, architecture, family)
+    family = families.parse_card(families.read_card(card), card) if path.is_dir() and card.is_file() else Family()
+    return Weights(role, path.name, revision, find_licence(path), path, files, architecture, family)
 
 
 def _hub(role: Role, repository: str, revision: str | None, file: str | None, architecture: str | None) -> Weights:
@@ -142,40 +147,40 @@ def _hub(role: Role, repository: str, revision: str | None, file: str | None, ar
     if revision is None:
         hint = f"there is no such path; if it is a hub id, pin it: {repository}@<commit>."
         raise WeightsNotFound(role=role, reference=repository, hint=hint)
-    wanted = [[file], []] if file else [list(READ_BY[role]), list(HEAVY)]
+    allowed, ignored = ([file], []) if file else (list(READ_BY[role]), list(HEAVY))
     try:
-        folder = Path(_snapshot(repository, revision, *wanted))
+        folder = Path(_snapshot(repository, revision, allowed, ignored))
         if not file and not any(path.suffix in WEIGHT_SUFFIXES for path in _files(folder, role)):
-            folder = Path(_snapshot(repository, revision, wanted[0], []))
+            folder = Path(_snapshot(repository, revision, allowed, []))
     except LocalEntryNotFoundError as error:
-        hint = "it is not in the local cache and the hub cannot be reached; download it where there is a network."
+        hint = "it is not in the local cache and the hub cannot be reached; download it on a machine with a network."
         raise WeightsNotFound(role=role, reference=repository, hint=hint) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise WeightsNotFound(role=role, reference=f"{repository}@{revision}", hint=_first_line(error)) from error
+        raise WeightsNotFound(role=role, reference=f"{repository}@{revision}", hint=first_line(error)) from error
     path = folder / file if file else folder
     if not path.exists():
         raise WeightsNotFound(role=role, reference=f"{repository}@{revision}", hint=f"it has no file {file}.")
     files = _digests(folder, _files(path, role) if path.is_dir() else [path])
     _check_any(role, f"{repository}@{revision}", files)
-    return Weights(role, repository, folder.name, licence_of(path), path, files, architecture)
+    return Weights(role, repository, folder.name, find_licence(path), path, files, architecture)
 
 
 def _check_any(role: Role, reference: str, files: tuple[tuple[str, str], ...]) -> None:
     if not any(name.endswith(WEIGHT_SUFFIXES) for name, _ in files):
-        raise WeightsNotFound(role=role, reference=reference, hint="it holds no weight files of this role.")
+        raise WeightsNotFound(role=role, reference=reference, hint="it holds no weight files for this role.")
 
 
-def _snapshot(repository: str, revision: str, wanted: list[str], unwanted: list[str]) -> str:
+def _snapshot(repository: str, revision: str, allowed: list[str], ignored: list[str]) -> str:
     import huggingface_hub
 
-    patterns = [*wanted, "README.md"]
+    patterns = [*allowed, "README.md"]
     return huggingface_hub.snapshot_download(
-        repository, revision=revision, allow_patterns=patterns, ignore_patterns=unwanted
+        repository, revision=revision, allow_patterns=patterns, ignore_patterns=ignored
     )
 
 
-def licence_of(path: Path) -> str:
-    """Return the licence that the model card beside the weights names, or `unknown`."""
+def find_licence(path: Path) -> str:
+    """Return the licence in the header of the model card beside the weights, or `unknown`."""
     card = (path if path.is_dir() else path.parent) / "README.md"
     if not card.is_file():
         return "unknown"
@@ -185,13 +190,13 @@ def licence_of(path: Path) -> str:
 
 
 def _files(folder: Path, role: Role) -> list[Path]:
-    """Return the files that decide the pictures; of several forms of the same weights the one that will be read."""
+    """Return the files that decide the pictures; of weights in several forms only the form that is read."""
     found = sorted({path for pattern in READ_BY[role] for path in folder.glob(pattern) if path.is_file()})
     return [path for path in found if path.suffix not in WEIGHT_SUFFIXES or path in set(_preferred(found))]
 
 
 def _preferred(found: list[Path]) -> Iterator[Path]:
-    """Per folder: safetensors rather than torch files, the plain ones rather than a variant such as fp16."""
+    """Yield the weight files to read: safetensors before torch files, plain ones before a variant such as fp16."""
     weights = [path for path in found if path.suffix in WEIGHT_SUFFIXES]
     for folder in sorted({path.parent for path in weights}):
         own = [path for path in weights if path.parent == folder]
@@ -211,10 +216,4 @@ def _digests(folder: Path, files: list[Path]) -> tuple[tuple[str, str], ...]:
 
 
 def _digest_of_digests(files: tuple[tuple[str, str], ...]) -> str:
-    import hashlib
-
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

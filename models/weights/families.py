@@ -1,4 +1,4 @@
-"""What a family of weights says about its own use: the card `family.json` beside them."""
+"""The card `family.json` beside the weights: the defaults of a family of weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from models.errors import UnusableCard
 
 @dataclass(frozen=True)
 class Family:
-    """What a family of weights says about its own use; None where it says nothing.
+    """The defaults of a family of weights; None if its card sets none.
 
     size: native side of a square picture in pixels.
-    training: per method of learning, the options that differ from its paper's.
+    training: per training method, the options that differ from those of its paper.
     """
 
     size: int | None = None
@@ -26,20 +26,20 @@ class Family:
     training: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def _is_number(value: object, least: float = 0) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
+def _is_number(value: object, minimum: float = 0) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= minimum
 
 
 def _is_training(value: object) -> bool:
-    """Per method a table of numbers."""
+    """Return whether the value is a table of numbers per method."""
     return isinstance(value, dict) and all(
         isinstance(options, dict) and all(isinstance(number, int | float) for number in options.values())
         for options in value.values()
     )
 
 
-# What a card may state of a family, and what can be meant by it.
-STATED: dict[str, Callable[[Any], bool]] = {
+# The fields of a card, and the check of each value.
+FIELDS: dict[str, Callable[[Any], bool]] = {
     "size": lambda value: isinstance(value, int) and _is_number(value, 8),
     "steps": lambda value: isinstance(value, int) and _is_number(value, 1),
     "guidance_scale": _is_number,
@@ -59,10 +59,10 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def family_of(card: dict[str, Any], path: Path) -> Family:
-    """Return what a card states. Raises UnusableCard: naming the first value that cannot be."""
-    for key, possible in STATED.items():
-        if card.get(key) is not None and not possible(card[key]):
+def parse_card(card: dict[str, Any], path: Path) -> Family:
+    """Return the family of a card's content. Raises UnusableCard with the first value that is not valid."""
+    for key, is_valid in FIELDS.items():
+        if card.get(key) is not None and not is_valid(card[key]):
             detail = f"its {key} is {json.dumps(card[key])[:80]}"
             raise UnusableCard(path=f"{path.parent.name}/{path.name}", detail=detail)
-    return Family(**{key: card[key] for key in STATED if card.get(key) is not None})
+    return Family(**{key: card[key] for key in FIELDS if card.get(key) is not None})

@@ -1,7 +1,7 @@
-"""A fine-tuned UNet and text encoder in one file, in the layout of the original Stable Diffusion repository.
+"""The layout of the original Stable Diffusion repository: a fine-tuned UNet and text encoder in one file.
 
-Stock diffusers (`from_single_file`) and most other programs read both out of such a file, and take from elsewhere
-what it does not hold. The text encoder is named as SD 1.x names it, for SD 2.x too: diffusers tells them by the keys.
+Stock diffusers (`from_single_file`) and most other programs read both from such a file, and take the other parts from
+a base model. The text encoder has SD 1.x's names, for SD 2.x too; diffusers distinguishes the two by the keys.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _BLOCK = re.compile(
 
 
 def original_state(unet: Any, text_encoder: nn.Module) -> dict[str, Tensor]:
-    """Return both states under the original names. Raises WrongArchitecture: a UNet of neither SD 1.x nor 2.x."""
+    """Return both states under the original names. Raises WrongArchitecture if the UNet is not of SD 1.x or 2.x."""
     state = {f"{UNET}{_original(name, unet)}": value for name, value in unet.state_dict().items()}
     words = text_encoder.state_dict()
     return state | {f"{TEXT}{name.removeprefix('text_model.')}": value for name, value in words.items()}
 
 
-def parts_of(state: State, unet: Any, text_encoder: nn.Module) -> tuple[State, State]:
-    """Return the UNet's and the text encoder's state, under their own names, of a file in the original layout.
+def split_original(state: State, unet: Any, text_encoder: nn.Module) -> tuple[State, State]:
+    """Return the UNet's and the text encoder's state, under the networks' own names.
 
-    Raises WrongArchitecture: of another family than these networks.
+    Raises WrongArchitecture if the state is of another family than these networks.
     """
     try:
         own = layout.convert_ldm_unet_checkpoint(state, unet.config)
@@ -60,12 +60,12 @@ def parts_of(state: State, unet: Any, text_encoder: nn.Module) -> tuple[State, S
 
 
 def is_original(state: State) -> bool:
-    """Tell whether a state is in the original layout."""
+    """Return whether a state is in the original layout."""
     return any(name.startswith(UNET) for name in state)
 
 
 def _original(name: str, unet: Any) -> str:
-    """Return the original name of a UNet's tensor, the reverse of diffusers' own conversion."""
+    """Return the original name of a UNet's tensor: the reverse of diffusers' conversion."""
     outer, _, kind = name.rpartition(".")
     if outer in _OUTER:
         return f"{_OUTER[outer]}.{kind}"
@@ -74,11 +74,11 @@ def _original(name: str, unet: Any) -> str:
         raise WrongArchitecture(path="the UNet", architecture="the original layout", detail=f"it has {name}")
     inner, _, kind = found["rest"].rpartition(".")
     inner = {"resnets": _RESNET, "downsamplers": {"conv": "op"}}.get(found["kind"], {}).get(inner, inner)
-    return f"{_place(found, unet)}.{inner}.{kind}"
+    return f"{_block_name(found, unet)}.{inner}.{kind}"
 
 
-def _place(found: re.Match[str], unet: Any) -> str:
-    """Return the original block: input and output blocks are counted through all levels, samplers among them."""
+def _block_name(found: re.Match[str], unet: Any) -> str:
+    """Return the original block. Input and output blocks are numbered over all levels, samplers included."""
     layer, part = int(found["layer"]), 1 if found["kind"] == "attentions" else 0
     per_level = unet.config.layers_per_block + 1
     if found["side"] == "mid_block":

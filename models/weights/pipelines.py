@@ -1,4 +1,4 @@
-"""Loading Stable Diffusion: a diffusers folder or a single file becomes a diffusers pipeline, or a named error."""
+"""Loading Stable Diffusion from a diffusers folder or a single file into a diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from diffusers import (
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from models.errors import WeightsNotFound, WrongArchitecture
-from models.weights import checkpoints, single_file
+from models.weights import checkpoints, single_file, vocabulary
 from models.weights.catalog import Weights
-from models.weights.checkpoints import fitting
+from models.weights.library_border import architecture_border
 
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
@@ -35,7 +35,7 @@ NETWORKS = {
 
 
 def load(weights: Weights, dtype: torch.dtype) -> Pipeline:
-    """Return the pipeline of found weights on the CPU, in eval mode, its scheduler still the family's own.
+    """Return the pipeline of the weights on the CPU, in eval mode, with the scheduler that the weights name.
 
     Raises WeightsNotFound, WrongArchitecture, UnsafeCheckpoint, UnreadableCheckpoint.
     """
@@ -46,33 +46,35 @@ def load(weights: Weights, dtype: torch.dtype) -> Pipeline:
         raise WrongArchitecture(path=weights.path.name, architecture="Stable Diffusion", detail=detail)
     _check_text_only(parts, weights.path.name)
     extra = {"add_watermarker": False} if kind is StableDiffusionXLPipeline else _NO_CHECKER
-    with fitting(f"{weights.path.name}/scheduler", "a diffusers scheduler"):
+    with architecture_border(f"{weights.path.name}/scheduler", "a diffusers scheduler"):
         parts["scheduler"] = scheduler(parts["scheduler"])
-    with fitting(weights.path.name, name):
+    with architecture_border(weights.path.name, name):
         pipeline: Pipeline = kind(**parts, **extra)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def scheduler(config: dict[str, Any]) -> SchedulerMixin:
-    """Return the scheduler of a configuration; one of an unknown class becomes DPM-Solver++."""
+    """Return the scheduler of a configuration; DPM-Solver++ if its class is unknown."""
     named: Any = getattr(diffusers, str(config.get("_class_name")), None)
-    known = isinstance(named, type) and issubclass(named, SchedulerMixin)
-    made: SchedulerMixin = (named if known else DPMSolverMultistepScheduler).from_config(config)
-    return made
+    is_scheduler = isinstance(named, type) and issubclass(named, SchedulerMixin)
+    chosen: SchedulerMixin = (named if is_scheduler else DPMSolverMultistepScheduler).from_config(config)
+    return chosen
 
 
 def native_size(pipeline: Pipeline) -> int:
-    """Return the side in pixels of the square that the weights were trained at. Raises WrongArchitecture."""
+    """Return the side in pixels of the squares that the weights were trained on. Raises WrongArchitecture."""
     side = pipeline.unet.config.sample_size
     if not isinstance(side, int) or side < 1:
-        detail = f"its UNet names no one size ({side}); set CREATIVES_STUDIO__SIZE to the side it was trained at"
+        detail = (
+            f"its UNet names no single size ({side}); set CREATIVES_STUDIO__SIZE to the side that it was trained on"
+        )
         raise WrongArchitecture(path="unet/config.json", architecture="a square picture", detail=detail)
     return int(side * pipeline.vae_scale_factor)
 
 
 def folder_parts(folder: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
-    """Return the class name and the parts of a diffusers folder; only text-to-image pipelines' parts are loaded."""
+    """Return the pipeline's class name and its parts; no parts if it is not a text-to-image pipeline."""
     index = _read_json(folder / "model_index.json", folder)
     name = str(index.get("_class_name", "pipeline without a name"))
     if name not in PIPELINES:
@@ -95,7 +97,7 @@ def _load_part(folder: Path, index: dict[str, Any], dtype: torch.dtype) -> Any:
         case [_, str(declared)]:
             detail = f"its {folder.name} is a {declared}"
         case declared:
-            detail = f"model_index.json says {json.dumps(declared)[:80]} of {folder.name}, not its library and class"
+            detail = f"model_index.json has {json.dumps(declared)[:80]} for {folder.name}, not its library and class"
     network = NETWORKS.get(declared) if isinstance(declared, str) else None
     if network is None:
         raise WrongArchitecture(path=folder.parent.name, architecture="Stable Diffusion", detail=detail)
@@ -106,20 +108,20 @@ def _load_tokenizer(folder: Path) -> CLIPTokenizer:
     if not ((folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()):
         hint = f"its {folder.name} holds no vocabulary (vocab.json and merges.txt, or tokenizer.json)."
         raise WeightsNotFound(role="diffusion", reference=folder.parent.name, hint=hint)
-    with fitting(f"{folder.parent.name}/{folder.name}", "CLIP's tokenizer"):
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    with architecture_border(f"{folder.parent.name}/{folder.name}", "CLIP's tokenizer"):
+        return vocabulary.folder_tokenizer(folder)
 
 
 def _load_network(network: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Load one network; a key that is missing, unknown or of another shape is an error, not a random start.
+    """Load one network. Raises WrongArchitecture if a key is missing, unknown or of another shape.
 
-    Torch files are read once beforehand as tensors alone, so that one with code in it is refused by name.
+    Torch files are first read once as tensors only, so that UnsafeCheckpoint names a file with code in it.
     """
     files = sorted(folder.glob("*.safetensors"))
     for path in [] if files else sorted(folder.glob("*.bin")):
         checkpoints.read(path, "diffusion")
     variant = "fp16" if files and all(".fp16" in path.name for path in files) else None
-    with fitting(f"{folder.parent.name}/{folder.name}", network.__name__):
+    with architecture_border(f"{folder.parent.name}/{folder.name}", network.__name__):
         module, report = network.from_pretrained(
             folder,
             torch_dtype=dtype,
@@ -144,7 +146,7 @@ def _check_report(report: dict[str, Any], network: type, folder: Path) -> None:
 
 
 def _check_text_only(parts: dict[str, Any], path: str) -> None:
-    with fitting(path, "text-to-image"):
+    with architecture_border(path, "text-to-image"):
         channels, latents = parts["unet"].config.in_channels, parts["vae"].config.latent_channels
     if channels != latents:
         detail = f"its UNet takes {channels} channels, not {latents}: it is made for inpainting or editing"
@@ -158,9 +160,9 @@ def _read_json(path: Path, folder: Path) -> dict[str, Any]:
         hint = f"{path.relative_to(folder)} is missing; a diffusers folder or a single .safetensors file is needed."
         raise WeightsNotFound(role="diffusion", reference=folder.name, hint=hint) from error
     except ValueError as error:
-        detail = f"{path.relative_to(folder)} is not JSON; fetch it anew"
+        detail = f"{path.relative_to(folder)} is not JSON; download it again"
         raise WrongArchitecture(path=folder.name, architecture="Stable Diffusion", detail=detail) from error
     if not isinstance(content, dict):
-        detail = f"{path.relative_to(folder)} holds {json.dumps(content)[:40]}, not an object; fetch it anew"
+        detail = f"{path.relative_to(folder)} holds {json.dumps(content)[:40]}, not an object; download it again"
         raise WrongArchitecture(path=folder.name, architecture="Stable Diffusion", detail=detail)
     return content

@@ -1,7 +1,7 @@
-"""A single Stable Diffusion file (the layout of the original repositories) read without a network.
+"""Loading a single Stable Diffusion file (the layout of the original repositories) without network access.
 
-Which of SD 1.x, SD 2.x and SDXL it is, and how wide its networks are, is read from its keys and shapes; what shapes
-cannot tell (activation, head width, noise schedule) comes from the published configurations in `configs/`.
+Its keys and shapes show whether it is SD 1.x, SD 2.x or SDXL, and how wide its networks are. The published
+configurations in `configs/` add the settings that shapes do not show: activation, head width, noise schedule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from models.errors import WrongArchitecture
 from models.weights import vocabulary
-from models.weights.checkpoints import State, fill, fitting, init_empty_weights, read
+from models.weights.checkpoints import State, fill, init_empty_weights, read
+from models.weights.library_border import architecture_border
 
 CONFIGS = Path(__file__).parent / "configs"
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -29,7 +30,7 @@ TEXT_PREFIXES = {
         "text_encoder_2": "conditioner.embedders.1.model.",
     },
 }
-SD2_BASE = 64  # latents of 512 pixels: of SD 2.x the epsilon models were trained at that size, the others at 768
+SD2_BASE = 64  # latents of 512 pixels; SD 2.x was trained on 512 for epsilon prediction and on 768 for velocity
 PAD_TOKENS = {"sd15": ("<|endoftext|>",), "sd21": ("!",), "sdxl": ("<|endoftext|>", "!")}
 
 
@@ -39,7 +40,7 @@ def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
     Raises WeightsNotFound, UnreadableCheckpoint, UnsafeCheckpoint, WrongArchitecture.
     """
     state = read(path, "diffusion")
-    kind = kind_of(state, path.name)
+    kind = detect_kind(state, path.name)
     parts: dict[str, Any] = {
         "unet": _unet(state, kind, path.name),
         "vae": _vae(state, kind, path.name),
@@ -48,7 +49,7 @@ def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
     parts = {name: module.to(dtype).eval() for name, module in parts.items()}
     for name, pad in zip(("tokenizer", "tokenizer_2"), PAD_TOKENS[kind], strict=False):
         parts[name] = vocabulary.clip_tokenizer(pad)
-    with fitting(path.name, kind):
+    with architecture_border(path.name, kind):
         prediction = _prediction_type(state, kind, parts["unet"])
     if kind == "sd21" and prediction == "epsilon":
         parts["unet"].register_to_config(sample_size=SD2_BASE)
@@ -62,7 +63,7 @@ def published(kind: str, part: str) -> dict[str, Any]:
     return content
 
 
-def kind_of(state: State, path: str) -> str:
+def detect_kind(state: State, path: str) -> str:
     """Return sd15, sd21 or sdxl, by the text encoders in the file. Raises WrongArchitecture."""
     for kind in ("sdxl", "sd21", "sd15"):
         if all(any(key.startswith(prefix) for key in state) for prefix in TEXT_PREFIXES[kind].values()):
@@ -73,14 +74,14 @@ def kind_of(state: State, path: str) -> str:
         what = (
             "a LoRA or other adapter"
             if any("lora" in key for key in state)
-            else "no whole SD 1.x, SD 2.x or SDXL model"
+            else "no complete SD 1.x, SD 2.x or SDXL model"
         )
         raise WrongArchitecture(path=path, architecture="Stable Diffusion", detail=f"its keys show {what}")
     return kind
 
 
 def unet_config(state: State, kind: str) -> dict[str, Any]:
-    """Return the published UNet configuration with the widths that the tensors have."""
+    """Return the published configuration of the UNet, with the widths of the tensors."""
     config = published(kind, "unet")
     levels = len(config["block_out_channels"])
     per_level = config["layers_per_block"] + 1
@@ -101,7 +102,7 @@ def unet_config(state: State, kind: str) -> dict[str, Any]:
 
 
 def text_config(state: State, kind: str, name: str) -> CLIPTextConfig:
-    """Return the published text encoder's configuration with the widths and depth that the tensors have."""
+    """Return the published configuration of the text encoder, with the widths and depth of the tensors."""
     config = published(kind, name)
     prefix = TEXT_PREFIXES[kind][name]
     original = prefix.endswith("transformer.")
@@ -116,7 +117,7 @@ def text_config(state: State, kind: str, name: str) -> CLIPTextConfig:
             "hidden_size": tokens.shape[1],
             "num_attention_heads": max(1, tokens.shape[1] // 64),
             "intermediate_size": feed.shape[0],
-            # SD 2.x was trained on the last but one layer; diffusers leaves the unused last one out.
+            # SD 2.x was trained on the second-last layer; diffusers leaves out the unused last one.
             "num_hidden_layers": depth - 1 if kind == "sd21" else depth,
             **({"projection_dim": state[f"{prefix}text_projection"].shape[1]} if name == "text_encoder_2" else {}),
         }
@@ -124,7 +125,7 @@ def text_config(state: State, kind: str, name: str) -> CLIPTextConfig:
 
 
 def _unet(state: State, kind: str, path: str) -> UNet2DConditionModel:
-    with fitting(path, kind):
+    with architecture_border(path, kind):
         config = unet_config(state, kind)
         own = {key: value for key, value in state.items() if key.startswith(UNET)}
         with init_empty_weights(include_buffers=False):
@@ -136,7 +137,7 @@ def _unet(state: State, kind: str, path: str) -> UNet2DConditionModel:
 def _vae(state: State, kind: str, path: str) -> AutoencoderKL:
     config = published(kind, "vae")
     own = {key: value for key, value in state.items() if key.startswith(VAE)}
-    with fitting(path, "AutoencoderKL"):
+    with architecture_border(path, "AutoencoderKL"):
         levels = range(len(config["block_out_channels"]))
         config["block_out_channels"] = [
             own[f"{VAE}encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in levels
@@ -149,7 +150,7 @@ def _vae(state: State, kind: str, path: str) -> AutoencoderKL:
 
 def _text_encoder(state: State, kind: str, name: str, path: str) -> CLIPTextModel | CLIPTextModelWithProjection:
     prefix = TEXT_PREFIXES[kind][name]
-    with fitting(path, name):
+    with architecture_border(path, name):
         config = text_config(state, kind, name)
         with init_empty_weights(include_buffers=False):
             encoder = (CLIPTextModelWithProjection if name == "text_encoder_2" else CLIPTextModel)(config)
@@ -162,12 +163,12 @@ def _text_encoder(state: State, kind: str, name: str, path: str) -> CLIPTextMode
 
 
 def _named_like(encoder: torch.nn.Module, converted: State) -> State:
-    """Keep what the network knows, under its own names: transformers 5.6 dropped `text_model.` from CLIPTextModel."""
-    wanted = encoder.state_dict().keys()
+    """Return the network's own tensors under its own names: transformers 5.6 dropped `text_model.` from them."""
+    names = encoder.state_dict().keys()
     bare = {key.removeprefix("text_model."): value for key, value in converted.items()}
-    if any(key.startswith("text_model.") for key in wanted):
+    if any(key.startswith("text_model.") for key in names):
         bare = {key if key == "text_projection.weight" else f"text_model.{key}": value for key, value in bare.items()}
-    return {key: value for key, value in bare.items() if key in wanted}
+    return {key: value for key, value in bare.items() if key in names}
 
 
 def _attention(state: State, ending: str) -> torch.Tensor:
@@ -178,13 +179,13 @@ def _attention(state: State, ending: str) -> torch.Tensor:
 
 
 def _depth(state: State, block: int) -> int:
-    """Return how many transformer layers the attention of an input block has; 1 (unused) where it has none."""
+    """Return the number of transformer layers of an input block's attention; 1 (unused) if it has no attention."""
     prefix = f"{UNET}input_blocks.{block}.1.transformer_blocks."
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}) or 1
 
 
 def _prediction_type(state: State, kind: str, unet: UNet2DConditionModel) -> str:
-    """Return `epsilon` or `v_prediction`. No key tells SD 2.x's two kinds apart, so the UNet is asked once.
+    """Return `epsilon` or `v_prediction`. No key distinguishes the two kinds of SD 2.x, so the UNet runs once.
 
     At the noisiest step an epsilon model returns about its input, a velocity model about minus the picture.
     """
@@ -195,5 +196,5 @@ def _prediction_type(state: State, kind: str, unet: UNet2DConditionModel) -> str
     latents = torch.full((1, unet.config.in_channels, 8, 8), 0.5, dtype=unet.dtype)
     context = torch.full((1, 1, unet.config.cross_attention_dim), 0.5, dtype=unet.dtype)
     with torch.inference_mode():
-        answer = unet(latents, 999, encoder_hidden_states=context).sample
-    return "v_prediction" if (answer - latents).float().mean().item() < -1 else "epsilon"
+        output = unet(latents, 999, encoder_hidden_states=context).sample
+    return "v_prediction" if (output - latents).float().mean().item() < -1 else "epsilon"

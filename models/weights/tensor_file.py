@@ -1,4 +1,4 @@
-"""Writing safetensors files: whole or absent, and equal tensors give equal bytes."""
+"""Write safetensors files atomically, with equal bytes for equal tensors."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, meta: dict[str, str]) -> None:
-    """Write a safetensors file that is whole or absent, whenever the process dies."""
+    """Write a safetensors file that is complete or absent, even if the process dies while it writes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, beside, meta)
-    with beside.open("rb+") as file:
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, meta)
+    with partial.open("rb+") as file:
         _sort_header(file)
         os.fsync(file.fileno())
-    beside.replace(path)
+    partial.replace(path)
 
 
 def _sort_header(file: BinaryIO) -> None:
-    """Put the metadata in order: safetensors writes it in that of a hash table, other at every run."""
+    """Sort the metadata, because safetensors writes it in the order of a hash table, which differs from run to run."""
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
     header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))

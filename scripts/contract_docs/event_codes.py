@@ -79,6 +79,14 @@ DEAD_LETTERS = (
         "Fix the emitter and send a correct event. Sending the dead letter again fails again.",
     ),
     Code(
+        "unreadable_record",
+        "both",
+        "The record, or the whole batch that holds it, cannot be read: a damaged checksum, a codec or record format "
+        "that this service does not know, or a batch that inflates to more than 32 MiB. The message names the offsets "
+        "and the cause; the value holds the raw bytes.",
+        "Fix the producer and send the events of these offsets again.",
+    ),
+    Code(
         "stage_failed",
         "both",
         "A stage on the device failed at every attempt (`CREATIVES_DELIVERY__ATTEMPTS`, 4 unless set). The message "

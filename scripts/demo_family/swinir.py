@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.rendering.swinir import network
+from models.rendering.swinir import swinir_class
 
 from . import composites, latents, material, scenes, vae
 from .training import Budget, Recipe, Run, averaged, train
@@ -30,7 +30,7 @@ LARGE, CROP = 256, 24  # side of the sharp pictures; side of a small training cr
 
 def build() -> nn.Module:
     """Return SwinIR (basicsr's), initialised so that it is bicubic interpolation before its first step."""
-    model = network()(**ARCHITECTURE)
+    model = swinir_class()(**ARCHITECTURE)
     start_bicubic(model)
     return model
 
@@ -106,4 +106,4 @@ def fit(work: Path, budget: Budget, device: torch.device, batch: int = 6) -> nn.
 
 def trained(work: Path, device: torch.device) -> nn.Module:
     """The network as the last checkpoint has it."""
-    return averaged(network()(**ARCHITECTURE), work / "swinir", device)
+    return averaged(swinir_class()(**ARCHITECTURE), work / "swinir", device)

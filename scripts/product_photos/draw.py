@@ -1,7 +1,7 @@
-"""Draw the photos of the demo's two products into docs/examples/products: `python scripts/product_photos/draw.py`.
+"""Draw the photos of the demo's two products: `python scripts/product_photos/draw.py`.
 
 Łąka is a carton of milk with a daisy on a meadow, Malina a jar of raspberry jam with a berry on a cream band.
-Same script, same bytes.
+The script writes the photos to docs/examples/products, always with the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HALF, SHOULDER, RIDGE = 0.40, 1.06, 1.42
 
 
 def carton() -> Shape:
-    """A gable-top carton: a square column, a roof, and a flat ridge with a red cap on the front slope."""
+    """Return a gable-top carton: a square column, and a roof with a flat ridge and a red cap on the front slope."""
     front, side = meadow(), meadow_side()
 
     def colour(points: Points, normals: Points) -> Points:
@@ -37,7 +37,7 @@ def carton() -> Shape:
         on_front = np.abs(normals[:, 2]) > np.abs(normals[:, 0])
         along = np.where(on_front, points[:, 0] * np.sign(normals[:, 2]), -points[:, 2] * np.sign(normals[:, 0]))
         across = along / (2 * HALF) + 0.5
-        painted = np.where(on_front[:, None], sampled(front, across, 1 - high), sampled(side, across, 1 - high))
+        painted = np.where(on_front[:, None], sample(front, across, 1 - high), sample(side, across, 1 - high))
         painted[points[:, 1] > SHOULDER] = (0.96, 0.97, 0.99)
         painted[points[:, 1] > RIDGE - 0.16] = (0.16, 0.50, 0.86)
         painted[cap(points) < 4e-3] = (0.90, 0.16, 0.18)
@@ -47,12 +47,12 @@ def carton() -> Shape:
 
 
 def column(points: Points) -> Points:
-    """A rounded box from the floor to the shoulder."""
+    """Return the distance to a rounded box from the floor to the shoulder."""
     return rounded_box(points - [0, SHOULDER / 2, 0], (HALF, SHOULDER / 2, HALF), 0.035)
 
 
 def roof(points: Points) -> Points:
-    """Two slopes that meet in a ridge along x, and the glued strip that stands on it."""
+    """Return the distance to two slopes that meet in a ridge along x, with a glued strip on top."""
     up, out = points[:, 1] - SHOULDER + 0.02, np.abs(points[:, 2])
     steep = 0.24 / HALF
     slopes = (up - 0.26 + out * steep) / np.hypot(1, steep)
@@ -62,7 +62,7 @@ def roof(points: Points) -> Points:
 
 
 def cap(points: Points) -> Points:
-    """A screw cap on the front slope, its axis leaning as the slope does."""
+    """Return the distance to a screw cap on the front slope, perpendicular to the slope."""
     axis = np.array([0.0, 0.86, 0.51])
     local = points - [0.0, SHOULDER + 0.15, 0.24]
     along = local @ axis
@@ -71,7 +71,7 @@ def cap(points: Points) -> Points:
 
 
 def jar() -> Shape:
-    """A round jar full of red jam, a cream band around it, a yellow lid on top."""
+    """Return a round jar full of red jam, with a cream band around it and a yellow lid."""
     band = raspberry()
 
     def colour(points: Points, normals: Points) -> Points:
@@ -82,7 +82,7 @@ def jar() -> Shape:
         painted[seeds > 0.72] = (0.93, 0.24, 0.33)
         low, high = 0.26, 0.80
         wrapped = (points[:, 1] > low) & (points[:, 1] < high) & (np.abs(normals[:, 1]) < 0.5)
-        painted[wrapped] = sampled(band, around % 1, 1 - (points[:, 1] - low) / (high - low))[wrapped]
+        painted[wrapped] = sample(band, around % 1, 1 - (points[:, 1] - low) / (high - low))[wrapped]
         painted[(points[:, 1] > 1.02) & (points[:, 1] < 1.1)] = (0.93, 0.80, 0.82)
         lid = points[:, 1] > 1.09
         painted[lid] = (0.98, 0.72, 0.05)
@@ -100,29 +100,29 @@ def jar() -> Shape:
 
 
 def rounded_box(points: Points, half: tuple[float, float, float], radius: float) -> Points:
-    """Signed distance to a box of half extents `half`, its edges rounded by `radius`."""
+    """Return the signed distance to a box with half extents `half` and edges rounded by `radius`."""
     beyond = np.abs(points) - np.asarray(half) + radius
     outside = np.linalg.norm(np.maximum(beyond, 0), axis=1)
     return outside + np.minimum(beyond.max(1), 0) - radius
 
 
 def tube(points: Points, width: float, half_height: float, radius: float) -> Points:
-    """Signed distance to an upright cylinder, its rims rounded by `radius`."""
+    """Return the signed distance to an upright cylinder whose rims are rounded by `radius`."""
     beyond = np.stack(
         [np.hypot(points[:, 0], points[:, 2]) - width + radius, np.abs(points[:, 1]) - half_height + radius]
     )
     return np.minimum(beyond.max(0), 0) + np.hypot(*np.maximum(beyond, 0)) - radius
 
 
-def sampled(texture: Texture, across: Points, down: Points) -> Points:
-    """Look the label up at positions in [0,1], nearest texel."""
+def sample(texture: Texture, across: Points, down: Points) -> Points:
+    """Return the nearest texels (N,3) of a label at positions in [0,1]."""
     rows = np.clip((down * texture.shape[0]).astype(int), 0, texture.shape[0] - 1)
     columns = np.clip((across * texture.shape[1]).astype(int), 0, texture.shape[1] - 1)
     return texture[rows, columns]
 
 
 def main() -> None:
-    """Draw every product from every view, each in a room of its own."""
+    """Draw every product from every view, each in another room."""
     for name, shape in (("milk", carton()), ("jam", jar())):
         folder = TARGET / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The two products' labels, painted flat; the renderer wraps them around carton and jar."""
+"""The flat labels of the two products; scene.py wraps them around carton and jar."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def meadow() -> Texture:
     draw.ellipse((-220, 500, 420, 1100), fill="#37a84a")
     draw.ellipse((140, 560, 760, 1100), fill="#2b8c3e")
     _daisy(draw, (256, 400), 150)
-    _written(draw, "Łąka", (256, 140), 150, "white")
-    _written(draw, "mleko 3,2 %", (256, 690), 58, "white")
+    _write(draw, "Łąka", (256, 140), 150, "white")
+    _write(draw, "mleko 3,2 %", (256, 690), 58, "white")
     return _texture(label)
 
 
@@ -32,12 +32,12 @@ def meadow_side() -> Texture:
     label = Image.new("RGB", (512, 768), "#2780cd")
     draw = ImageDraw.Draw(label)
     draw.ellipse((-160, 540, 680, 1200), fill="#2f9442")
-    _written(draw, "Łąka", (256, 250), 110, "white")
+    _write(draw, "Łąka", (256, 250), 110, "white")
     return _texture(label)
 
 
 def raspberry() -> Texture:
-    """Return the band around the Malina jar, (H,W,3) in [0,1], W the whole way round: cream, with a berry in front."""
+    """Return the cream band around the Malina jar, (H,W,3) in [0,1], with a berry in front; W is the circumference."""
     width, height = 2048, 420
     label = Image.new("RGB", (width, height), "#fff3d6")
     draw = ImageDraw.Draw(label)
@@ -45,7 +45,7 @@ def raspberry() -> Texture:
         draw.rectangle((0, top, width, top + 46), fill="#f2b705")
     for middle in (width // 4, 3 * width // 4):
         _berry(draw, (middle, 215), 62)
-        _written(draw, "Malina", (middle + width // 4, 215), 110, "#b3123f")
+        _write(draw, "Malina", (middle + width // 4, 215), 110, "#b3123f")
     return _texture(label)
 
 
@@ -59,7 +59,7 @@ def _daisy(draw: ImageDraw.ImageDraw, centre: tuple[int, int], radius: int) -> N
 
 
 def _berry(draw: ImageDraw.ImageDraw, centre: tuple[int, int], size: int) -> None:
-    """Nineteen drupelets in rows, and two leaves."""
+    """Draw nineteen drupelets in rows, and two leaves."""
     x, y = centre
     for row, count in enumerate((4, 5, 4, 3, 2, 1)):
         for place in range(count):
@@ -74,7 +74,7 @@ def _berry(draw: ImageDraw.ImageDraw, centre: tuple[int, int], size: int) -> Non
         draw.polygon([(x, y - size * 1.2), (x + side * size * 0.3, y - size * 2.0), tip], fill="#2f9442")
 
 
-def _written(draw: ImageDraw.ImageDraw, text: str, centre: tuple[int, int], size: int, colour: str) -> None:
+def _write(draw: ImageDraw.ImageDraw, text: str, centre: tuple[int, int], size: int, colour: str) -> None:
     draw.text(centre, text, colour, ImageFont.truetype(FONT, size), anchor="mm")
 
 

@@ -23,7 +23,7 @@ NEAR = 6e-4
 
 @dataclass(frozen=True)
 class Shape:
-    """distance: (N,3) -> (N,). colour: points and normals -> (N,3) in [0,1]. gloss: how it mirrors the sun."""
+    """distance: (N,3) -> (N,). colour: points and normals -> (N,3) in [0,1]. gloss: strength of the sun's highlight."""
 
     distance: Distance
     colour: Colour
@@ -32,7 +32,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class View:
-    """Where the picture is taken from: degrees of turn and of looking down, distance, and how far off the middle."""
+    """The camera. yaw, pitch: degrees around and down. shift: how far the product stands off the middle."""
 
     yaw: float
     pitch: float
@@ -50,12 +50,12 @@ class Room:
 
 
 def picture(shape: Shape, view: View, room: Room, side: int) -> NDArray[np.uint8]:
-    """Return (side,side,3): the shape in the room, twice as many rays each way, averaged."""
+    """Return the shape in the room, (side,side,3), averaged from twice as many rays in each direction."""
     rays = 2 * side
     eye, directions = _camera(view, rays)
     points, hit = _march(shape.distance, np.repeat(eye[None], rays * rays, 0), directions)
     colours = _background(shape, eye, directions, room)
-    colours[hit] = _lit(shape, points[hit], directions[hit])
+    colours[hit] = _shade(shape, points[hit], directions[hit])
     image = colours.reshape(side, 2, side, 2, 3).mean((1, 3))
     return (np.clip(image, 0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8)
 
@@ -73,7 +73,7 @@ def _camera(view: View, rays: int) -> tuple[Points, Points]:
 
 
 def _march(distance: Distance, starts: Points, directions: Points) -> tuple[Points, NDArray[np.bool_]]:
-    """Walk every ray to the surface. Returns where it stopped and whether that is on the surface."""
+    """Walk every ray to the surface; return its end and whether that is on the surface."""
     travelled = np.zeros(len(starts))
     hit = np.zeros(len(starts), bool)
     active = np.arange(len(starts))
@@ -93,8 +93,8 @@ def _normals(distance: Distance, points: Points) -> Points:
     return slopes / np.linalg.norm(slopes, axis=1, keepdims=True)
 
 
-def _lit(shape: Shape, points: Points, directions: Points) -> Points:
-    """Shade by sun and sky (linear light): wrapped diffuse light, occlusion near the floor, a highlight, a soft rim."""
+def _shade(shape: Shape, points: Points, directions: Points) -> Points:
+    """Return linear light: wrapped diffuse light of sun and sky, occlusion near the floor, a highlight, a soft rim."""
     normals = _normals(shape.distance, points)
     colour = shape.colour(points, normals) ** 2.2
     sun = np.clip(normals @ SUN * 0.75 + 0.25, 0, 1)
@@ -109,7 +109,7 @@ def _lit(shape: Shape, points: Points, directions: Points) -> Points:
 
 
 def _background(shape: Shape, eye: Points, directions: Points, room: Room) -> Points:
-    """A floor with the product's shadow that fades into a wall."""
+    """Return the colours of a floor with the product's shadow that fades into a wall."""
     down = np.minimum(directions[:, 1], -1e-4)
     floor = eye + directions * (-eye[1] / down)[:, None]
     depth = np.linalg.norm(floor - eye, axis=1)
@@ -128,7 +128,7 @@ def _background(shape: Shape, eye: Points, directions: Points, room: Room) -> Po
 
 
 def _shadow(distance: Distance, points: Points) -> Points:
-    """How much sun reaches the floor: the nearest miss on the way to the sun, per distance (Quilez 2010)."""
+    """Return the share of sun that reaches the floor: the nearest miss towards the sun, per distance (Quilez 2010)."""
     lightness, travelled = np.ones(len(points)), np.full(len(points), 0.02)
     for _ in range(28):
         away = distance(points + SUN * travelled[:, None])

@@ -1,1 +1,1 @@
-"""The `creatives` command: a file per command, and what several of them share."""
+"""The `creatives` command: one file per command, and the files that several commands share."""

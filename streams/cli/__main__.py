@@ -1,4 +1,4 @@
-"""`python -m streams.cli` is `creatives`: for child processes, which cannot rely on the PATH."""
+"""`python -m streams.cli` runs `creatives`. Child processes use it because they cannot rely on the PATH."""
 
 from streams.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Commands for those who keep it running: doctor."""
+"""`creatives doctor`: check a deployment."""
 
 from __future__ import annotations
 
@@ -9,56 +9,59 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from streams.ops.checks import Finding
+    from streams.ops.checks import CheckResult
     from streams.settings import Settings
 
 
 @click.command(
-    short_help="Say what works, what does not, and what to do.",
+    short_help="Check the deployment and explain what to fix.",
     epilog="""\b
 Examples:
   creatives doctor
-  creatives doctor --no-models                      seconds instead of the time to load the weights
-  set -a; . ./services.env; creatives doctor        broker and store too
+  creatives doctor --no-models                      takes seconds: does not load the weights
+  set -a; . ./services.env; creatives doctor        also checks the broker and store of `creatives services`
+
+\b
+Exit codes:
+  0 every check passed
+  1 a check failed; its line explains what to fix
+  2 wrong option or setting
 """,
 )
-@click.option("--models/--no-models", "with_models", default=True, help="Load the weights on the device, or do not.")
+@click.option("--models/--no-models", "with_models", default=True, help="Load the weights on the device, or skip that.")
 def doctor(with_models: bool) -> None:
-    """Look at versions, broker, topics, object store, device and models, each as a worker would use it.
+    """Check versions, device, broker, topics, object store and models, each in the way a worker uses it."""
+    from streams.cli.terminal import console, read_settings
 
-    Exit code 1 if something does not work.
-    """
-    from streams.cli.terminal import out, read_settings
-
-    findings = asyncio.run(_examine(read_settings(), with_models=with_models))
-    broken = [finding.name for finding in findings if not finding.works]
-    if broken:
-        raise click.ClickException(f"Not working: {', '.join(broken)}.")
-    out.print("Everything works.")
+    results = asyncio.run(_run_checks(read_settings(), with_models=with_models))
+    failed = [result.name for result in results if not result.passed]
+    if failed:
+        raise click.ClickException(f"Not working: {', '.join(failed)}.")
+    console.print("Everything works.")
 
 
-async def _examine(settings: Settings, *, with_models: bool) -> list[Finding]:
-    from streams.cli.terminal import err
-    from streams.ops.checks import DEVICE, MODELS, checks, examine
+async def _run_checks(settings: Settings, *, with_models: bool) -> list[CheckResult]:
+    from streams.cli.terminal import err_console
+    from streams.ops.checks import DEVICE, MODELS, run_check, select_checks
 
-    findings: list[Finding] = []
-    for check in checks(settings, with_models=with_models):
-        if check is MODELS and any(found.name == DEVICE.name and not found.works for found in findings):
-            continue  # they would say of themselves what the device has said
-        with err.status(f"looking at {check.name} ..."):
-            finding = await examine(check, settings)
-        _print(finding)
-        findings.append(finding)
-    return findings
+    results: list[CheckResult] = []
+    for check in select_checks(settings, with_models=with_models):
+        if check is MODELS and any(result.name == DEVICE.name and not result.passed for result in results):
+            continue  # it would report the device's fault a second time
+        with err_console.status(f"checking {check.name} ..."):
+            result = await run_check(check, settings)
+        _print(result)
+        results.append(result)
+    return results
 
 
-def _print(finding: Finding) -> None:
+def _print(result: CheckResult) -> None:
     from rich.text import Text
 
-    from streams.cli.terminal import out
+    from streams.cli.terminal import console
 
-    mark = Text("ok    ", "green") if finding.works else Text("BROKEN", "bold red")
-    for number, line in enumerate(finding.lines):
-        head = mark + Text(f"  {finding.name:<10}") if number == 0 else Text(" " * 18)
-        out.print(head + Text(line), soft_wrap=True)
+    mark = Text("ok    ", "green") if result.passed else Text("BROKEN", "bold red")
+    for number, line in enumerate(result.lines):
+        head = mark + Text(f"  {result.name:<10}") if number == 0 else Text(" " * 18)
+        console.print(head + Text(line), soft_wrap=True)
     sys.stdout.flush()

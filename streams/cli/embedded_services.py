@@ -1,4 +1,4 @@
-"""The embedded broker and object store as services of their own, and the file that tells others where they are."""
+"""Start the embedded broker and object store, and give their addresses to other processes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,30 @@ from streams.settings import Settings
 from streams.store.s3 import MinioStore
 
 
-def start(settings: Settings) -> tuple[Embedded, Settings]:
-    """Start both with bucket and topics; return them, once both answer, and settings with their addresses.
+def start_services(settings: Settings) -> tuple[Embedded, Settings]:
+    """Start broker and store with topics and bucket. Return them and the settings that reach them, once both answer.
 
     Raises BrokerUnavailable, StoreUnavailable, StoreRefused, TopicsMissing.
     """
     services = Embedded({spec.name: spec.partitions for spec in expected_topics(settings)}, settings.storage.bucket)
     kafka = settings.kafka.model_copy(
-        update={"bootstrap_servers": services.bootstrap_servers, "security_protocol": "PLAINTEXT", "password": None}
+        update={
+            "bootstrap_servers": services.bootstrap_servers,
+            "embedded": True,
+            "security_protocol": "PLAINTEXT",
+            "password": None,
+        }
     )
     storage = settings.storage.model_copy(update={"endpoint": services.endpoint, "ca_file": None})
-    found = settings.model_copy(update={"kafka": kafka, "storage": storage})
-    with ExitStack() as undo:
-        undo.callback(services.stop)
-        asyncio.run(_answer(found))
-        undo.pop_all()
-    return services, found
+    reachable = settings.model_copy(update={"kafka": kafka, "storage": storage})
+    with ExitStack() as on_failure:
+        on_failure.callback(services.stop)
+        asyncio.run(_check_both(reachable))
+        on_failure.pop_all()
+    return services, reachable
 
 
-async def _answer(settings: Settings) -> None:
+async def _check_both(settings: Settings) -> None:
     await check(settings)
     store = MinioStore(settings.storage)
     try:
@@ -43,11 +48,12 @@ async def _answer(settings: Settings) -> None:
         store.close()
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the variables by which another process reaches the same broker and store."""
+def connection_variables(settings: Settings) -> dict[str, str]:
+    """Return the environment variables with which another process reaches the same broker and store."""
     storage = settings.storage
     return {
         "CREATIVES_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "CREATIVES_KAFKA__EMBEDDED": str(settings.kafka.embedded).lower(),
         "CREATIVES_STORAGE__ENDPOINT": storage.endpoint,
         "CREATIVES_STORAGE__ACCESS_KEY": storage.access_key.get_secret_value(),
         "CREATIVES_STORAGE__SECRET_KEY": storage.secret_key.get_secret_value(),
@@ -56,11 +62,14 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def write_env_file(path: Path, variables: Mapping[str, str]) -> None:
-    """Write `NAME=value` lines, readable by the owner alone, whole or not at all. Raises OSError."""
+    """Write `NAME=value` lines to a file that only the owner can read. The file appears complete or not at all.
+
+    Raises OSError.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:
             file.writelines(f"{variable}={shlex.quote(value)}\n" for variable, value in variables.items())
         Path(name).replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)  # it is there only where something went wrong
+        Path(name).unlink(missing_ok=True)  # exists only if writing or renaming failed

@@ -10,71 +10,81 @@ import click
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from streams.cli.event_file import Letter, Unfit
+    from streams.cli.event_file import InvalidEntry, ValidEvent
     from streams.settings import Settings
 
 
 @click.command(
-    short_help="Check events and publish them, confirmed.",
+    short_help="Check events and publish them.",
     epilog="""\b
 Examples:
   creatives emit docs/examples/coffee-enthusiast.json
-  creatives emit segments.jsonl --keep-going
+  creatives emit --dry-run segments.jsonl           check the file and send nothing
+  creatives emit --keep-going segments.jsonl        send the valid events, report the others
   jq -c '.[]' segments.json | creatives emit -
 
-An event has a segment_id (a segment) or only a product_id (a product). Sending an event again is harmless: the same
-event_id gives the same pictures, and they are not made twice. Exit code 2: something in the file is wrong and nothing
-was sent; 1: not all of it was sent.
+An event with a segment_id goes to the topic of segments; an event with only a product_id goes to the topic of
+products. You can send an event twice: the service answers an event_id it has seen with the same pictures and does
+not generate them again.
+
+\b
+Exit codes:
+  0 the broker confirmed every event
+  1 an event was not sent, or the broker did not confirm it
+  2 the file holds an invalid event and nothing was sent, or an option or setting is wrong
 """,
 )
 @click.argument("file", type=click.File("rb"), metavar="FILE|-")
-@click.option("--topic", help="Where the events belong, if their fields do not say it.")
-@click.option("--keep-going", is_flag=True, help="Send the good events of the file although others are refused.")
-@click.option("--dry-run", is_flag=True, help="Only check the file.")
+@click.option("--topic", help="Send all events to this input topic. Without it, the fields of an event decide.")
+@click.option("--keep-going", is_flag=True, help="Send the valid events even if others in the file are invalid.")
+@click.option("--dry-run", is_flag=True, help="Check the file and send nothing.")
 def emit(file: BinaryIO, topic: str | None, keep_going: bool, dry_run: bool) -> None:
-    """Check events from FILE (- for standard input) and publish them, confirmed by the broker.
+    """Check the events in FILE (- for standard input), publish them and wait until the broker confirms each one.
 
-    FILE holds one JSON object, an array of objects, or an object a line (JSONL). All of it is checked before
-    anything is sent.
+    FILE holds one JSON object, an array of objects, or one object per line (JSONL). The command checks the whole
+    file before it sends anything.
     """
-    from streams.cli.event_file import Letter, Unfit, letters
-    from streams.cli.terminal import Wrong, reachable, read_settings
+    from streams.cli.event_file import InvalidEntry, ValidEvent, read_events
+    from streams.cli.terminal import InputError, read_settings, require_broker
 
     settings = read_settings()
     inputs = (settings.topics.segment_updated, settings.topics.product_registered)
     if topic is not None and topic not in inputs:
-        raise Wrong(f"The service does not read {topic}. It reads {inputs[0]} and {inputs[1]}.")
-    found = letters(file.read(), settings, topic)
-    unfit = [entry for entry in found if isinstance(entry, Unfit)]
-    good = [entry for entry in found if isinstance(entry, Letter)]
-    _complain(getattr(file, "name", "<stdin>"), unfit, good)
-    if unfit and not keep_going:
-        hint = "Nothing was sent. Mend the file, or send the rest with --keep-going."
-        raise Wrong(f"{len(unfit)} of {len(found)} events are refused. {hint}")
-    if not dry_run and good:
-        asyncio.run(_send(good, reachable(settings)))
-    if unfit:
-        raise click.ClickException(f"{len(unfit)} of {len(found)} events were refused.")
+        raise InputError(f"The service does not read {topic}. It reads {inputs[0]} and {inputs[1]}.")
+    entries = read_events(file.read(), settings, topic)
+    invalid = [entry for entry in entries if isinstance(entry, InvalidEntry)]
+    valid = [entry for entry in entries if isinstance(entry, ValidEvent)]
+    _report(getattr(file, "name", "<stdin>"), invalid, valid)
+    if invalid and not keep_going:
+        advice = "Fix the file, or send only the valid events with --keep-going."
+        raise InputError(f"{len(invalid)} of {len(entries)} events are invalid. Nothing was sent. {advice}")
+    if not dry_run and valid:
+        asyncio.run(_send(valid, require_broker(settings)))
+    if invalid:
+        raise click.ClickException(f"{len(invalid)} of {len(entries)} events are invalid and were not sent.")
     if dry_run:
-        click.echo(f"{len(good)} events are good; nothing was sent.", err=True)
+        click.echo(f"Valid events: {len(valid)}. Nothing was sent.", err=True)
 
 
-def _complain(name: str, unfit: list[Unfit], good: list[Letter]) -> None:
-    for entry in unfit:
+def _report(name: str, invalid: list[InvalidEntry], valid: list[ValidEvent]) -> None:
+    for entry in invalid:
         for fault in entry.faults:
             click.echo(f"{name}, line {entry.line}: {fault}", err=True)
-    for letter in good:
-        if letter.unknown:
-            click.echo(f"{name}, line {letter.line}: not known here, ignored: {', '.join(letter.unknown)}", err=True)
+    for event in valid:
+        if event.unknown_fields:
+            unknown = ", ".join(event.unknown_fields)
+            click.echo(f"{name}, line {event.line}: unknown fields, ignored: {unknown}", err=True)
 
 
-async def _send(letters: list[Letter], settings: Settings) -> None:
-    from streams.cli.producer import send
+async def _send(events: list[ValidEvent], settings: Settings) -> None:
+    from streams.cli.event_sender import send_events
 
-    sent = await send(letters, settings)
-    lost = [entry for entry in sent if entry.fault is not None]
-    for entry in sent:
-        place = f"{entry.letter.topic}[{entry.partition}]@{entry.offset}"
-        click.echo(f"{entry.letter.event.event_id} {entry.fault or place}", err=entry.fault is not None)
-    if lost:
-        raise click.ClickException(f"{len(lost)} of {len(sent)} events are not confirmed; emit the file again.")
+    results = await send_events(events, settings)
+    unconfirmed = [result for result in results if result.error is not None]
+    for result in results:
+        place = f"{result.event.topic}[{result.partition}]@{result.offset}"
+        click.echo(f"{result.event.content.event_id} {result.error or place}", err=result.error is not None)
+    if unconfirmed:
+        raise click.ClickException(
+            f"The broker did not confirm {len(unconfirmed)} of {len(results)} events. Emit the file again."
+        )

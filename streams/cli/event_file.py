@@ -1,8 +1,9 @@
-"""Events from a file: one JSON object, an array of them, or an object a line (JSONL), told apart by looking."""
+"""Read and check events from a file: one JSON object, an array of objects, or one object per line (JSONL)."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from schemas.base import Contract
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.failures import InvalidEvent
-from streams.kafka.delivery import decode, faults
+from streams.kafka.delivery import decode, field_errors
 from streams.messages import RawEvent
 from streams.settings import Settings
 
@@ -21,7 +22,7 @@ Event = SegmentUpdated | ProductRegistered
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One JSON value of a file and the line it starts on, or why there is none."""
+    """One JSON value of a file, or the fault that prevents reading it. line: the line it starts on."""
 
     line: int
     fields: object = None
@@ -29,148 +30,159 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A valid event, ready to be sent. unknown: fields that the service will ignore."""
+class ValidEvent:
+    """An event that the worker will accept, ready to send. unknown_fields: fields that the worker will ignore."""
 
     line: int
     topic: str
     key: bytes
     value: bytes
-    event: Event
-    unknown: tuple[str, ...] = ()
+    content: Event
+    unknown_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Unfit:
-    """An entry that must not be sent, and everything that is wrong with it."""
+class InvalidEntry:
+    """An entry that must not be sent, with all its faults."""
 
     line: int
     faults: tuple[InvalidEvent, ...]
 
 
-def text_of(content: bytes) -> str:
-    """Return the file's text. Raises InvalidEvent."""
+def read_events(content: bytes, settings: Settings, topic: str | None = None) -> list[ValidEvent | InvalidEntry]:
+    """Return every entry of a file, checked. topic: the topic of all events; None derives it from their fields."""
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidEvent(field=f"line {line}", rule=f"is not UTF-8 at byte {error.start} of the file") from None
+        rule = f"is not UTF-8 at byte {error.start} of the file"
+        return [InvalidEntry(line, (InvalidEvent(field=f"line {line}", rule=rule),))]
+    events = [_check_entry(entry, settings, topic) for entry in read_entries(text)]
+    return events or [InvalidEntry(1, (InvalidEvent(field="value", rule="the file contains no event"),))]
 
 
-def entries(text: str) -> Iterator[FileEntry]:
-    """Yield what the text holds. A broken JSONL line is skipped to its end; a broken array ends the reading."""
-    position = _skip(text, 0)
-    inside = text.startswith("[", position)
-    position = _skip(text, position + 1) if inside else position
-    while position < len(text) and not (inside and text[position] == "]"):
-        line = text.count("\n", 0, position) + 1
-        try:
-            fields, end = _decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            yield FileEntry(line, fault=_not_json(error))
-            if inside:
-                return
+def read_entries(text: str) -> Iterator[FileEntry]:
+    """Yield the JSON values of a file, or the elements if the file is an array.
+
+    Positions drive the reading, not `json.loads`: array elements need line numbers, and values may span lines.
+    """
+    start = _skip_space(text, 0)
+    return _array_elements(text, start) if text.startswith("[", start) else _values(text, start)
+
+
+def _values(text: str, position: int) -> Iterator[FileEntry]:
+    """Yield values that follow each other. A broken value is skipped to the end of its line."""
+    while position < len(text):
+        entry, end = _read_value(text, position)
+        yield entry
+        if entry.fault is not None:
             newline = text.find("\n", position)
             end = len(text) if newline < 0 else newline
-        else:
-            yield FileEntry(line, fields)
-        position = _skip(text, end)
-        if inside and text.startswith(",", position):
-            position = _skip(text, position + 1)
-    if inside and position >= len(text):
+        position = _skip_space(text, end)
+
+
+def _array_elements(text: str, start: int) -> Iterator[FileEntry]:
+    """Yield the elements of the array at `start`. A broken element ends the reading: the next one cannot be found."""
+    position = _skip_space(text, start + 1)
+    while position < len(text) and text[position] != "]":
+        entry, end = _read_value(text, position)
+        yield entry
+        if entry.fault is not None:
+            return
+        position = _skip_space(text, end)
+        if text.startswith(",", position):
+            position = _skip_space(text, position + 1)
+    if position >= len(text):
         yield FileEntry(text.count("\n") + 1, fault=InvalidEvent(field="value", rule="the array is not closed with ]"))
 
 
-def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position
+def _read_value(text: str, position: int) -> tuple[FileEntry, int]:
+    """Return the value at `position` and the position after it."""
+    line = text.count("\n", 0, position) + 1
+    try:
+        fields, end = _decoder.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        rule = f"is not JSON: {error.msg} at column {error.colno}"
+        return FileEntry(line, fault=InvalidEvent(field="value", rule=rule)), position
+    except (ValueError, RecursionError) as error:
+        return FileEntry(line, fault=InvalidEvent(field="value", rule=str(error))), position
+    return FileEntry(line, fields), end
 
 
-def _not_json(error: Exception) -> InvalidEvent:
-    rule = (
-        f"is not JSON: {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-    )
-    return InvalidEvent(field="value", rule=rule)
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def _no_such_number(name: str) -> float:
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    assert match is not None
+    return match.end()
+
+
+def _reject_constant(name: str) -> float:
     raise ValueError(f"is not JSON: {name} is not a number in JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_such_number)
+_decoder = json.JSONDecoder(parse_constant=_reject_constant)
 
 
-def letters(content: bytes, settings: Settings, topic: str | None = None) -> list[Letter | Unfit]:
-    """Return every event of a file as it would be sent, or why it must not be. topic: None tells it by the fields."""
-    try:
-        text = text_of(content)
-    except InvalidEvent as error:
-        return [Unfit(int(str(error.fields["field"]).split()[1]), (error,))]
-    found = [_letter(entry, settings, topic) for entry in entries(text)]
-    return found or [Unfit(1, (InvalidEvent(field="value", rule="there is no event in this file"),))]
-
-
-def _letter(entry: FileEntry, settings: Settings, topic: str | None) -> Letter | Unfit:
+def _check_entry(entry: FileEntry, settings: Settings, topic: str | None) -> ValidEvent | InvalidEntry:
     if entry.fault is not None:
-        return Unfit(entry.line, (entry.fault,))
+        return InvalidEntry(entry.line, (entry.fault,))
     if not isinstance(entry.fields, dict):
-        return Unfit(entry.line, (InvalidEvent(field="value", rule="must be a JSON object"),))
+        return InvalidEntry(entry.line, (InvalidEvent(field="value", rule="must be a JSON object"),))
     try:
         target = topic or _topic_of(entry.fields, settings)
     except InvalidEvent as error:
-        return Unfit(entry.line, (error,))
-    return _checked(entry.line, entry.fields, target, settings)
+        return InvalidEntry(entry.line, (error,))
+    return _check_fields(entry.line, entry.fields, target, settings)
 
 
 def _topic_of(fields: dict[str, Any], settings: Settings) -> str:
-    """Return where an event belongs: a segment event has a segment_id, a product event has only a product_id."""
+    """Return the topic of an event: a segment event has a segment_id, a product event has only a product_id."""
     if "segment_id" in fields:
         return settings.topics.segment_updated
     if "product_id" in fields:
         return settings.topics.product_registered
-    raise InvalidEvent(
-        field="segment_id", rule="is missing, and there is no product_id either: name the kind with --topic"
-    )
+    raise InvalidEvent(field="segment_id", rule="is missing, and so is product_id; name the topic with --topic")
 
 
-def _checked(line: int, fields: dict[str, Any], topic: str, settings: Settings) -> Letter | Unfit:
-    """Return the event as its author wrote it, once the worker's own decoder takes it."""
+def _check_fields(line: int, fields: dict[str, Any], topic: str, settings: Settings) -> ValidEvent | InvalidEntry:
+    """Return the event unchanged if the worker's own decoder accepts it."""
     value = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     raw = RawEvent(source=Source(topic=topic, partition=0, offset=0), key=None, value=value)
     model: type[Event] = SegmentUpdated if topic == settings.topics.segment_updated else ProductRegistered
     try:
         event = decode(raw, model, settings.delivery.max_event_bytes)
     except InvalidEvent as error:
-        found = _all_faults(value, model)
-        of_bytes = not any(str(error).startswith(str(fault)) for fault in found)
-        return Unfit(line, (error, *found) if of_bytes else tuple(found))
+        field_faults = _field_faults(value, model)
+        concerns_field = any(str(error).startswith(str(fault)) for fault in field_faults)
+        return InvalidEntry(line, tuple(field_faults) if concerns_field else (error, *field_faults))
     key = event.segment_id if isinstance(event, SegmentUpdated) else event.product_id
-    return Letter(line, topic, key.encode(), value, event, tuple(_unknown(fields, event)))
+    return ValidEvent(line, topic, key.encode(), value, event, tuple(_unknown_fields(fields, event)))
 
 
-def _all_faults(value: bytes, model: type[Event]) -> list[InvalidEvent]:
-    """Return every fault of the fields; faults of the bytes as such are no fields'."""
+def _field_faults(value: bytes, model: type[Event]) -> list[InvalidEvent]:
+    """Return every fault of the fields. A fault of the bytes, such as their number, belongs to no field."""
     try:
         model.model_validate_json(value.decode())
     except ValidationError as error:
-        return faults(error)
+        return field_errors(error)
     except ValueError:
         pass
     return []
 
 
-def _unknown(fields: dict[str, Any], known: Contract, place: str = "") -> Iterator[str]:
-    """Yield the fields that the service will ignore, at any depth: a misspelt one is easily overlooked."""
+def _unknown_fields(fields: dict[str, Any], known: Contract, prefix: str = "") -> Iterator[str]:
+    """Yield the path of every field that the worker will ignore, at any depth: authors overlook misspelt names."""
     names = {field.alias or name: name for name, field in type(known).model_fields.items()}
     names |= {name: name for name in type(known).model_fields}
     for key, value in sorted(fields.items()):
         if key not in names:
-            yield f"{place}{key}"
+            yield f"{prefix}{key}"
             continue
         part = getattr(known, names[key])
         pairs = zip(value, part, strict=True) if isinstance(part, tuple) else [(value, part)]
-        for number, (given, taken) in enumerate(pairs):
-            if isinstance(taken, Contract) and isinstance(given, dict):
-                inside = f"{key}.{number}" if isinstance(part, tuple) else key
-                yield from _unknown(given, taken, f"{place}{inside}.")
+        for number, (given, parsed) in enumerate(pairs):
+            if isinstance(parsed, Contract) and isinstance(given, dict):
+                path = f"{key}.{number}" if isinstance(part, tuple) else key
+                yield from _unknown_fields(given, parsed, f"{prefix}{path}.")

@@ -1,4 +1,4 @@
-"""Commands that use the studio without Kafka: generate."""
+"""`creatives generate`: make pictures for a prompt, without Kafka."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from models.briefs import Sampler
+from models.briefs import Format, Sampler
 
 if TYPE_CHECKING:
     from models.briefs import Brief, StudioPlan
-    from streams.cli.local_rendering import Made
+    from streams.cli.local_rendering import LocalRendering
 
 SAMPLERS = get_args(Sampler)
-FORMATS = ("square", "portrait", "landscape", "story")
+FORMATS = get_args(Format)
 
 
 @click.command(
@@ -28,44 +28,51 @@ Examples:
   creatives generate "a green salad" -n 16 --keep 4 --seed 7 --out salad/
   creatives generate "a jar of jam" --diffusion ./stable-diffusion-v1-5 --steps 30 --device cuda
 
-Equal prompt, seed, weights and kind of device give equal pictures. Other weights can be named for good with
+The same prompt, seed, weights and kind of device give the same pictures. To use other weights in every command, set
 CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING and CREATIVES_STUDIO__UPSCALING.
+
+\b
+Exit codes:
+  0   the pictures are in the folder
+  1   the weights or the device cannot be used; the last line gives the reason
+  2   wrong option or setting
+  130 stopped with Ctrl-C
 """,
 )
 @click.argument("prompt")
 @click.option("-n", "--candidates", type=click.IntRange(1, 256), default=8, show_default=True, help="Pictures to make.")
-@click.option("--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Best ones to enlarge and keep.")
+@click.option("--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Best pictures to enlarge.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: generated/<prompt>]")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="For the same pictures again.")
-@click.option("--negative-prompt", default="", help="What should not be seen.  [default: the family's own]")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Repeat this to get the same pictures again.")
+@click.option("--negative-prompt", default="", help="What to avoid.  [default: that of the model family]")
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Shapes.  [default: square]")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Inference steps.")
-@click.option("--guidance-scale", type=click.FloatRange(0, 50), help="How closely to follow the prompt.")
+@click.option("--guidance-scale", type=click.FloatRange(0, 50), help="How closely pictures follow the prompt.")
 @click.option(
     "--sampler", type=click.Choice(SAMPLERS), help="For few-step models; see docs/operations/first-deployment.md."
 )
 @click.option("--diffusion", help="Other weights: a folder, a file, or a hub id with @revision.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1.")
 def generate(prompt: str, out: Path | None, **options: Any) -> None:
-    """Make pictures for PROMPT: generate, rerank, enlarge, encode, as a worker does.
+    """Make pictures for PROMPT as a worker does: generate candidates, rank them with CLIP, enlarge the best.
 
-    Writes the pictures, a contact sheet and scores.json with every candidate's seed and score.
+    Writes the pictures, a contact sheet, and scores.json with the seed and score of every candidate.
     """
-    from streams.cli.local_rendering import folder_for, make, write
+    from streams.cli.local_rendering import folder_for, render_locally, write_rendering
     from streams.cli.terminal import read_settings
 
     settings = read_settings()
-    brief = _brief(prompt, options)
+    brief = _take_brief(prompt, options)
     try:
-        made = asyncio.run(make(brief, _plan(settings.studio.plan(), options), settings.device))
+        result = asyncio.run(render_locally(brief, _plan(settings.studio.plan(), options), settings.device))
     except KeyboardInterrupt:
         sys.exit(130)
     folder = out or folder_for(prompt)
-    _show(made, write(made, folder), folder)
+    _print(result, write_rendering(result, folder), folder)
 
 
-def _brief(prompt: str, options: dict[str, Any]) -> Brief:
-    """Return the brief of the options, and take its own out of them; what is left is the plan's."""
+def _take_brief(prompt: str, options: dict[str, Any]) -> Brief:
+    """Return the brief and remove its options; the remaining ones belong to the plan."""
     from models.briefs import Brief
 
     candidates, keep, seed = (options.pop(name) for name in ("candidates", "keep", "seed"))
@@ -86,21 +93,22 @@ def _brief(prompt: str, options: dict[str, Any]) -> Brief:
     )
 
 
-def _plan(plan: StudioPlan, given: dict[str, Any]) -> StudioPlan:
-    """Return the settings' plan with what the command line says instead."""
+def _plan(plan: StudioPlan, options: dict[str, Any]) -> StudioPlan:
+    """Return the plan of the settings, changed by the options of the command line."""
     from dataclasses import replace
 
-    return replace(plan, **{name: value for name, value in given.items() if value is not None})
+    return replace(plan, **{name: value for name, value in options.items() if value is not None})
 
 
-def _show(made: Made, paths: list[Path], folder: Path) -> None:
+def _print(result: LocalRendering, paths: list[Path], folder: Path) -> None:
     from rich.table import Table
 
-    from streams.cli.local_rendering import figure
-    from streams.cli.terminal import out
+    from streams.cli.pictures import ranking_score
+    from streams.cli.terminal import console
 
     table = Table("rank", "score", "seed", "picture", header_style="bold", border_style="dim")
-    for picture, path in zip(made.rendering.pictures, paths, strict=True):
-        table.add_row(str(picture.rank), figure(picture.scores), str(picture.seed), str(path))
-    out.print(table)
-    click.echo(f"{made.rendering.device_seconds:.1f} s on {made.ready.device}; see {folder / 'contact-sheet.png'}")
+    for picture, path in zip(result.rendering.pictures, paths, strict=True):
+        table.add_row(str(picture.rank), ranking_score(picture.scores), str(picture.seed), str(path))
+    console.print(table)
+    seconds, device = result.rendering.device_seconds, result.ready.device
+    click.echo(f"{seconds:.1f} s on {device}. Open {folder / 'contact-sheet.png'}")

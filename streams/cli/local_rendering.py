@@ -1,8 +1,7 @@
-"""The studio without Kafka: one brief through the lane's child process, and the pictures into a folder."""
+"""Render one brief without Kafka and write the pictures into a folder."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import hashlib
 import json
@@ -13,99 +12,69 @@ from typing import Any
 
 from models.briefs import Brief, Rendering, StudioPlan, StudioReady
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
-from streams.cli.progress import StageBars
-from streams.cli.terminal import err
-from streams.device.client import DeviceClient
-from streams.device.jobs import DeviceStatus
+from streams.cli.local_device import ENTRY, local_device
+from streams.cli.pictures import FILE_EXTENSIONS, ranking_score
 from streams.settings import DeviceSettings
-
-LOOK = 0.1  # seconds between two looks at the lane
-ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one brief became, with the studio that made it. brief: as it was rendered."""
+class LocalRendering:
+    """The brief as it was rendered, its pictures, and the loaded models that made them."""
 
     brief: Brief
     rendering: Rendering
     ready: StudioReady
 
 
-async def make(brief: Brief, plan: StudioPlan, settings: DeviceSettings, entry: str = "models.serving:serve") -> Made:
-    """Load a studio, render the brief, end the studio; bars on stderr meanwhile. Raises the studio's named errors.
+async def render_locally(
+    brief: Brief, plan: StudioPlan, settings: DeviceSettings, entry: str = ENTRY
+) -> LocalRendering:
+    """Load the models and render the brief, with progress bars on stderr. Raises the named errors of the device.
 
-    An empty negative prompt becomes the model family's own.
+    The default of the model family replaces an empty negative prompt.
     """
-    device = DeviceClient(plan, settings, entry)
-    with StageBars(err) as bars:
-        following = asyncio.create_task(follow(device, bars))
-        try:
-            ready = await device.start()
-            if not brief.negative_prompt:
-                brief = dataclasses.replace(brief, negative_prompt=ready.negative_prompt)
-            rendering = await device.render(brief)
-        finally:
-            following.cancel()
-            await device.stop()
-        show(device.status(), bars)  # the last stages may have come and gone since the last look
-        bars.finish()
-    return Made(brief, rendering, ready)
+    async with local_device(plan, settings, entry) as device:
+        if not brief.negative_prompt:
+            brief = dataclasses.replace(brief, negative_prompt=device.ready.negative_prompt)
+        rendering = await device.render(brief)
+    return LocalRendering(brief, rendering, device.ready)
 
 
-async def follow(device: DeviceClient, bars: StageBars) -> None:
-    """Show on the bars what the lane does, for ever."""
-    while True:
-        show(device.status(), bars)
-        await asyncio.sleep(LOOK)
-
-
-def show(status: DeviceStatus, bars: StageBars) -> None:
-    """Show on the bars what the lane does, or did last."""
-    if status.state == "loading":
-        bars.show({"load": (0, 0)})
-    elif status.stages:
-        bars.show(status.stages)
-
-
-def write(made: Made, folder: Path) -> list[Path]:
-    """Write the pictures, contact-sheet.png and scores.json into `folder`; return the pictures' paths."""
+def write_rendering(result: LocalRendering, folder: Path) -> list[Path]:
+    """Write the pictures, contact-sheet.png and scores.json into `folder`. Return the paths of the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for number, picture in enumerate(made.rendering.pictures, 1):
-        path = folder / f"{number}-{picture.format}-{picture.seed}.{ENDINGS[picture.media_type]}"
+    for number, picture in enumerate(result.rendering.pictures, 1):
+        path = folder / f"{number}-{picture.format}-{picture.seed}.{FILE_EXTENSIONS[picture.media_type]}"
         path.write_bytes(picture.content)
         paths.append(path)
-    (folder / "contact-sheet.png").write_bytes(_sheet(made))
-    text = json.dumps(_scores(made, paths), indent=2, ensure_ascii=False)
+    (folder / "contact-sheet.png").write_bytes(_sheet(result))
+    text = json.dumps(_scores(result, paths), indent=2, ensure_ascii=False)
     (folder / "scores.json").write_text(text + "\n", "utf-8")
     return paths
 
 
 def folder_for(prompt: str) -> Path:
-    """Return a folder named by the prompt's first words: pictures of two prompts do not mix."""
+    """Return a folder named after the first six words of the prompt, so that prompts do not share a folder."""
     words = re.findall(r"\w+", prompt.lower())[:6]
     return Path("generated") / ("-".join(words) or "prompt")
 
 
-def figure(scores: dict[str, float]) -> str:
-    """Return the score a picture was ranked by: the first."""
-    return next((f"{name} {value:.3f}" for name, value in scores.items()), "")
-
-
-def _sheet(made: Made) -> bytes:
-    pictures, brief = made.rendering.pictures, made.brief
+def _sheet(result: LocalRendering) -> bytes:
+    pictures, brief = result.rendering.pictures, result.brief
     facts = (
-        f"{len(made.rendering.candidates)} candidates, {len(pictures)} kept",
-        f"{made.rendering.device_seconds:.1f} s on {made.ready.device}",
-        f"recipe {made.ready.recipe.fingerprint[:12]}",
+        f"{len(result.rendering.candidates)} candidates, {len(pictures)} kept",
+        f"{result.rendering.device_seconds:.1f} s on {result.ready.device}",
+        f"recipe {result.ready.recipe.fingerprint[:12]}",
     )
-    frames = tuple(Frame(picture.content, f"Rank {picture.rank}", figure(picture.scores)) for picture in pictures)
-    models = " · ".join(model.id for model in made.ready.recipe.models)
+    frames = tuple(
+        Frame(picture.content, f"Rank {picture.rank}", ranking_score(picture.scores)) for picture in pictures
+    )
+    models = " · ".join(model.id for model in result.ready.recipe.models)
     return contact_sheet("Fluence creatives", models, [Strip("Prompt", brief.prompt, facts, frames)])
 
 
-def _scores(made: Made, paths: list[Path]) -> dict[str, Any]:
+def _scores(result: LocalRendering, paths: list[Path]) -> dict[str, Any]:
     pictures = [
         {
             "rank": picture.rank,
@@ -117,14 +86,14 @@ def _scores(made: Made, paths: list[Path]) -> dict[str, Any]:
             "sha256": hashlib.sha256(picture.content).hexdigest(),
             "scores": picture.scores,
         }
-        for picture, path in zip(made.rendering.pictures, paths, strict=True)
+        for picture, path in zip(result.rendering.pictures, paths, strict=True)
     ]
     return {
-        "prompt": made.brief.prompt,
-        "negative_prompt": made.brief.negative_prompt,
-        "device": made.ready.device,
-        "device_seconds": round(made.rendering.device_seconds, 3),
+        "prompt": result.brief.prompt,
+        "negative_prompt": result.brief.negative_prompt,
+        "device": result.ready.device,
+        "device_seconds": round(result.rendering.device_seconds, 3),
         "pictures": pictures,
-        "candidates": [dataclasses.asdict(candidate) for candidate in made.rendering.candidates],
-        "recipe": dataclasses.asdict(made.ready.recipe),
+        "candidates": [dataclasses.asdict(candidate) for candidate in result.rendering.candidates],
+        "recipe": dataclasses.asdict(result.ready.recipe),
     }

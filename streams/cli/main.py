@@ -1,4 +1,4 @@
-"""The `creatives` command. Its files import little at the top, so that `creatives --help` answers at once."""
+"""The `creatives` command. Its files import little at module level, so `creatives --help` answers at once."""
 
 from __future__ import annotations
 
@@ -10,46 +10,56 @@ from models.errors import CreativesError
 from streams.cli.demo.command import demo
 from streams.cli.doctor import doctor
 from streams.cli.emit import emit
+from streams.cli.evaluate import evaluate
 from streams.cli.generate import generate
 from streams.cli.services import services
 from streams.cli.topics import topics
-from streams.cli.train import evaluate, train
+from streams.cli.train import train
 from streams.cli.watch import watch
 from streams.cli.worker import worker
 
 EPILOG = """\b
 Try it:
-  creatives demo                                    three segments in, pictures out; needs nothing else
-  creatives generate "a cup of coffee" -n 8         the same studio without Kafka
+  creatives demo                                    three segments in, pictures out; needs no other service
+  creatives generate "a cup of coffee" -n 8         the same models without Kafka
 
 \b
-Run it, in three terminals:
-  creatives services --env-file services.env        an embedded broker and object store
-  set -a; . ./services.env; creatives worker        in the second
-  set -a; . ./services.env; creatives emit docs/examples/coffee-enthusiast.json
-  creatives watch creative-ready                    what came of it
+Run it in three terminals:
+  creatives services --env-file services.env        1: an embedded broker and object store
+  set -a; . ./services.env; creatives worker        2: the worker
+  set -a; . ./services.env; set +a                  3: send a segment and print the result
+  creatives emit docs/examples/coffee-enthusiast.json
+  creatives watch creative-ready --from-beginning --count 1
 
-Settings come from the environment (CREATIVES_KAFKA__BOOTSTRAP_SERVERS, CREATIVES_STORAGE__ENDPOINT, ...);
-docs/settings.md lists them. Exit codes: 0 done, 1 it failed, 2 what you gave is wrong.
+Settings are environment variables such as CREATIVES_KAFKA__BOOTSTRAP_SERVERS and CREATIVES_STORAGE__ENDPOINT;
+docs/settings.md lists all of them.
+
+\b
+Exit codes:
+  0   done
+  1   failed; the last line gives the reason
+  2   wrong option, setting or input file
+  130 stopped with Ctrl-C
 """
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+DEBUG_HELP = "Show tracebacks and the log lines of libraries."
 
 
-class Creatives(click.Group):
-    """A group whose commands end in one line that says what to do, not in a traceback."""
+class CreativesGroup(click.Group):
+    """A group whose commands report a failure in one line instead of a traceback."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which a newcomer meets them."""
+        """Return the commands in the order in which a newcomer needs them."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; what goes wrong is one line, with `--debug` after its traceback."""
+        """Run the command. A failure prints one line; with `--debug` the traceback precedes it."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception as error:  # the process boundary: nobody above us can answer
+        except Exception as error:  # the process boundary
             if ctx.params.get("debug"):
                 traceback.print_exc()
             raise click.ClickException(_one_line(error)) from error
@@ -61,34 +71,32 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
     text = " ".join(str(error).split())[:300]
-    return f"unexpected {type(error).__name__}: {text} (run again with --debug to see where)"
+    return f"unexpected {type(error).__name__}: {text} (run again with --debug to see the traceback)"
 
 
-@click.group(cls=Creatives, epilog=EPILOG, context_settings=CONTEXT)
-@click.option(
-    "--debug", is_flag=True, help="Show tracebacks and the libraries' own warnings; any command takes it too."
-)
+@click.group(cls=CreativesGroup, epilog=EPILOG, context_settings=CONTEXT_SETTINGS)
+@click.option("--debug", is_flag=True, help=f"{DEBUG_HELP} Every command accepts this option too.")
 @click.version_option(package_name="fluence-creatives", prog_name="creatives")
 def cli(debug: bool) -> None:
-    """Advertising pictures for audience segments: events in from Kafka, pictures into an object store, events out."""
-    from streams.cli.terminal import quieten
+    """Make advertising pictures for audience segments: read events from Kafka, store pictures in S3, publish events."""
+    from streams.cli.terminal import set_library_logging
 
     if not debug:
-        quieten()
+        set_library_logging(enabled=False)
 
 
-def _debug(context: click.Context, _option: click.Parameter, given: bool) -> None:
-    """Take `--debug` after the command's name as before it, where a newcomer looks for it first."""
-    from streams.cli.terminal import quieten
+def _enable_debug(context: click.Context, _option: click.Parameter, enabled: bool) -> None:
+    """Accept `--debug` after the name of a command as well as before it."""
+    from streams.cli.terminal import set_library_logging
 
-    if given:
+    if enabled:
         context.find_root().params["debug"] = True
-        quieten(undo=True)
+        set_library_logging(enabled=True)
 
 
 for command in (demo, generate, train, evaluate, worker, services, topics, emit, watch, doctor):
-    words = "Show tracebacks and the libraries' own warnings."
-    command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help=words))
+    option = click.Option(["--debug"], is_flag=True, expose_value=False, callback=_enable_debug, help=DEBUG_HELP)
+    command.params.append(option)
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""One progress bar per stage of the studio, fed from anything that says how far each stage is."""
+"""Progress bars for the stages of a device process."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-WORDS = {
+STAGE_LABELS = {
     "load": "loading the models",
     "generate": "generating candidates",
     "rerank": "reranking with CLIP",
+    "score": "scoring candidates",
     "upscale": "enlarging with SwinIR",
+    "finish": "finishing pictures",
     "encode": "encoding",
     "prior": "making class images",
-    "train": "learning the product",
+    "train": "training on the photos",
     "evaluate": "evaluating",
 }
 
 
 class StageBars:
-    """Bars that appear as stages begin and fill as they go on; a context manager.
+    """A context manager that shows one bar per stage.
 
-    On a terminal they move; elsewhere (a log, CI) a line is written as each stage begins.
+    On a terminal the bars move. In a log or in CI the beginning of each stage prints one line.
     """
 
     def __init__(self, console: Console) -> None:
@@ -48,16 +50,23 @@ class StageBars:
     ) -> None:
         self._progress.stop()
 
-    def count(self, name: str, done: int, total: int) -> None:
-        """Show a bar that is no stage of the studio, such as finished segments."""
+    def show_count(self, name: str, done: int, total: int) -> None:
+        """Show a bar for something other than a stage, such as finished events."""
         self._progress.update(self._bar(name, total), completed=done, total=total)
 
-    def show(self, stages: Mapping[str, Sequence[int]], prefix: str = "") -> None:
-        """Show how far each stage is: done and total, which is 0 where nobody knows. One that is gone is finished.
+    def show_process(self, state: str, stages: Mapping[str, Sequence[int]], prefix: str = "") -> None:
+        """Show the stages of a device process from its status. A process that loads its models has none yet."""
+        if stages:
+            self.show_stages(stages, prefix)
+        elif state == "loading":
+            self.show_stages({"load": (0, 0)}, prefix)
 
-        lane: words before the stages', for a second device process; its stages have bars of their own.
+    def show_stages(self, stages: Mapping[str, Sequence[int]], prefix: str = "") -> None:
+        """Show (done, total) of each stage; total is 0 if unknown. A stage that is no longer listed is finished.
+
+        prefix: goes before the labels and gives a second device process its own bars.
         """
-        named = {f"{prefix}{WORDS.get(stage, stage)}": progress for stage, progress in stages.items()}
+        named = {f"{prefix}{STAGE_LABELS.get(stage, stage)}": progress for stage, progress in stages.items()}
         for name in self._shown.get(prefix, set()) - set(named):
             self._fill(name)
         self._shown[prefix] = set(named)
@@ -69,7 +78,7 @@ class StageBars:
     def finish(self) -> None:
         """Show every stage as done."""
         for prefix in list(self._shown):
-            self.show({}, prefix)
+            self.show_stages({}, prefix)
 
     def _bar(self, name: str, total: int) -> TaskID:
         if name not in self._tasks:
@@ -77,7 +86,7 @@ class StageBars:
         return self._tasks[name]
 
     def _fill(self, name: str) -> None:
-        """A stage may end between two looks; its bar must not stay at nine tenths, nor its clock run on."""
+        """Fill the bar and stop its clock: a stage may end between two updates, when the bar stands at nine tenths."""
         task = self._progress.tasks[self._progress.task_ids.index(self._tasks[name])]
         total = task.total or 1
         self._progress.update(task.id, completed=total, total=total)

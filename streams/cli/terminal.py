@@ -1,4 +1,4 @@
-"""What all commands share at the terminal: settings read with readable errors, consoles, quiet libraries."""
+"""Terminal basics for every command: settings with readable errors, consoles, and the log level of libraries."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from streams.settings import Settings
 
 PREFIX = "CREATIVES_"
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+console = Console(highlight=False)
+err_console = Console(stderr=True, highlight=False)
 
 
-class Wrong(click.ClickException):
-    """What the user gave cannot be used: exit code 2, without the lines of usage that a wrong option shows."""
+class InputError(click.ClickException):
+    """A file, a setting or a folder from the user cannot be used. The command exits with code 2 and prints no usage."""
 
     exit_code = 2
 
 
-def quieten(*, undo: bool = False) -> None:
-    """Keep the libraries' running commentary off the terminal: our own messages say what matters."""
+def set_library_logging(*, enabled: bool) -> None:
+    """Show or hide the log lines of libraries: the command's own messages report what the user can act on."""
     for name in ("aiokafka", "kafka", "faust", "werkzeug", "urllib3", "asyncio"):
-        logging.getLogger(name).setLevel(logging.NOTSET if undo else logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.NOTSET if enabled else logging.CRITICAL)
 
 
 def read_settings() -> Settings:
-    """Return the settings of the environment; a wrong one ends the command with its variable's name."""
+    """Return the settings from the environment. Raises InputError with the name of each wrong variable."""
     try:
         return Settings()
     except ValidationError as error:
-        raise Wrong("\n".join(_faults(error))) from None
+        raise InputError("\n".join(_faults(error))) from None
     except SettingsError as error:
         group = re.search(r'field "(\w+)"', str(error))
         name = f"{PREFIX}{group[1].upper()}__*" if group else PREFIX
-        raise Wrong(f'{name}: a list or object must be JSON, such as ["one", "two"]') from None
+        raise InputError(f'{name}: a list or object must be JSON, such as ["one", "two"]') from None
 
 
 def _faults(error: ValidationError) -> list[str]:
-    """Return a line per fault. The values stay unsaid: they may be secrets."""
+    """Return one line per fault, without the values: they may be secrets."""
     return [_fault(fault) for fault in error.errors(include_url=False, include_input=False, include_context=False)]
 
 
@@ -52,15 +52,20 @@ def _fault(fault: Any) -> str:
     name = PREFIX + "__".join(str(part).upper() for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{name}: there is no such setting; docs/settings.md lists them"
-    words = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{name}: {words}" if fault["loc"] else words
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if fault["loc"] else message
 
 
-def reachable(settings: Settings) -> Settings:
-    """Return the settings, unless they name no broker that another process could reach."""
+def require_broker(settings: Settings) -> Settings:
+    """Return the settings if they name a broker. Raises InputError if the broker is `embedded`.
+
+    An embedded broker lives inside the process that starts it, so a command cannot share it with a worker.
+    """
     if settings.kafka.bootstrap_servers == "embedded":
-        raise Wrong(
-            "No broker is named. Set CREATIVES_KAFKA__BOOTSTRAP_SERVERS=host:port, or start one with\n"
-            "  creatives services --env-file services.env\nand here: set -a; . ./services.env; set +a"
+        raise InputError(
+            "No Kafka broker is set. Set CREATIVES_KAFKA__BOOTSTRAP_SERVERS=host:port, or start a broker with\n"
+            "  creatives services --env-file services.env\n"
+            "and load its address here with\n"
+            "  set -a; . ./services.env; set +a"
         )
     return settings

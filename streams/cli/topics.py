@@ -1,4 +1,4 @@
-"""`creatives topics`: show and create the topics that the service needs."""
+"""`creatives topics`: show and create the topics and the bucket that the service needs."""
 
 from __future__ import annotations
 
@@ -15,34 +15,40 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Show the topics the service needs; create them.",
+    short_help="Show or create the topics the service needs.",
     epilog="""\b
 Examples:
   creatives topics
   CREATIVES_TOPICS__PARTITIONS=12 CREATIVES_TOPICS__REPLICATION_FACTOR=3 creatives topics --create
 
-Partition counts of topics that exist are never changed: the keys of running events would move to other partitions.
+The command never changes the partition count of an existing topic: keys would move to other partitions.
+
+\b
+Exit codes:
+  0 all topics and the bucket exist as the settings require
+  1 something is missing or wrong, or the broker or store does not answer
+  2 wrong option or setting
 """,
 )
-@click.option("--create", "creating", is_flag=True, help="Create what is missing, the store's bucket too.")
+@click.option("--create", "creating", is_flag=True, help="Create missing topics and the bucket of the object store.")
 def topics(creating: bool) -> None:
-    """Show the topics the service needs, and what is missing. Exit code 1 unless all of them are right.
+    """Show the topics the service needs and which of them are missing.
 
-    Where an object store is named, its bucket is looked at too.
+    If the settings name an object store, the command checks its bucket too.
     """
-    from streams.cli.terminal import out, reachable, read_settings
+    from streams.cli.terminal import console, read_settings, require_broker
     from streams.kafka.topics import topic_problem, topic_states
 
-    settings = reachable(read_settings())
+    settings = require_broker(read_settings())
     if creating:
         asyncio.run(_create(settings))
-    found = asyncio.run(topic_states(settings))
-    out.print(_topic_table(found))
-    problem = topic_problem(found)
+    states = asyncio.run(topic_states(settings))
+    console.print(_topic_table(states))
+    problem = topic_problem(states)
     if problem is not None:
         raise problem
     if settings.storage.endpoint != "embedded":
-        asyncio.run(_look_at_bucket(settings, creating=False))
+        asyncio.run(_check_bucket(settings, create=False))
         click.echo(f"bucket {settings.storage.bucket} at {settings.storage.endpoint}: ok")
 
 
@@ -52,24 +58,24 @@ async def _create(settings: Settings) -> None:
     for spec in await create(settings):
         click.echo(f"created {spec.name}: {spec.partitions} partitions, {spec.replicas} replicas", err=True)
     if settings.storage.endpoint != "embedded":
-        await _look_at_bucket(settings, creating=True)
+        await _check_bucket(settings, create=True)
 
 
-async def _look_at_bucket(settings: Settings, *, creating: bool) -> None:
+async def _check_bucket(settings: Settings, *, create: bool) -> None:
     from streams.store.s3 import MinioStore
 
     store = MinioStore(settings.storage)
     try:
-        await (store.make_bucket() if creating else store.check())
+        await (store.make_bucket() if create else store.check())
     finally:
         store.close()
 
 
-def _topic_table(found: list[TopicState]) -> Table:
+def _topic_table(states: list[TopicState]) -> Table:
     from rich.table import Table
 
     table = Table("topic", "partitions", "state", header_style="bold", border_style="dim")
-    for state in found:
-        verdict = f"[red]{state.problem}[/]" if state.problem else "[green]ok[/]"
-        table.add_row(state.spec.name, str(state.found if state.found is not None else "-"), verdict)
+    for state in states:
+        label = f"[red]{state.problem}[/]" if state.problem else "[green]ok[/]"
+        table.add_row(state.spec.name, str(state.found if state.found is not None else "-"), label)
     return table

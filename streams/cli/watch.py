@@ -12,17 +12,15 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.table import Table
-
-    from streams.cli.watcher import Seen, Watcher
+    from streams.cli.topic_reader import TopicMessage, TopicReader
     from streams.settings import Settings
 
-ROWS = 200  # of a live table; a terminal shows fewer
+MAX_ROWS = 200  # of the live table; terminals show fewer
 
 
 @dataclass(frozen=True)
-class Look:
-    """What to watch, and how."""
+class WatchOptions:
+    """The options of the command. count: messages to show, None for no limit."""
 
     topic: str
     count: int | None
@@ -31,91 +29,89 @@ class Look:
 
 
 @click.command(
-    short_help="Show the events of a topic as they come.",
+    short_help="Show the events of a topic as they arrive.",
     epilog="""\b
 Examples:
   creatives watch creative-ready
   creatives watch creative-ready --from-beginning --count 3 --timeout 60 --json | jq -r '.images[].url'
   creatives watch segment-updated.dead --from-beginning
 
-With --json every line is one event as it was published. A dead letter, and anything that is no JSON object, comes as
-an object with topic, partition, offset, timestamp, key, headers and value.
+With --json every line is one event as it was published. Dead letters and values that are not JSON objects are
+wrapped in an object with topic, partition, offset, timestamp, key, headers and value.
+
+\b
+Exit codes:
+  0   --count events were shown
+  1   --timeout passed, the topic does not exist, or the broker does not answer
+  2   wrong option or setting
+  130 stopped with Ctrl-C
 """,
 )
 @click.argument("topic")
-@click.option("--count", type=click.IntRange(min=1), help="End after this many events.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Give up after S seconds: exit code 1."
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop with exit code 1 after this many seconds.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for pipes.")
-@click.option("--from-beginning", is_flag=True, help="Start with the oldest event, not with the next.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for pipes.")
+@click.option("--from-beginning", is_flag=True, help="Start with the oldest event instead of the next one.")
 def watch(topic: str, count: int | None, timeout: float | None, as_json: bool, from_beginning: bool) -> None:
-    """Show the events of TOPIC as they come: a live table, or JSON lines.
+    """Show the events of TOPIC as they arrive, as a live table or as JSON lines.
 
-    Watching joins no consumer group: it takes nothing away from anybody.
+    Watching joins no consumer group, so workers still receive every event.
     """
-    from streams.cli.terminal import reachable, read_settings
+    from streams.cli.terminal import read_settings, require_broker
 
-    settings = reachable(read_settings())
-    look = Look(topic, count, as_json, from_beginning)
+    settings = require_broker(read_settings())
+    options = WatchOptions(topic, count, as_json, from_beginning)
     try:
-        asyncio.run(asyncio.wait_for(_watch(look, settings), timeout))
+        asyncio.run(asyncio.wait_for(_watch(options, settings), timeout))
     except TimeoutError:
-        wanted = f"{count} events" if count else "more events"
-        raise click.ClickException(f"{timeout:g} s passed before {wanted} came on {topic}.") from None
+        expected = f"{count} events" if count else "more events"
+        raise click.ClickException(f"Timed out after {timeout:g} s, before {expected} arrived on {topic}.") from None
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-async def _watch(look: Look, settings: Settings) -> None:
-    from streams.cli.watcher import watcher
+async def _watch(options: WatchOptions, settings: Settings) -> None:
+    from streams.cli.topic_reader import topic_reader
 
-    async with watcher([look.topic], settings, beginning=look.from_beginning) as watching:
-        click.echo(f"watching {look.topic}, {watching.partitions} partitions; Ctrl-C ends it", err=True)
-        if look.as_json:
-            dead = look.topic.endswith(settings.topics.dead_suffix)
-            await _take(watching, look.count, lambda seen: click.echo(seen.as_json(envelope=dead)))
+    async with topic_reader([options.topic], settings, from_beginning=options.from_beginning) as reader:
+        click.echo(f"Watching {options.topic} ({reader.partitions} partitions). Press Ctrl-C to stop.", err=True)
+        if options.as_json:
+            dead_letters = options.topic.endswith(settings.topics.dead_suffix)
+            await _show_each(reader, options.count, lambda message: click.echo(message.as_json(envelope=dead_letters)))
         else:
-            await _show(watching, look, settings)
+            await _show_table(reader, options, settings)
 
 
-async def _take(watching: Watcher, count: int | None, show: Callable[[Seen], None]) -> None:
-    taken = 0
-    async for seen in watching.messages():
-        show(seen)
-        taken += 1
-        if taken == count:
+async def _show_each(reader: TopicReader, count: int | None, show: Callable[[TopicMessage], None]) -> None:
+    shown = 0
+    async for message in reader.messages():
+        show(message)
+        shown += 1
+        if shown == count:
             return
 
 
-async def _show(watching: Watcher, look: Look, settings: Settings) -> None:
-    """Keep a live table; where the output is no terminal, print a line per event instead."""
+async def _show_table(reader: TopicReader, options: WatchOptions, settings: Settings) -> None:
+    """Update a live table; print one line per event if the output is not a terminal."""
     from rich.live import Live
 
-    from streams.cli.event_rows import kind_of, row
-    from streams.cli.terminal import out
+    from streams.cli.event_table import event_row, event_table, topic_kind
+    from streams.cli.terminal import console
 
-    kind = kind_of(look.topic, settings.topics)
-    if not out.is_terminal:
-        await _take(watching, look.count, lambda seen: click.echo("\t".join(row(kind, seen))))
+    kind = topic_kind(options.topic, settings.topics)
+    if not console.is_terminal:
+        await _show_each(reader, options.count, lambda message: click.echo("\t".join(event_row(kind, message))))
         return
     rows: list[tuple[str, ...]] = []
-    with Live(_table(kind, rows), console=out, auto_refresh=False, vertical_overflow="crop") as live:
+    with Live(event_table(kind, rows), console=console, auto_refresh=False, vertical_overflow="crop") as live:
 
-        def show(seen: Seen) -> None:
-            rows.insert(0, row(kind, seen))  # newest first: a terminal cuts off what is below its edge
-            live.update(_table(kind, rows[:ROWS]), refresh=True)
+        def show(message: TopicMessage) -> None:
+            rows.insert(0, event_row(kind, message))  # newest first: the terminal crops the bottom
+            live.update(event_table(kind, rows[:MAX_ROWS]), refresh=True)
 
-        await _take(watching, look.count, show)
-
-
-def _table(kind: str, rows: list[tuple[str, ...]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    from streams.cli.event_rows import COLUMNS
-
-    table = Table("time", *COLUMNS[kind], header_style="bold", border_style="dim")
-    for cells in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
-    return table
+        await _show_each(reader, options.count, show)

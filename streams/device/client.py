@@ -1,7 +1,8 @@
-"""The way to the device: one child process, batches in front of it, deadlines behind it.
+"""The device client: batches jobs for the one device process, enforces deadlines, and replaces a child that ended.
 
-The worker's event loop never waits for the device: a hang is killed at its deadline, a crash restarts the child.
-Neither loses a request, and only the request that does it again when it runs alone is blamed.
+The worker's event loop never waits for the device. A child that hangs is killed at its deadline, and a child that
+crashed is replaced. Neither loses a request: the jobs of a lost batch run again, each alone, so that a further crash
+counts against the request that caused it.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ import structlog
 from models.briefs import Brief, Rendering, StudioPlan, StudioReady, TrainingJob, TrainingResult
 from models.errors import Cancelled, CreativesError, DeviceUnavailable, StageFailed
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Train
-from streams.device.jobs import DeviceStatus, Job, JobQueue, OnCheckpoint, State
-from streams.device.process import DeviceProcess, Gone, Incoming
-from streams.failures import DeviceProcessDied, DeviceStuck, WeightsChanged
+from streams.device.jobs import DeviceJob, JobQueue, OnCheckpoint
+from streams.device.process import DeviceProcess, Incoming, ProcessEnded
+from streams.device.status import DeviceStatus, StatusTracker
+from streams.failures import DeviceStuck, WeightsChanged
 from streams.settings import DeviceSettings
 
 log = structlog.get_logger(__name__)
 
-_BACKOFF_CAP = 30.0
+_BACKOFF_CAP = 30.0  # seconds
 
 
 class DeviceClient:
-    """The one owner of the device. entry: what the child runs, as `module:function`.
+    """Owns the device process. entry: the function that the child runs, as `module:function`.
 
-    die: told when no child can be had any more, though the lane had been started.
+    die: called with the reason if a child that had started cannot be replaced.
     """
 
     def __init__(
@@ -43,49 +45,35 @@ class DeviceClient:
         self._entry = entry
         self._die = die
         self._ready: StudioReady | None = None
-        self._state: State = "stopped"
         self._process: DeviceProcess | None = None
         self._runner: asyncio.Task[None] | None = None
         self._jobs = JobQueue()
-        self._running: dict[str, Job] = {}
-        self._progress: Progress | None = None
-        self._stages: dict[str, tuple[int, int]] = {}
-        self._error_message: str | None = None
-        self._ticket = self._restarts = self._failures = self._finished = 0
+        self._running: dict[str, DeviceJob] = {}
+        self._status = StatusTracker()
+        self._ticket = 0  # the number of the running batch; an answer to an earlier batch is ignored
+        self._start_attempts = 0  # since the last answer
 
     @property
     def ready(self) -> StudioReady:
-        """What the child said when it was loaded. Raises RuntimeError before `start`."""
+        """The description of the loaded studio. Raises RuntimeError before `start`."""
         if self._ready is None:
-            raise RuntimeError("the lane has not been started")
+            raise RuntimeError("the device client has not been started")
         return self._ready
 
     def status(self) -> DeviceStatus:
-        """Return what the lane is doing."""
-        progress = self._progress
-        return DeviceStatus(
-            state=self._state,
-            pid=self._process.pid if self._process else None,
-            restarts=self._restarts,
-            queued=len(self._jobs),
-            running=tuple(self._running),
-            oldest_seconds=self._jobs.oldest(asyncio.get_running_loop().time()),
-            finished=self._finished,
-            stage=progress.stage if progress else None,
-            done=progress.done if progress else 0,
-            total=progress.total if progress else 0,
-            stages=dict(self._stages),
-            error_message=self._error_message,
-        )
+        """Return the state of the device process and its queue."""
+        pid = self._process.pid if self._process else None
+        oldest = self._jobs.oldest_age(asyncio.get_running_loop().time())
+        return self._status.snapshot(pid, len(self._jobs), tuple(self._running), oldest)
 
     async def start(self) -> StudioReady:
-        """Load the models; return once they are warm. Raises the child's own named error, and may be tried again."""
+        """Load the models; return once they are warm. Raises the child's named error; `start` may be called again."""
         try:
-            process = await self._open()
+            process = await self._start_process()
             self._runner = asyncio.create_task(self._run(process), name="device-client")
-            self._runner.add_done_callback(self._ended)
+            self._runner.add_done_callback(self._on_runner_end)
         except CreativesError as error:
-            self._error_message = str(error)
+            self._status.error_message = str(error)
             raise
         finally:
             if self._runner is None:
@@ -93,7 +81,7 @@ class DeviceClient:
         return self.ready
 
     async def stop(self, grace: float = 5.0) -> None:
-        """End the child, by force `grace` seconds after it was asked. Whoever still waits gets Cancelled."""
+        """End the child, by force after `grace` seconds. Callers that still wait get Cancelled."""
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait({self._runner})
@@ -103,169 +91,157 @@ class DeviceClient:
         if self._process is not None:
             await self._process.stop(grace)
             self._process = None
-        self._state, self._progress = "stopped", None
+        self._status.change_state("stopped")
 
     async def render(self, brief: Brief) -> Rendering:
-        """Return the pictures of a brief. Joins the job where the same brief is in flight.
+        """Return the pictures of a brief. Callers with the same brief share one job.
 
-        Raises the device's named errors, DeviceProcessDied when this brief alone ended the child, Cancelled at stop.
+        Raises the device's named errors, DeviceProcessDied if this brief alone ended the child, Cancelled at `stop`.
         """
-        result = await self._end_of(await self._entered(brief))
+        result = await self._wait_for(await self._enter(brief))
         assert isinstance(result, Rendering)
         return result
 
     async def train(self, training_job: TrainingJob, on_checkpoint: OnCheckpoint) -> TrainingResult:
-        """Return the learned product; errors as for `render`. Cancelling the last caller gives the lesson up.
+        """Return the trained concept; errors as for `render`. Training stops when its last caller is cancelled.
 
-        on_checkpoint: awaited with step and file after each checkpoint, one at a time, the newest if it is slow.
+        on_checkpoint: awaited with step and file after each checkpoint. Calls never overlap; while one runs, only the
+        newest checkpoint waits.
         """
-        job = await self._entered(training_job)
-        uploads = [] if job.waiters else [asyncio.create_task(job.pass_on(on_checkpoint))]
+        job = await self._enter(training_job)
+        forwarding = [] if job.waiters else [asyncio.create_task(job.forward_checkpoints(on_checkpoint))]
         try:
-            result = await self._end_of(job)
+            result = await self._wait_for(job)
         finally:
-            for upload in uploads:
-                upload.cancel()
-                await asyncio.wait({upload})
+            for task in forwarding:
+                task.cancel()
+                await asyncio.wait({task})
         assert isinstance(result, TrainingResult)
         return result
 
-    async def _entered(self, work: Brief | TrainingJob) -> Job:
-        """Enter work; what has its request id and differs (one event id for two segments) is waited for, not joined."""
-        while other := self._jobs.conflicting_job(work):
-            await other.ended.wait()
-        return self._jobs.enter(work)
+    async def _enter(self, request: Brief | TrainingJob) -> DeviceJob:
+        """Return the job of a request; wait first while a different request with the same id is unfinished."""
+        while other := self._jobs.conflicting_job(request):
+            await other.finished.wait()
+        return self._jobs.enter(request)
 
-    async def _end_of(self, job: Job) -> Any:
+    async def _wait_for(self, job: DeviceJob) -> Any:
         waiter = asyncio.get_running_loop().create_future()
         job.waiters.append(waiter)
         try:
             return await waiter
         finally:
             job.waiters.remove(waiter)
-            if not job.waiters and not job.ended.is_set():
+            if not job.waiters and not job.finished.is_set():
                 self._abandon(job)
 
-    def _abandon(self, job: Job) -> None:
-        """Nobody waits for this job any more: a running brief is short and ends by itself, a lesson is given up."""
+    def _abandon(self, job: DeviceJob) -> None:
+        """Drop a job without callers. A running brief is short and may finish; running training is cancelled."""
         running = self._running.get(job.request_id) is job
-        if not running or isinstance(job.work, TrainingJob):
+        if not running or isinstance(job.request, TrainingJob):
             self._jobs.drop(job)
-        if running and isinstance(job.work, TrainingJob) and self._process is not None:
+        if running and isinstance(job.request, TrainingJob) and self._process is not None:
             self._process.send(Cancel(self._ticket))
 
-    async def _open(self) -> DeviceProcess:
-        """Start a child and wait until it is ready. Raises its named error, or DeviceUnavailable."""
-        self._state = "loading" if self._ready is None else "restarting"
+    async def _start_process(self) -> DeviceProcess:
+        """Start a child and wait until it is ready. Raises its named error, DeviceUnavailable or WeightsChanged."""
+        self._status.change_state("loading" if self._ready is None else "restarting")
         process = self._process = DeviceProcess(self._entry, self._plan, self._jobs.work_arrived.set, self._on_message)
-        message = await process.first_message(self._settings.start_deadline, self._progressed)
+        message = await process.startup_message(self._settings.start_deadline, self._status.add_progress)
         if isinstance(message, StudioReady):
             if self._ready is None or message.recipe.fingerprint == self._ready.recipe.fingerprint:
-                self._ready, self._state, self._progress, self._error_message = message, "idle", None, None
+                self._ready = message
+                self._status.error_message = None
+                self._status.change_state("idle")
                 return process
             message = WeightsChanged()
-        await process.end("did not start")
-        how = message.how if isinstance(message, Gone) else "did not say that it is ready"
-        detail = f"its process {how} while it loaded the models."
+        await process.kill_and_wait("did not start")
+        reason = message.reason if isinstance(message, ProcessEnded) else "sent no ready message"
+        detail = f"its process {reason} while it loaded the models."
         raise message if isinstance(message, CreativesError) else _unavailable(self._plan, detail)
 
     async def _run(self, process: DeviceProcess) -> None:
+        """Run batches until cancelled, on one child after another."""
         while True:
             while batch := await self._next_batch(process):
-                await self._work(process, batch)
-            process = await self._reopen()
+                await self._run_batch(process, batch)
+            process = await self._restart()
 
-    def _ended(self, runner: asyncio.Task[None]) -> None:
-        """Say that nobody runs jobs any more; for who waits it is an outage, so that nothing is buried."""
+    def _on_runner_end(self, runner: asyncio.Task[None]) -> None:
+        """Fail every job as an outage, which dead-letters nothing, and stop the worker."""
         if runner.cancelled() or not isinstance(error := runner.exception(), Exception):
             return
-        self._error_message = str(error) or repr(error)
+        self._status.error_message = str(error) or repr(error)
         self._running = {}
-        self._jobs.finish_all(_unavailable(self._plan, self._error_message))
+        self._jobs.finish_all(_unavailable(self._plan, self._status.error_message))
         self._die(error)
 
-    async def _reopen(self) -> DeviceProcess:
-        """Replace a child that is gone, for as long as it takes; who waits keeps waiting meanwhile.
+    async def _restart(self) -> DeviceProcess:
+        """Replace a child that ended, with as many attempts as it takes. Callers keep waiting.
 
-        Raises WeightsChanged and DeviceStuck, which no new child can mend.
+        Raises WeightsChanged and DeviceStuck, which a further attempt cannot fix.
         """
-        self._restarts += 1
-        self._state = "restarting"
+        self._status.restarts += 1
+        self._status.change_state("restarting")
         while True:
-            if self._failures:
-                await asyncio.sleep(min(_BACKOFF_CAP, 0.25 * 2.0 ** min(self._failures, 10)))
-            self._failures += 1
+            if self._start_attempts:
+                await asyncio.sleep(min(_BACKOFF_CAP, 0.25 * 2.0 ** min(self._start_attempts, 10)))
+            self._start_attempts += 1
             try:
-                return await self._open()
+                return await self._start_process()
             except (WeightsChanged, DeviceStuck):
                 raise
             except CreativesError as error:
-                self._error_message = str(error)
-                log.error("device process does not start", error=self._error_message, attempts=self._failures)  # noqa: TRY400
+                self._status.error_message = str(error)
+                log.error("device process does not start", error=str(error), attempts=self._start_attempts)  # noqa: TRY400
 
-    async def _next_batch(self, process: DeviceProcess) -> list[Job]:
-        """Return the jobs to do together, or nothing once the child is gone."""
-        while not process.gone.is_set():
+    async def _next_batch(self, process: DeviceProcess) -> list[DeviceJob]:
+        """Return the jobs of the next batch, or an empty list once the child has ended."""
+        while not process.ended.is_set():
             await self._jobs.work_arrived.wait()
             if self._settings.linger and self._jobs.may_wait_for_more(self._settings.batch):
                 await asyncio.sleep(self._settings.linger)
-            if not process.gone.is_set() and (batch := self._jobs.take(self._settings.batch)):
+            if not process.ended.is_set() and (batch := self._jobs.take_batch(self._settings.batch)):
                 return batch
         return []
 
-    async def _work(self, process: DeviceProcess, batch: list[Job]) -> None:
-        """Bring the jobs of one batch to their answers, or to the child's end."""
+    async def _run_batch(self, process: DeviceProcess, batch: list[DeviceJob]) -> None:
+        """Send one batch and wait until every job has its answer or the child has ended."""
         self._ticket += 1
-        self._state, self._progress, self._stages = "busy", None, {}
+        self._status.change_state("busy")
         self._running = {job.request_id: job for job in batch}
-        training_jobs = [job.work for job in batch if isinstance(job.work, TrainingJob)]
-        briefs = tuple(job.work for job in batch if isinstance(job.work, Brief))
+        training_jobs = [job.request for job in batch if isinstance(job.request, TrainingJob)]
+        briefs = tuple(job.request for job in batch if isinstance(job.request, Brief))
         process.send(Train(self._ticket, training_jobs[0]) if training_jobs else Render(self._ticket, briefs))
         while self._running:
             message = await process.next_message(self._settings.deadline)
-            if isinstance(message, Gone):
-                self._died(message.how)
+            if isinstance(message, ProcessEnded):
+                lost, self._running = list(self._running.values()), {}
+                log.warning("device process died", how=message.reason, jobs=[job.request_id for job in lost])
+                self._jobs.handle_crash(lost, message.reason, self._settings.max_crashes)
 
     def _on_message(self, message: Incoming) -> None:
-        """Take what the child says of the present batch as it comes: a task would come to it a little later."""
+        """Handle a message for the running batch at once; `_run_batch` would see it a turn of the loop later."""
         match message:
             case Progress(ticket=self._ticket) as progress:
-                self._progressed(progress)
+                self._status.add_progress(progress)
             case Checkpointed(ticket=self._ticket) as checkpoint:
                 for job in self._running.values():
                     job.checkpoints.put_nowait(checkpoint)
             case Answer(ticket=self._ticket) as answer:
-                self._answered(answer)
+                self._on_answer(answer)
 
-    def _progressed(self, progress: Progress) -> None:
-        self._progress = progress
-        self._stages[progress.stage] = progress.done, progress.total
-
-    def _answered(self, answer: Answer) -> None:
+    def _on_answer(self, answer: Answer) -> None:
         job = self._running.pop(answer.request_id, None)
         if job is None:
             return
-        end = answer.result or answer.error or StageFailed(stage="answer", kind="Answer", detail="it is empty")
+        result = answer.result or answer.error or StageFailed(stage="answer", kind="Answer", detail="it is empty")
         if not self._running:
-            self._state, self._progress = "idle", None
-        self._failures = 0
-        self._finished += 1
+            self._status.change_state("idle")
+        self._status.finished += 1
+        self._start_attempts = 0
         self._jobs.clear_crashes(job)
-        self._jobs.finish(job, end)
-
-    def _died(self, how: str) -> None:
-        """Blame the one job that was running; of several nobody is blamed yet, each has to show it alone."""
-        lost = list(self._running.values())
-        self._running = {}
-        log.warning("device process died", how=how, jobs=[job.request_id for job in lost])
-        if len(lost) > 1:
-            self._jobs.requeue_alone(lost)
-            return
-        crashes, limit = self._jobs.record_crash(lost[0]), self._settings.max_crashes
-        if crashes >= limit:
-            self._jobs.clear_crashes(lost[0])  # it will be buried; replayed by a person, it gets its tries anew
-        error = DeviceProcessDied(request_id=lost[0].request_id, how=how, crashes=crashes, limit=limit)
-        self._jobs.finish(lost[0], error)
+        self._jobs.finish(job, result)
 
 
 def _unavailable(plan: StudioPlan, detail: str) -> DeviceUnavailable:

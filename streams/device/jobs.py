@@ -1,4 +1,4 @@
-"""The jobs in front of the device: who waits for what, in which order, and which of them ended the child before."""
+"""The queue in front of the device: which callers wait for which job, the order, and which jobs crashed the child."""
 
 from __future__ import annotations
 
@@ -8,70 +8,49 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
 from models.briefs import Brief, Rendering, TrainingJob, TrainingResult
 from models.errors import Cancelled, CreativesError
 from models.wire import Checkpointed
+from streams.failures import DeviceProcessDied
 
 log = structlog.get_logger(__name__)
 
 OnCheckpoint = Callable[[int, Path], Awaitable[None]]
-State = Literal["stopped", "loading", "idle", "busy", "restarting"]
 
 _REMEMBERED_CRASHES = 10_000
 
 
-@dataclass(frozen=True)
-class DeviceStatus:
-    """The lane at one moment. restarts: children lost so far. stage, done, total: of the running batch.
-
-    stages: done and total of every stage that the running batch, or else the last one, has come to, in order: a short
-    stage is over between two looks. oldest_seconds: age of the oldest unfinished job. trouble: why the child is not
-    there, if it is not.
-    """
-
-    state: State
-    pid: int | None
-    restarts: int
-    queued: int
-    running: tuple[str, ...]
-    oldest_seconds: float
-    finished: int
-    stage: str | None = None
-    done: int = 0
-    total: int = 0
-    stages: dict[str, tuple[int, int]] = field(default_factory=dict)
-    error_message: str | None = None
-
-
 @dataclass(eq=False)
-class Job:
-    """One brief or lesson. alone: runs in a batch of its own, as lessons do, and briefs under suspicion.
+class DeviceJob:
+    """A brief or a training job on its way through the device.
 
-    waiters: a future for everyone who waits for its end, so that one who gives up takes it from nobody else.
+    entered_at: event loop time. runs_alone: the job shares no batch. That holds for training jobs, and for briefs that
+    may have crashed the child.
+    waiters: one future per caller, so that a caller that is cancelled takes the result from nobody else.
     """
 
-    work: Brief | TrainingJob
-    since: float
-    alone: bool
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    request: Brief | TrainingJob
+    entered_at: float
+    runs_alone: bool
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
     waiters: list[asyncio.Future[Any]] = field(default_factory=list)
 
     @cached_property
     def checkpoints(self) -> asyncio.Queue[Checkpointed]:
-        """What a lesson has on disk so far."""
+        """The checkpoints of a training job that `forward_checkpoints` has not handed over yet."""
         return asyncio.Queue()
 
     @property
     def request_id(self) -> str:
-        """The request this job answers."""
-        return self.work.request_id
+        """The id of the request that this job answers."""
+        return self.request.request_id
 
-    async def pass_on(self, on_checkpoint: OnCheckpoint) -> None:
-        """Hand checkpoints over, for ever; one that cannot be stored is no reason to stop learning."""
+    async def forward_checkpoints(self, on_checkpoint: OnCheckpoint) -> None:
+        """Hand over the newest checkpoint until cancelled. Training goes on if one cannot be stored."""
         while True:
             newest = await self.checkpoints.get()
             while not self.checkpoints.empty():
@@ -83,99 +62,113 @@ class Job:
 
 
 class JobQueue:
-    """Unfinished jobs by request id; those that wait for the device, first come first served.
+    """All unfinished jobs by request id, and the queue of those that wait for the device, first in first out.
 
-    stirred: set while jobs wait, and by whoever wants the device's owner to look up.
+    work_arrived: set while jobs wait; the child's end sets it too, to wake the task that runs the batches.
     """
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
-        self._queue: deque[Job] = deque()
+        self._jobs: dict[str, DeviceJob] = {}
+        self._queue: deque[DeviceJob] = deque()
         self._crashes: OrderedDict[str, int] = OrderedDict()
         self.work_arrived = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def oldest(self, now: float) -> float:
-        """Return the age in seconds of the oldest unfinished job, 0 without any."""
-        return max((now - job.since for job in self._jobs.values()), default=0.0)
+    def oldest_age(self, now: float) -> float:
+        """Return the age in seconds of the oldest unfinished job, 0 if there is none."""
+        return max((now - job.entered_at for job in self._jobs.values()), default=0.0)
 
-    def conflicting_job(self, work: Brief | TrainingJob) -> Job | None:
-        """Return the unfinished job that has this work's request id and is other work, if there is one."""
-        job = self._jobs.get(work.request_id)
-        return job if job is not None and job.work != work else None
+    def conflicting_job(self, request: Brief | TrainingJob) -> DeviceJob | None:
+        """Return the unfinished job that has the id of this request but another content, None if there is none."""
+        job = self._jobs.get(request.request_id)
+        return job if job is not None and job.request != request else None
 
-    def enter(self, work: Brief | TrainingJob) -> Job:
-        """Return the job of this request: the unfinished one, or a new one at the queue's end."""
-        job = self._jobs.get(work.request_id)
+    def enter(self, request: Brief | TrainingJob) -> DeviceJob:
+        """Return the job of this request: the unfinished one, or a new one at the end of the queue."""
+        job = self._jobs.get(request.request_id)
         if job is None:
-            alone = isinstance(work, TrainingJob) or work.request_id in self._crashes
-            job = self._jobs[work.request_id] = Job(work, asyncio.get_running_loop().time(), alone)
+            runs_alone = isinstance(request, TrainingJob) or request.request_id in self._crashes
+            job = DeviceJob(request, asyncio.get_running_loop().time(), runs_alone)
+            self._jobs[request.request_id] = job
             self._queue.append(job)
             self.work_arrived.set()
         return job
 
-    def take(self, most: int) -> list[Job]:
-        """Return the next batch: neighbours that may share one, at most `most` of them."""
+    def take_batch(self, size: int) -> list[DeviceJob]:
+        """Remove and return the next batch: at most `size` neighbours that may share one."""
         batch = [self._queue.popleft()] if self._queue else []
-        while batch and not batch[0].alone and len(batch) < most and self._queue and not self._queue[0].alone:
+        while batch and not batch[0].runs_alone and len(batch) < size and self._queue and not self._queue[0].runs_alone:
             batch.append(self._queue.popleft())
         if not self._queue:
             self.work_arrived.clear()
         return batch
 
-    def may_wait_for_more(self, most: int) -> bool:
-        """Return whether waiting a little could fill the next batch."""
-        return 0 < len(self._queue) < most and not any(job.alone for job in self._queue)
+    def may_wait_for_more(self, size: int) -> bool:
+        """Return whether a short wait could fill the next batch of `size`."""
+        return 0 < len(self._queue) < size and not any(job.runs_alone for job in self._queue)
 
-    def requeue_alone(self, jobs: list[Job]) -> None:
-        """Put the jobs of a lost batch in front, each to run alone: so the next loss names its cause."""
+    def handle_crash(self, lost: list[DeviceJob], reason: str, limit: int) -> None:
+        """Run the jobs of a lost batch again, or fail a job that ran alone with DeviceProcessDied.
+
+        Of several jobs any may have crashed the child. Each runs alone next, so that a further crash names its cause.
+        """
+        if len(lost) > 1:
+            self._requeue_alone(lost)
+            return
+        job = lost[0]
+        crashes = self._record_crash(job)
+        if crashes >= limit:
+            self.clear_crashes(job)  # its event is dead-lettered; a replay gets all its attempts again
+        self.finish(job, DeviceProcessDied(request_id=job.request_id, how=reason, crashes=crashes, limit=limit))
+
+    def _requeue_alone(self, jobs: list[DeviceJob]) -> None:
         for job in reversed(jobs):
             if job.waiters:
-                job.alone = True
+                job.runs_alone = True
                 self._queue.appendleft(job)
                 self.work_arrived.set()
             else:
                 self.finish(job, Cancelled())
 
-    def drop(self, job: Job) -> None:
-        """Forget a job nobody waits for. A running one goes on, but whoever asks again gets a job of their own."""
-        if job in self._queue:
-            self._queue.remove(job)
-        if not self._queue:
-            self.work_arrived.clear()
-        self.finish(job, Cancelled())
-
-    def record_crash(self, job: Job) -> int:
-        """Count that this job, alone, ended the child; return how often it has."""
+    def _record_crash(self, job: DeviceJob) -> int:
+        """Count a crash that this job caused. Returns how many it has caused."""
         crashes = self._crashes.pop(job.request_id, 0) + 1
         self._crashes[job.request_id] = crashes
         if len(self._crashes) > _REMEMBERED_CRASHES:
             self._crashes.popitem(last=False)
         return crashes
 
-    def clear_crashes(self, job: Job) -> None:
-        """Forget that this job ever ended the child."""
+    def drop(self, job: DeviceJob) -> None:
+        """Forget a job that no caller waits for. If it is running, the next caller gets a new job all the same."""
+        if job in self._queue:
+            self._queue.remove(job)
+        if not self._queue:
+            self.work_arrived.clear()
+        self.finish(job, Cancelled())
+
+    def clear_crashes(self, job: DeviceJob) -> None:
+        """Forget the crashes that this job caused."""
         self._crashes.pop(job.request_id, None)
 
-    def finish(self, job: Job, end: Rendering | TrainingResult | Exception) -> None:
-        """Give everyone who waits for `job` its end."""
+    def finish(self, job: DeviceJob, result: Rendering | TrainingResult | Exception) -> None:
+        """Give every caller that waits for `job` its result or error."""
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
-        job.ended.set()
+        job.finished.set()
         for waiter in job.waiters:
             if waiter.done():
                 continue
-            if isinstance(end, Exception):
-                waiter.set_exception(end)
-                waiter.exception()  # who is just giving up does not look at it, which asyncio would complain about
+            if isinstance(result, Exception):
+                waiter.set_exception(result)
+                waiter.exception()  # a caller that is being cancelled never reads it, and asyncio would log that
             else:
-                waiter.set_result(end)
+                waiter.set_result(result)
 
-    def finish_all(self, end: Exception) -> None:
-        """End every job, waiting or running."""
+    def finish_all(self, error: Exception) -> None:
+        """Give every job, waiting or running, the same error."""
         self._queue.clear()
         self.work_arrived.clear()
         for job in list(self._jobs.values()):
-            self.finish(job, end)
+            self.finish(job, error)

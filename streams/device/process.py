@@ -1,261 +1,185 @@
-"""One life of the device process: a spawned child, its pipe, and its end.
+"""One device process from start to end: a spawned child and the pipe to it.
 
-The child alone imports what its entry names (torch and all). It dies with us, whatever we die of.
+Only the child imports the entry module, and with it torch. The child dies with the worker, however the worker dies.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import multiprocessing
-import os
 import pickle
 import signal
 import socket
-import struct
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing.connection import Connection
 
 import structlog
 
 from models.briefs import StudioPlan, StudioReady
-from models.errors import CreativesError, DeviceUnavailable, StageFailed
+from models.errors import CreativesError, DeviceUnavailable
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
+from streams.device.child_entry import run_entry
+from streams.device.pipe import FramedPipe
 from streams.failures import DeviceStuck
 
-_PR_SET_PDEATHSIG = 1
-_REAP_SECONDS = 5.0
-_END_SECONDS = 30.0  # after SIGKILL; a child that is longer there waits in the kernel, for a driver or a disk
+_EXIT_SECONDS = 5.0  # for a child that has closed its pipe; then it is killed
+_KILL_SECONDS = 30.0  # for a killed child; one that is still there waits in the kernel, for a driver or a disk
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Gone:
-    """The last message of every child: how it ended, such as `was killed by SIGSEGV`."""
+class ProcessEnded:
+    """The last message of every child. reason: how it ended, such as `was killed by SIGSEGV`."""
 
-    how: str
+    reason: str
 
 
 Outgoing = Render | Train | Cancel | Stop
-Incoming = StudioReady | Progress | Checkpointed | Answer | CreativesError | Gone
-
-
-class _Frames(asyncio.Protocol):
-    """Our end of the child's pipe, on the event loop: a thread to wake for each message is felt in every event.
-
-    The child's end is a `multiprocessing.connection.Connection`, and this its format: each message after its length,
-    four bytes, big-endian; from 2 GiB on -1 and eight bytes.
-    """
-
-    def __init__(self, received: Callable[[bytes], None]) -> None:
-        self.closed = asyncio.Event()
-        self._received = received
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-
-    def send(self, content: bytes) -> None:
-        """Send one message; to whom is gone, nothing."""
-        if self._transport is not None and not self._transport.is_closing():
-            size = len(content)
-            length = struct.pack("!i", size) if size < 2**31 else struct.pack("!iQ", -1, size)
-            self._transport.write(length + content)
-
-    def close(self) -> None:
-        """Read no more, not even what has come already."""
-        self._buffer.clear()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Hand over every message that is whole."""
-        self._buffer += data
-        while (content := self._whole()) is not None:
-            self._received(content)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """See asyncio. Half a message is none."""
-        self._transport = None
-        self.closed.set()
-
-    def _whole(self) -> bytes | None:
-        start, size = 4, int.from_bytes(self._buffer[:4], "big", signed=True)
-        if size < 0:
-            start, size = 12, int.from_bytes(self._buffer[4:12], "big")
-        if len(self._buffer) < start + size:
-            return None
-        content = bytes(self._buffer[start : start + size])
-        del self._buffer[: start + size]
-        return content
+Incoming = StudioReady | Progress | Checkpointed | Answer | CreativesError | ProcessEnded
 
 
 class DeviceProcess:
-    """A running child. entry: `module:function`, called in the child as `function(connection, plan)`.
+    """One child. Its messages arrive in `messages`, in order; the last is ProcessEnded, and then `ended` is set.
 
-    on_gone: called once the child is gone, after `gone` is set.
-    on_message: called with each message as it comes, before it waits in `messages`.
-    Neither a large lesson nor a stuck child blocks the event loop: what the child does not read waits in our memory,
-    and a thread waits for its death.
-    Raises DeviceUnavailable where the machine has no memory, process, thread or descriptor left.
+    on_end: called once the child has ended. on_message: called with each message from the child as it arrives, before
+    the message is in the queue.
+    Raises DeviceUnavailable if the machine has no room for another process.
     """
 
     def __init__(
         self,
         entry: str,
         plan: StudioPlan,
-        on_gone: Callable[[], object] = lambda: None,
+        on_end: Callable[[], object] = lambda: None,
         on_message: Callable[[Incoming], object] = lambda _: None,
     ) -> None:
         self.messages: asyncio.Queue[Incoming] = asyncio.Queue()
-        self.gone = asyncio.Event()
-        self._on_gone = on_gone
+        self.ended = asyncio.Event()
+        self._on_end = on_end
         self._on_message = on_message
-        self._verdict: str | None = None
+        self._kill_reason: str | None = None
         self._loop = asyncio.get_running_loop()
-        self._frames = _Frames(self._received)
-        self._reaped = asyncio.Event()
+        self._pipe = FramedPipe()
+        self._exited = asyncio.Event()
         try:
             self._start(entry, plan)
         except (OSError, RuntimeError) as error:  # RuntimeError: `can't start new thread`
             detail = f"its process cannot be started ({error})."
             raise DeviceUnavailable(device=plan.device, detail=detail) from error
         self.pid: int | None = self._process.pid
-        self._life = asyncio.create_task(self._lived(), name="device")
+        self._supervisor = asyncio.create_task(self._supervise(), name="device")
 
     def _start(self, entry: str, plan: StudioPlan) -> None:
-        """Start child and reaper, or neither."""
-        self._socket, socket_there = socket.socketpair()
-        theirs = Connection(socket_there.detach())
+        """Start the child and the thread that waits for its exit, or neither."""
+        self._socket, child_socket = socket.socketpair()
+        child_end = Connection(child_socket.detach())
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=_run_entry, args=(entry, theirs, plan), name="device", daemon=True)
+        self._process = context.Process(target=run_entry, args=(entry, child_end, plan), name="device", daemon=True)
         try:
             self._process.start()
-            threading.Thread(target=self._reap, name="device-reap", daemon=True).start()
+            threading.Thread(target=self._wait_for_exit, name="device-exit", daemon=True).start()
         except (OSError, RuntimeError):
             self._socket.close()
             if self._process.pid is not None:
                 self._process.kill()
             raise
         finally:
-            theirs.close()
+            child_end.close()
 
     def send(self, message: Outgoing) -> None:
-        """Send in the background. A child that is gone says so in `messages`, not here."""
-        self._frames.send(pickle.dumps(message))
+        """Send in the background. If the child has ended, `messages` tells; this method raises nothing."""
+        self._pipe.send(pickle.dumps(message))
 
-    def kill(self, verdict: str) -> None:
-        """End the child at once; `verdict` is what `Gone` will say of it."""
-        self._verdict = verdict
+    def kill(self, reason: str) -> None:
+        """Kill the child without waiting. reason: the text for ProcessEnded."""
+        self._kill_reason = reason
         self._process.kill()
 
-    async def end(self, verdict: str) -> None:
-        """Kill the child and wait until it is gone. Raises DeviceStuck where no signal ends it."""
-        self.kill(verdict)
-        if not await self._gone_within(_END_SECONDS):
-            raise DeviceStuck(pid=self.pid or 0, seconds=_END_SECONDS)
+    async def kill_and_wait(self, reason: str) -> None:
+        """Kill the child and wait until it has ended. Raises DeviceStuck if SIGKILL does not end it."""
+        self.kill(reason)
+        if not await self._ends_within(_KILL_SECONDS):
+            raise DeviceStuck(pid=self.pid or 0, seconds=_KILL_SECONDS)
 
     async def stop(self, grace: float) -> None:
-        """End the child: ask, then SIGTERM, then SIGKILL, `grace` seconds apart. No zombie is left."""
+        """End the child: a Stop message, then SIGTERM, then SIGKILL, `grace` seconds apart. Leaves no zombie."""
         self.send(Stop())
-        if await self._gone_within(grace):
+        if await self._ends_within(grace):
             return
         self._process.terminate()
-        if await self._gone_within(grace):
+        if await self._ends_within(grace):
             return
         try:
-            await self.end("was killed")
+            await self.kill_and_wait("was killed")
         except DeviceStuck as stuck:
             log.error("device process left behind", reason=str(stuck))  # noqa: TRY400 - one line
 
-    async def first_message(self, deadline: float, on_progress: Callable[[Progress], None]) -> Incoming:
-        """Return the first message that is no progress; Gone where there is none within `deadline` seconds."""
+    async def startup_message(self, deadline: float, on_progress: Callable[[Progress], None]) -> Incoming:
+        """Return the first message that is not Progress; ProcessEnded if there is none within `deadline` seconds."""
         try:
             async with asyncio.timeout(deadline):
                 while isinstance(message := await self.messages.get(), Progress):
                     on_progress(message)
         except TimeoutError:
-            return Gone(f"was not ready within {deadline:g} s")
+            return ProcessEnded(f"was not ready within {deadline:g} s")
         return message
 
     async def next_message(self, deadline: float) -> Incoming:
-        """Return the next message; a child that stays silent too long is killed, and says so as its last."""
+        """Return the next message. If none arrives within `deadline` seconds, kill the child and return its end."""
         try:
             async with asyncio.timeout(deadline):
                 return await self.messages.get()
         except TimeoutError:
-            if self.messages.empty():  # else our own loop was asleep, not the child
-                await self.end(f"gave no sign of progress for {deadline:g} s and was killed")
+            if self.messages.empty():  # otherwise the worker's own loop was blocked, not the child
+                await self.kill_and_wait(f"gave no sign of progress for {deadline:g} s and was killed")
         return await self.messages.get()
 
-    async def _gone_within(self, seconds: float) -> bool:
+    async def _ends_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.gone.wait(), seconds)
-        return self.gone.is_set()
+            await asyncio.wait_for(self.ended.wait(), seconds)
+        return self.ended.is_set()
 
-    def _received(self, content: bytes) -> None:
+    async def _supervise(self) -> None:
+        """Receive until the child closes its pipe, wait for its exit, and report how it ended."""
+        await asyncio.wait({asyncio.create_task(self._receive(), name="device-receive")})
+        self._pipe.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._exited.wait(), _EXIT_SECONDS)
+        self._process.kill()
+        await self._exited.wait()
+        self.messages.put_nowait(ProcessEnded(self._kill_reason or _exit_reason(self._process.exitcode)))
+        self.ended.set()
+        self._on_end()
+
+    async def _receive(self) -> None:
+        await self._pipe.open(self._socket)
+        while (content := await self._pipe.receive()) is not None:
+            self._pass_on(content)
+
+    def _pass_on(self, content: bytes) -> None:
         try:
             message = pickle.loads(content)  # noqa: S301 - from our own child
-        except Exception as error:  # noqa: BLE001 - a process boundary: what cannot be unpickled ends this child
-            self.kill(f"sent what cannot be read ({type(error).__name__}: {error})")
-            self._frames.close()
+        except Exception as error:  # noqa: BLE001 - a process border: a message that cannot be unpickled ends this child
+            self.kill(f"sent a message that cannot be unpickled ({type(error).__name__}: {error})")
+            self._pipe.close()
         else:
             self._on_message(message)
             self.messages.put_nowait(message)
 
-    async def _lived(self) -> None:
-        """Receive until the child closes its pipe, see it dead, and say how it ended."""
-        await self._loop.create_connection(lambda: self._frames, sock=self._socket)
-        await self._frames.closed.wait()
-        with suppress(TimeoutError):  # it closed its pipe; give it time to finish dying
-            await asyncio.wait_for(self._reaped.wait(), _REAP_SECONDS)
-        self._process.kill()
-        await self._reaped.wait()
-        self.messages.put_nowait(Gone(self._verdict or _how(self._process.exitcode)))
-        self.gone.set()
-        self._on_gone()
-
-    def _reap(self) -> None:
-        """Wait for the child's death, in a thread of its own."""
+    def _wait_for_exit(self) -> None:
+        """Wait for the child's exit, in a thread of its own."""
         self._process.join()
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self._reaped.set)
+        with suppress(RuntimeError):  # the event loop is closed, so nothing waits for this child
+            self._loop.call_soon_threadsafe(self._exited.set)
 
 
-def _how(status: int | None) -> str:
+def _exit_reason(status: int | None) -> str:
     if status is None or status >= 0:
         return f"exited with status {status}"
     with suppress(ValueError):
         return f"was killed by {signal.Signals(-status).name}"
     return f"was killed by signal {-status}"
-
-
-def _run_entry(entry: str, connection: Connection, plan: StudioPlan) -> None:
-    """Run in the child. Ctrl-C reaches the whole group of processes; ours is ended by its parent, in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # the kernel's way works even while C code holds the interpreter
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_die_with_parent, name="die-with-parent", daemon=True).start()
-    module, _, function = entry.partition(":")
-    try:
-        serve = getattr(import_module(module), function)
-    except ImportError as error:
-        connection.send(StageFailed(stage="load", kind=type(error).__name__, detail=str(error)))
-        return
-    serve(connection, plan)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

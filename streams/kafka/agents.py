@@ -1,4 +1,4 @@
-"""Faust agents: each hands raw messages to the in-flight events. An agent never fails, waits or acks by itself."""
+"""The Faust agents: each passes raw messages on and neither decodes, waits for the result, acks nor fails."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from streams.kafka.in_flight import InFlightEvents
 
 
 def install(app: faust.App, topic: str, attempt: Attempt, in_flight: InFlightEvents) -> None:
-    """Let an agent of `app` take every message of `topic` to the desk.
+    """Add an agent to `app` that passes every message of `topic` to `in_flight`.
 
-    noack() and raw bytes: Faust neither acks nor decodes; a stream of its own would do both wrong (docs/decisions).
+    With noack() and raw bytes Faust neither acks nor decodes: it would ack an event that fails, and skip one that it
+    cannot decode (docs/decisions/0001).
     """
 
-    async def take(stream: StreamT[bytes]) -> None:
+    async def consume(stream: StreamT[bytes]) -> None:
         async for event in stream.noack().events():
-            await in_flight.take(event, attempt)
+            await in_flight.accept(event, attempt)
 
     channel = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    app.agent(channel, name=f"take-{topic}")(take)
+    app.agent(channel, name=f"consume-{topic}")(consume)

@@ -1,4 +1,4 @@
-"""How every Kafka client of ours reaches the broker: one place for addresses, SASL and TLS."""
+"""Connection options, TLS and error handling that all Kafka clients of this service share."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
 
 
-def tls(kafka: KafkaSettings) -> ssl.SSLContext | None:
-    """Return the TLS context of SSL and SASL_SSL, None for the plain protocols. Raises CertificateUnusable."""
+def tls_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
+    """Return the TLS context for SSL and SASL_SSL, None for the plain protocols. Raises CertificateUnusable."""
     if not kafka.security_protocol.endswith("SSL"):
         return None
     try:
@@ -39,7 +39,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers,
         "security_protocol": kafka.security_protocol,
-        "ssl_context": tls(kafka),
+        "ssl_context": tls_context(kafka),
     }
     if kafka.password is not None and kafka.sasl_mechanism is not None:
         options |= {
@@ -52,35 +52,35 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 @contextmanager
 def broker_errors(servers: str) -> Iterator[None]:
-    """Turn what goes wrong with the broker in here into BrokerUnavailable with the cause.
+    """Turn Kafka and network errors raised inside the block into BrokerUnavailable, with their cause as its detail.
 
-    aiokafka raises that it cannot connect, and tells why to its log alone: that is kept from the log and put in.
+    If aiokafka cannot connect, it writes the cause to its log only. A log filter takes the cause from there.
     """
     library = logging.getLogger("aiokafka")
-    kept: list[BaseException] = []
+    causes: list[BaseException] = []
     level = library.level
     if not library.isEnabledFor(logging.DEBUG):
         library.setLevel(logging.ERROR)
 
-    def keep(record: logging.LogRecord) -> bool:
-        told = record.args[-1] if isinstance(record.args, tuple) and record.args else None
-        if isinstance(told, BaseException):
-            kept.append(told)
+    def record_cause(record: logging.LogRecord) -> bool:
+        argument = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+        if isinstance(argument, BaseException):
+            causes.append(argument)
         return level == logging.DEBUG
 
-    library.addFilter(keep)
+    library.addFilter(record_cause)
     try:
         yield
     except (KafkaError, OSError) as error:
-        cause = kept[-1] if kept and isinstance(error, KafkaConnectionError) else error
+        cause = causes[-1] if causes and isinstance(error, KafkaConnectionError) else error
         raise BrokerUnavailable(servers=servers, detail=error_reason(cause)) from error
     finally:
-        library.removeFilter(keep)
+        library.removeFilter(record_cause)
         library.setLevel(level)
 
 
 def error_reason(error: BaseException) -> str:
-    """Return what went wrong in a few words of one line, without a full stop."""
+    """Return the reason of an error on one line, without a full stop."""
     if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
     text = " ".join(str(error).split()).removeprefix(f"{type(error).__name__}:")
@@ -88,32 +88,33 @@ def error_reason(error: BaseException) -> str:
 
 
 def faust_credentials(kafka: KafkaSettings) -> CredentialsT | None:
-    """Return the same for Faust's consumer; None for PLAINTEXT."""
-    import faust  # 0.8 s, which `creatives emit` need not wait for
+    """Return SASL and TLS options for Faust's consumer, None for PLAINTEXT."""
+    import faust  # here, since it takes 0.8 s that `creatives emit` can do without
 
     if kafka.password is not None and kafka.sasl_mechanism is not None:
         return faust.SASLCredentials(
             username=kafka.username,
             password=kafka.password.get_secret_value(),
-            ssl_context=tls(kafka),
+            ssl_context=tls_context(kafka),
             mechanism=kafka.sasl_mechanism,
         )
-    context = tls(kafka)
+    context = tls_context(kafka)
     return faust.SSLCredentials(context=context) if context is not None else None
 
 
 def raise_group_errors() -> None:
-    """Let aiokafka see errors that concern a whole group when it asks for committed offsets (0.14 does not look).
+    """Make aiokafka raise errors that concern a whole group when it fetches committed offsets; 0.14 ignores them.
 
-    Kafka answers `not the coordinator` or `still loading` with an error code and no partitions. Taken for `nothing was
-    ever committed`, that makes a consumer begin its topic anew, and a lag probe report the whole topic for ever.
+    Kafka answers `not the coordinator` or `still loading` with an error code and no partitions. aiokafka takes that for
+    `nothing was ever committed`: a consumer then starts its topic from the beginning, and a lag probe reports the whole
+    topic as lag. Calling this function twice patches aiokafka once.
     """
-    send = GroupCoordinator._send_req  # noqa: SLF001 - nothing public lies between
+    send = GroupCoordinator._send_req  # noqa: SLF001 - aiokafka has no public hook for it
     if hasattr(send, "__wrapped__"):
         return
 
     @wraps(send)
-    async def heeding(self: Any, request: Any) -> Any:
+    async def send_and_check(self: Any, request: Any) -> Any:
         response = await send(self, request)
         code = 0 if getattr(response, "topics", None) else getattr(response, "error_code", 0)
         if isinstance(request, OffsetFetchRequest) and code:
@@ -123,4 +124,4 @@ def raise_group_errors() -> None:
             raise error
         return response
 
-    GroupCoordinator._send_req = heeding  # noqa: SLF001
+    GroupCoordinator._send_req = send_and_check  # noqa: SLF001

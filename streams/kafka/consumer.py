@@ -1,14 +1,16 @@
-"""Faust's consumer on the worker's own event loop, where Faust gives it a thread and a loop of its own (decision 0012).
+"""Faust's Kafka consumer on the worker's own event loop, instead of in a thread with a second loop.
 
-What Faust calls the thread is a service with a loop. Here the loop is ours, and a task serves instead of a thread.
+`App.transport` is a Transport. It makes one Consumer, whose `_thread` is a service that owns the aiokafka consumer. In
+Faust that service runs in a real thread; here a task of the worker's loop runs it. The other classes undo what only
+makes sense between two loops. docs/decisions/0012 has the reason, the measurements, and for every name of Faust, mode
+and aiokafka that this module relies on: the default, why it is replaced, and the test that fails if it changes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -21,115 +23,101 @@ from mode.utils.futures import maybe_async
 log = structlog.get_logger(__name__)
 
 _STOP_SECONDS = 10.0
-_LOGGER = logging.getLogger("faust.consumer")  # Faust's lines about it are Faust's, as those of `CreativesApp`
+_FAUST_LOGGER = logging.getLogger("faust.consumer")  # log levels for "faust" cover these classes too
 
 
-class _Serving:
-    """Stands where mode starts and joins a thread (`mode.threads.WorkerThread`)."""
+class _LoopWorker:
+    """Runs a ServiceThread as a task. Stands in for `mode.threads.WorkerThread`, which runs it in a thread."""
 
     def __init__(self, service: ServiceThread) -> None:
         self._service = service
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Serve. What goes wrong reaches who starts the service, through the service."""
-        serving = self._service._serve()  # noqa: SLF001 - what mode's own thread runs
+        """Run the coroutine that mode's thread would run. `ServiceThread.start` raises its errors to the caller."""
+        serving = self._service._serve()  # noqa: SLF001
         self._task = self._service.parent_loop.create_task(serving, name="consumer")
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # already raised by `start`
 
     def stop(self) -> None:
-        """Join nothing: the task ends by itself once the service was told to, which has been waited for."""
+        """Do nothing: mode calls this to join a thread, after the service has shut down and the task with it."""
 
 
 class _LoopConsumer(driver.AIOKafkaConsumerThread):
-    """What Faust takes for the consumer's thread."""
+    """The service that owns the aiokafka consumer. In Faust each call crosses to its thread and back by a queue."""
 
-    logger = _LOGGER
+    logger = _FAUST_LOGGER
 
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        """Call. As in a thread, what has begun goes on to its end where its caller gives up: a commit, for one."""
+        """Call `fun`. As in a thread, the call goes on if its caller is cancelled, so that no commit is cut off."""
         return await asyncio.shield(maybe_async(fun(*args, **kwargs)))
 
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:  # noqa: ASYNC109
-        """Return what was fetched. Without a task in between: a caller that gives up has taken no record."""
+        """Return the records fetched within `timeout` seconds. A cancelled fetch takes no record.
+
+        `call_thread` would let a cancelled fetch go on, and its records would be lost with it.
+        """
         consumer = self._ensure_consumer()
-        most = consumer._max_poll_records  # noqa: SLF001 - as Faust does
         records: dict[TP, list[Any]] = await self._fetch_records(
-            consumer, active_partitions, timeout=timeout, max_records=most
+            consumer,
+            active_partitions,
+            timeout=timeout,
+            max_records=consumer._max_poll_records,  # noqa: SLF001
         )
         return records
 
     async def on_thread_stop(self) -> None:
-        """Leave the group, within `_STOP_SECONDS`: what was not committed comes again, to the same bytes.
+        """Leave the consumer group, within `_STOP_SECONDS`. Events that were not committed are delivered again.
 
-        Where no broker answers, aiokafka's own end waits for one, or is cut off by a task that it has itself cancelled.
+        Without a broker, aiokafka's stop waits for one, or ends in the cancellation of a task that it cancelled itself.
         """
-        leaving = asyncio.ensure_future(super().on_thread_stop())
-        await asyncio.wait([leaving], timeout=_STOP_SECONDS)
-        if not leaving.done() or leaving.cancelled():
-            log.warning("left the group without a word to it: no broker answers")
+        stopping = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait([stopping], timeout=_STOP_SECONDS)
+        if not stopping.done() or stopping.cancelled():
+            log.warning("could not leave the consumer group cleanly: no broker answers")
         else:
-            leaving.result()
+            stopping.result()
 
     async def _gather_remaining_tasks(self) -> None:
-        """Cancel none: a thread would leave nobody else's tasks on its loop, but ours goes on."""
+        """Cancel nothing. mode cancels every task of the thread's loop here, and this loop is the whole worker's."""
 
 
 class Consumer(driver.Consumer):
-    """A consumer without a thread."""
+    """A consumer without a thread, which delivers a message with one task instead of four."""
 
-    logger = _LOGGER
+    logger = _FAUST_LOGGER
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109
-        """Wait for the first of several. Two are a message's delivery and the end of the flow.
+        """Wait for the first of several coroutines. A pair is a message's delivery and the end of the flow.
 
-        Faust makes four tasks of each message; here only one that has to wait gets them.
+        Faust makes four tasks for each message, so that a rebalance can cancel a delivery that waits for room in its
+        agent's buffer. Nearly every delivery finds room at once. It takes one task and one turn of the loop; only a
+        delivery that waits goes Faust's way. The turn also lets the worker act on the message before the next one:
+        without it a backlog reaches the device in bursts.
         """
         if len(coros) != 2:
             return await super().wait_first(*coros, timeout=timeout)
-        delivery, end_of_flow = coros
+        delivery, end_of_flow = asyncio.ensure_future(coros[0]), coros[1]
         try:
-            waited_for = delivery.send(None)
-        except StopIteration:
-            end_of_flow.close()
-            await asyncio.sleep(0)  # of a backlog in one go, all would reach the device at the same time
-            return WaitResults([], [], stopped=False)
-        except BaseException:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            delivery.cancel()
             end_of_flow.close()
             raise
-        return await super().wait_first(_Rest(delivery, waited_for), end_of_flow, timeout=timeout)
+        if not delivery.done():
+            return await super().wait_first(delivery, end_of_flow, timeout=timeout)
+        end_of_flow.close()
+        return WaitResults([delivery], [delivery.result()], stopped=False)
 
     async def sleep(self, n: Any) -> None:
-        """Sleep. Faust's way to let others run for a moment, `sleep(0)`, is a task that is cancelled at once."""
+        """Sleep. For 0 seconds mode makes a task and cancels it at once; a turn of the loop is enough."""
         await (super().sleep(n) if n else asyncio.sleep(0))
 
     def _new_consumer_thread(self) -> _LoopConsumer:
-        return _LoopConsumer(self, loop=self.loop, thread_loop=self.loop, Worker=_Serving, beacon=self.beacon)
-
-
-class _Rest:
-    """What is left of a coroutine that waits for something."""
-
-    def __init__(self, begun: Coroutine[Any, Any, Any], waited_for: Any) -> None:
-        self._begun = begun
-        self._waited_for = waited_for
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        waited_for = self._waited_for
-        while True:
-            try:
-                yield waited_for
-            except BaseException as error:  # noqa: BLE001 - it is the coroutine's own affair
-                step = partial(self._begun.throw, error)
-            else:
-                step = partial(self._begun.send, None)
-            try:
-                waited_for = step()
-            except StopIteration as end:
-                return end.value
+        return _LoopConsumer(self, loop=self.loop, thread_loop=self.loop, Worker=_LoopWorker, beacon=self.beacon)
 
 
 class Transport(driver.Transport):
-    """Faust's transport over aiokafka, with that consumer."""
+    """Faust's aiokafka transport with the consumer above. `CreativesApp._new_transport` returns it."""
 
     Consumer = Consumer

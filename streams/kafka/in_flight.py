@@ -1,4 +1,4 @@
-"""Every event between its arrival and its ack: entered in the ledger, being settled, then acked in order."""
+"""Every event between its arrival and its ack: entered in the ledger, settled, then acked in order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import structlog
 
 from schemas.events import Source
 from streams.failures import Unsettled
-from streams.kafka.delivery import Attempt, Delivery, Settled
+from streams.kafka.delivery import Attempt, Delivery, Settlement
 from streams.kafka.ledger import Ledger, LedgerEntry, Partition
+from streams.kafka.record_batches import Unreadable
 from streams.messages import RawEvent
 
 if TYPE_CHECKING:
@@ -30,103 +31,105 @@ def raw_event(message: Message) -> RawEvent:
         value=message.value,
         headers=tuple((name, value or b"") for name, value in (message.headers or ())),
         timestamp=round(message.timestamp * 1000) if message.timestamp is not None else None,
+        unreadable=message.value.reason if isinstance(message.value, Unreadable) else None,
     )
 
 
 @dataclass
-class _Job:
-    """An event being settled. entry: its newest delivery, the one to ack."""
+class _RunningEvent:
+    """An event that is being settled. entry: its newest delivery, the one to ack."""
 
-    task: asyncio.Task[Settled]
+    task: asyncio.Task[Settlement]
     entry: LedgerEntry
 
 
 class InFlightEvents:
-    """Every event between its arrival and its ack.
+    """The events of one agent between arrival and ack.
 
-    concurrency: events worked on at once. die: told when an event can never be acked, which would wedge its partition.
+    concurrency: how many events are settled at the same time. die: called if an event can never be acked, because it
+    would block its partition.
     """
 
     def __init__(self, ledger: Ledger, delivery: Delivery, concurrency: int, die: Callable[[Exception], None]) -> None:
         self.ledger = ledger
         self._delivery = delivery
         self._die = die
-        self._turn = asyncio.Semaphore(concurrency)
-        self._jobs: dict[tuple[Partition, int], _Job] = {}
-        self._closed = False
+        self._slots = asyncio.Semaphore(concurrency)
+        self._running: dict[tuple[Partition, int], _RunningEvent] = {}
+        self._draining = False
 
-    async def take(self, event: EventT, attempt: Attempt) -> None:
-        """Enter the event in the ledger and start settling it; wait while its partition's window is full.
+    async def accept(self, event: EventT, attempt: Attempt) -> None:
+        """Enter the event in the ledger and start settling it. Waits while its partition's window is full.
 
-        An event that is delivered again while its first delivery still runs (a rebalance gave the partition back)
-        joins the running job: no work is done twice.
+        A rebalance may deliver an event again while its first delivery still runs. The new delivery joins the running
+        event then, so no work is done twice.
         """
         raw = raw_event(event.message)
         partition = Partition(raw.source.topic, raw.source.partition)
         entry = await self.ledger.enter(partition, raw.source.offset, event.ack)
-        if entry.stale or self._closed:
+        if entry.stale or self._draining:
             return
-        place = (partition, raw.source.offset)
-        running = self._jobs.get(place)
+        key = (partition, raw.source.offset)
+        running = self._running.get(key)
         if running is not None and not running.task.cancelling():
             running.entry = entry
             return
         name = f"{partition.topic}[{partition.number}]@{raw.source.offset}"
-        job = _Job(asyncio.create_task(self._settle(raw, attempt), name=name), entry)
-        self._jobs[place] = job
-        job.task.add_done_callback(lambda _: self._concluded(place, job))
+        started = _RunningEvent(asyncio.create_task(self._settle(raw, attempt), name=name), entry)
+        self._running[key] = started
+        started.task.add_done_callback(lambda _: self._on_task_end(key, started))
 
-    def revoked(self, partitions: Collection[Partition]) -> None:
-        """Forget the acks these partitions owe; their jobs go on until we know who owns the partitions next."""
+    def revoke(self, partitions: Collection[Partition]) -> None:
+        """Forget the acks of these partitions. Their events go on until `keep_only` is called after the rebalance."""
         self.ledger.revoke(partitions)
 
-    def assigned(self, partitions: Collection[Partition]) -> None:
-        """Give up the jobs of partitions that another worker owns now."""
-        kept = set(partitions)
-        for (partition, offset), job in list(self._jobs.items()):
+    def keep_only(self, owned: Collection[Partition]) -> None:
+        """Cancel the events of all partitions that are not in `owned`: another worker has them now."""
+        kept = set(owned)
+        for (partition, offset), running in list(self._running.items()):
             if partition not in kept:
-                log.info("job given up: its partition moved", topic=partition.topic, offset=offset)
-                job.task.cancel()
+                log.info("event cancelled: its partition moved", topic=partition.topic, offset=offset)
+                running.task.cancel()
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing more; finish what runs within `seconds`, leave the rest unacked."""
-        self._closed = True
-        tasks = [job.task for job in self._jobs.values()]
+        """Accept nothing more. Finish the running events within `seconds`, and leave the rest unacked."""
+        self._draining = True
+        tasks = [running.task for running in self._running.values()]
         if not tasks:
             return
-        log.info("draining", jobs=len(tasks), seconds=seconds)
+        log.info("draining", events=len(tasks), seconds=seconds)
         _, unfinished = await asyncio.wait(tasks, timeout=seconds)
         for task in unfinished:
             task.cancel()
         if unfinished:
-            log.warning("left unacked for the next owner", jobs=len(unfinished))
+            log.warning("left unacked for the next owner", events=len(unfinished))
             await asyncio.wait(unfinished, timeout=5.0)
 
     @property
     def running(self) -> int:
         """Return how many events are being settled."""
-        return len(self._jobs)
+        return len(self._running)
 
     @property
     def oldest_seconds(self) -> float:
-        """Return the age of the oldest unfinished event, one that waits for its next attempt too; 0 without any."""
-        oldest = self.ledger.oldest()
+        """Return the age of the oldest unfinished event, which may wait for its next attempt; 0 without any."""
+        oldest = self.ledger.oldest_entered_at()
         return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
 
-    async def _settle(self, raw: RawEvent, attempt: Attempt) -> Settled:
-        async with self._turn:
+    async def _settle(self, raw: RawEvent, attempt: Attempt) -> Settlement:
+        async with self._slots:
             return await self._delivery.settle(raw, attempt)
 
-    def _concluded(self, place: tuple[Partition, int], job: _Job) -> None:
-        if self._jobs.get(place) is job:
-            del self._jobs[place]
-        task = job.task
+    def _on_task_end(self, key: tuple[Partition, int], event: _RunningEvent) -> None:
+        """Ack a settled event. Stop the worker if the event ended otherwise and no rebalance or drain explains it."""
+        if self._running.get(key) is event:
+            del self._running[key]
+        task = event.task
         failure = None if task.cancelled() else task.exception()
-        settled = None if task.cancelled() or failure else task.result()
-        if settled is not None and settled.terminal:
-            self.ledger.finish(job.entry)
-        elif failure or not (task.cancelling() or job.entry.stale or self._closed):
-            # Nobody gave this job up: left unacked, it would hold its partition for ever without a word.
-            detail = repr(failure) if failure else settled.value if settled else "cancelled by nobody of us"
-            partition, offset = place
+        settlement = None if task.cancelled() or failure else task.result()
+        if settlement is not None and settlement.terminal:
+            self.ledger.finish(event.entry)
+        elif failure or not (task.cancelling() or event.entry.stale or self._draining):
+            detail = repr(failure) if failure else settlement.value if settlement else "cancelled unexpectedly"
+            partition, offset = key
             self._die(Unsettled(topic=partition.topic, partition=partition.number, offset=offset, detail=detail))

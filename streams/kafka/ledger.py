@@ -1,9 +1,8 @@
-"""In-order acknowledgement: only the completed prefix of a partition is ever acked.
+"""In-order acknowledgement: the ledger acks only the completed prefix of a partition.
 
-Faust commits past unfinished events when they are acked out of order, so it must never see that happen.
-Events of a partition are entered in offset order, finish in any order, and are acked in offset order.
-A revoked partition drops its entries: a late finish of theirs acks nothing, since the next owner has
-been given the same events again.
+Faust commits past unfinished events if events are acked out of order. So the events of a partition enter the ledger in
+offset order, finish in any order, and are acked in offset order. If a partition is revoked, the ledger drops its
+entries. An event that finishes later acks nothing, because the partition's next owner gets the same event again.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 
 class Partition(NamedTuple):
-    """A topic's partition; equal to (and hashing as) Kafka clients' own pair."""
+    """A partition of a topic. It equals, and hashes like, the pairs that Kafka clients use."""
 
     topic: str
     number: int
@@ -24,7 +23,10 @@ class Partition(NamedTuple):
 
 @dataclass(eq=False)
 class LedgerEntry:
-    """One event between its arrival and its ack. `ack` is called at most once, on the event loop."""
+    """One event between its arrival and its ack.
+
+    ack: called at most once, on the event loop. entered_at: event loop time. stale: never to be acked.
+    """
 
     partition: Partition
     offset: int
@@ -44,7 +46,7 @@ class _PartitionQueue:
 
 
 class Ledger:
-    """The unacked events of every assigned partition. window: how many of one partition there may be."""
+    """The unacked events of every assigned partition. window: the most unacked events of one partition."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -53,55 +55,55 @@ class Ledger:
     async def enter(self, partition: Partition, offset: int, ack: Callable[[], object]) -> LedgerEntry:
         """Wait for room in the partition's window, then enter the event.
 
-        The entry comes back stale when the partition was revoked while we waited. An offset at or below the last
-        one entered means that the partition came back to us: what was entered before is stale then, since it is
-        all delivered again.
+        The entry is stale if the partition was revoked during the wait. An offset at or below the last one entered
+        means that the partition was lost and came back. All its earlier entries become stale then, because Kafka
+        delivers them again.
         """
         entry = LedgerEntry(partition, offset, ack, asyncio.get_running_loop().time())
-        line = self._queues.setdefault(partition, _PartitionQueue())
-        while len(line.entries) >= self._window and not line.revoked:
-            line.room.clear()
-            await line.room.wait()
-        if line.revoked:
+        queue = self._queues.setdefault(partition, _PartitionQueue())
+        while len(queue.entries) >= self._window and not queue.revoked:
+            queue.room.clear()
+            await queue.room.wait()
+        if queue.revoked:
             entry.stale = True
             return entry
-        if line.entries and offset <= line.entries[-1].offset:
+        if queue.entries and offset <= queue.entries[-1].offset:
             self.revoke([partition])
-            line = self._queues.setdefault(partition, _PartitionQueue())
-        line.entries.append(entry)
+            queue = self._queues.setdefault(partition, _PartitionQueue())
+        queue.entries.append(entry)
         return entry
 
     def finish(self, entry: LedgerEntry) -> int:
-        """Mark the event as done and ack the completed prefix of its partition. Returns how many were acked."""
+        """Mark the event as done and ack the completed prefix of its partition. Return how many events were acked."""
         entry.done = True
         if entry.stale:
             return 0
-        line = self._queues[entry.partition]
+        queue = self._queues[entry.partition]
         acked = 0
-        while line.entries and line.entries[0].done:
-            line.entries.popleft().ack()
+        while queue.entries and queue.entries[0].done:
+            queue.entries.popleft().ack()
             acked += 1
         if acked:
-            line.room.set()
+            queue.room.set()
         return acked
 
     def revoke(self, partitions: Collection[Partition]) -> None:
-        """Drop the entries of these partitions: nothing of theirs will be acked any more."""
+        """Drop the entries of these partitions without acking them."""
         for partition in partitions:
-            line = self._queues.pop(partition, None)
-            if line is None:
+            queue = self._queues.pop(partition, None)
+            if queue is None:
                 continue
-            line.revoked = True
-            for entry in line.entries:
+            queue.revoked = True
+            for entry in queue.entries:
                 entry.stale = True
-            line.room.set()
+            queue.room.set()
 
     def unacked(self, partition: Partition | None = None) -> int:
-        """Return how many events are unacked, of one partition or of all."""
-        lines = self._queues.values() if partition is None else [self._queues.get(partition, _PartitionQueue())]
-        return sum(len(line.entries) for line in lines)
+        """Return the number of unacked events, of one partition or of all."""
+        queues = self._queues.values() if partition is None else [self._queues.get(partition, _PartitionQueue())]
+        return sum(len(queue.entries) for queue in queues)
 
-    def oldest(self) -> float | None:
-        """Return when the oldest unfinished event was entered (event loop time), None if there is none."""
-        entries = (entry for line in self._queues.values() for entry in line.entries)
+    def oldest_entered_at(self) -> float | None:
+        """Return when the oldest unfinished event was entered, None if there is none."""
+        entries = (entry for queue in self._queues.values() for entry in queue.entries)
         return min((entry.entered_at for entry in entries if not entry.done), default=None)

@@ -1,6 +1,6 @@
-"""Topic names and partitions: what must exist, what does, and making it so.
+"""The topics the service needs: their names and partitions, a check against the broker, and their creation.
 
-A worker never creates topics on the side: a wrong name would otherwise become a silent empty topic.
+A worker never creates a topic by itself: a misspelled name would become an empty topic that nobody notices.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.settings import Settings, TopicSettings
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """A topic as it should be."""
+    """A topic as the settings define it."""
 
     name: str
     partitions: int
@@ -26,14 +26,14 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicState:
-    """A topic as it is: found is its number of partitions, None when it does not exist."""
+    """A topic as the broker has it. found: its number of partitions, None if the topic does not exist."""
 
     spec: TopicSpec
     found: int | None
 
     @property
     def problem(self) -> str | None:
-        """Return what is wrong with it, None if nothing."""
+        """Return the difference from the settings, None if there is none."""
         if self.found is None:
             return f"topic {self.spec.name} is missing"
         if self.found != self.spec.partitions:
@@ -41,8 +41,8 @@ class TopicState:
         return None
 
 
-def dead(topics: TopicSettings, name: str) -> str:
-    """Return the name of the dead letter topic of the input topic `name`."""
+def dead_letter_topic(topics: TopicSettings, name: str) -> str:
+    """Return the name of the dead-letter topic of the input topic `name`."""
     return name + topics.dead_suffix
 
 
@@ -51,12 +51,12 @@ def expected_topics(settings: Settings) -> list[TopicSpec]:
     topics = settings.topics
     inputs = [topics.segment_updated, topics.product_registered]
     outputs = [topics.creative_ready, topics.product_ready, topics.creative_rejected]
-    names = inputs + outputs + [dead(topics, name) for name in inputs]
+    names = inputs + outputs + [dead_letter_topic(topics, name) for name in inputs]
     return [TopicSpec(name, topics.partitions, topics.replication_factor) for name in names]
 
 
 async def topic_states(settings: Settings) -> list[TopicState]:
-    """Ask the broker about every expected topic. Raises BrokerUnavailable."""
+    """Return the state of every expected topic. Raises BrokerUnavailable."""
     specs = expected_topics(settings)
     async with _Admin(settings) as admin:
         found = {}
@@ -66,13 +66,16 @@ async def topic_states(settings: Settings) -> list[TopicState]:
     return [TopicState(spec, found.get(spec.name)) for spec in specs]
 
 
-def topic_problem(found: list[TopicState], opening: str = "") -> StreamError | None:
-    """Return what is wrong with these topics and what to do: what is missing before what has wrong partitions."""
-    missing = [state.problem for state in found if state.found is None and state.problem]
-    wrong = [state.problem for state in found if state.found is not None and state.problem]
+def topic_problem(states: list[TopicState], prefix: str = "") -> StreamError | None:
+    """Return one error for all problems of these topics, None if there are none. Missing topics come first.
+
+    prefix: text before the list of problems.
+    """
+    missing = [state.problem for state in states if state.found is None and state.problem]
+    wrong = [state.problem for state in states if state.found is not None and state.problem]
     if missing:
-        return TopicsMissing(detail=f"{opening}{'; '.join(missing + wrong)}.")
-    return WrongPartitions(detail=f"{opening}{'; '.join(wrong)}.") if wrong else None
+        return TopicsMissing(detail=f"{prefix}{'; '.join(missing + wrong)}.")
+    return WrongPartitions(detail=f"{prefix}{'; '.join(wrong)}.") if wrong else None
 
 
 async def check(settings: Settings) -> None:
@@ -83,7 +86,7 @@ async def check(settings: Settings) -> None:
 
 
 async def create(settings: Settings) -> list[TopicSpec]:
-    """Create what is missing and return it. Partition counts of existing topics are left alone: keys would move."""
+    """Create the missing topics and return them. Existing topics keep their partition count, or keys would move."""
     missing = [state.spec for state in await topic_states(settings) if state.found is None]
     if not missing:
         return []
@@ -98,7 +101,7 @@ async def create(settings: Settings) -> list[TopicSpec]:
 
 
 class _Admin:
-    """An admin client whose failures speak of the broker."""
+    """An admin client that raises BrokerUnavailable instead of Kafka's errors."""
 
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka.bootstrap_servers

@@ -1,1 +1,1 @@
-"""What operators ask of a deployment."""
+"""Checks for the operators of a deployment."""

@@ -1,4 +1,4 @@
-"""What `creatives doctor` looks at: each check returns what works, or raises what does not."""
+"""The checks of `creatives doctor`. A check returns lines about what works, or raises the error to fix."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from models.briefs import DeviceSeen
+from models.briefs import DeviceProbe
 from models.errors import CreativesError, DeviceUnavailable
 from streams.device.client import DeviceClient
-from streams.device.process import DeviceProcess, Gone
+from streams.device.process import DeviceProcess, ProcessEnded
 from streams.embedded import Embedded
 from streams.failures import StoreRefused
 from streams.kafka import topics
@@ -22,43 +22,43 @@ from streams.settings import Settings
 from streams.store.keys import PARKED
 from streams.store.s3 import MinioStore
 
-_NAMED = 5
-DEVICE_ENTRY = "models.devices:look"  # what the child runs
+_LISTED_PRODUCTS = 5
+DEVICE_ENTRY = "models.devices:send_probe"  # what the child process runs
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "faust-streaming", "aiokafka", "minio", "pydantic")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One check's end. works: lines of what was found, or of what is wrong and what to do."""
+class CheckResult:
+    """The result of one check. lines: what was found, or what is wrong and how to fix it."""
 
     name: str
-    works: bool
+    passed: bool
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to look at."""
+    """One check. run: returns the lines of a passed check; raises CreativesError or OSError if the check fails."""
 
     name: str
-    look: Callable[[Settings], Awaitable[tuple[str, ...]]]
+    run: Callable[[Settings], Awaitable[tuple[str, ...]]]
 
 
-async def examine(check: Check, settings: Settings) -> Finding:
-    """Run a check; a named error is a finding, anything else is a bug and is raised."""
+async def run_check(check: Check, settings: Settings) -> CheckResult:
+    """Run a check. CreativesError and OSError are results; any other exception is a bug and propagates."""
     try:
-        return Finding(check.name, True, await check.look(settings))
+        return CheckResult(check.name, True, await check.run(settings))
     except (CreativesError, OSError) as error:
-        return Finding(check.name, False, (str(error),))
+        return CheckResult(check.name, False, (str(error),))
 
 
 async def _versions(_: Settings) -> tuple[str, ...]:
-    found = [f"{name} {_version(name)}" for name in PACKAGES]
-    missing = [name for name in found if name.endswith(" missing")]
+    packages = [f"{name} {_version(name)}" for name in PACKAGES]
+    missing = [package for package in packages if package.endswith(" missing")]
     if missing:
         raise OSError(f"{', '.join(missing)}: install with `make install`")
-    ours = f"creatives {_version('fluence-creatives')}, Python {platform.python_version()}, {platform.platform()}"
-    return ours, ", ".join(found)
+    creatives = f"creatives {_version('fluence-creatives')}, Python {platform.python_version()}, {platform.platform()}"
+    return creatives, ", ".join(packages)
 
 
 def _version(package: str) -> str:
@@ -76,43 +76,43 @@ async def _machine(_: Settings) -> tuple[str, ...]:
 async def _broker(settings: Settings) -> tuple[str, ...]:
     kafka = settings.kafka
     if kafka.bootstrap_servers == "embedded":
-        return ("embedded: it starts with `creatives demo` and `creatives services`",)
+        return ("embedded: `creatives demo` and `creatives services` start it",)
     topic_states = await topics.topic_states(settings)
     problem = topics.topic_problem(topic_states, f"{kafka.bootstrap_servers} answers, but ")
     if problem is not None:
         raise problem
     return (
         f"{kafka.bootstrap_servers} over {kafka.security_protocol}",
-        f"all {len(topic_states)} topics are as they should be",
+        f"all {len(topic_states)} topics exist with the right number of partitions",
     )
 
 
 async def _store(settings: Settings) -> tuple[str, ...]:
-    """Write, read and delete one small object: rights are known only by using them."""
+    """Write, read and delete one small object: only use shows whether the credentials allow it."""
     storage = settings.storage
     if storage.endpoint == "embedded":
-        return ("embedded: it starts with `creatives demo` and `creatives services`",)
+        return ("embedded: `creatives demo` and `creatives services` start it",)
     store = MinioStore(storage)
     key, content = f"doctor/{uuid.uuid4()}", b"may be deleted"
     try:
         await store.check()
         await store.put(key, content, "text/plain")
         if await store.get(key) != content:
-            raise StoreRefused(endpoint=storage.endpoint, detail="it gives back something else than was put in.")
+            raise StoreRefused(endpoint=storage.endpoint, detail="an object read back differs from the bytes written.")
         await store.delete(key)
-        waiting = await store.list(PARKED)
+        parked = await store.list(PARKED)
     finally:
         store.close()
-    return (f"{storage.endpoint}, bucket {storage.bucket}: can write, read and delete", *_waiting(waiting))
+    return (f"{storage.endpoint}, bucket {storage.bucket}: can write, read and delete", *_parked_segments(parked))
 
 
-def _waiting(keys: list[str]) -> Iterator[str]:
-    """Say how many segments wait for which products: of one that is never registered nothing else tells."""
+def _parked_segments(keys: list[str]) -> Iterator[str]:
+    """Report how many segments wait for which products: no other output shows a product that is never registered."""
     products = Counter(key.removeprefix(PARKED).split("/")[0] for key in keys)
     if products:
-        most = ", ".join(f"{product} {count}" for product, count in products.most_common(_NAMED))
-        more = f", and {len(products) - _NAMED} products more" if len(products) > _NAMED else ""
-        yield f"{len(keys)} segments wait for a product to be learned: {most}{more}"
+        listed = ", ".join(f"{product} {count}" for product, count in products.most_common(_LISTED_PRODUCTS))
+        more = f", and {len(products) - _LISTED_PRODUCTS} more products" if len(products) > _LISTED_PRODUCTS else ""
+        yield f"{len(keys)} segments wait for a product that is not trained yet: {listed}{more}"
 
 
 async def _embedded(settings: Settings) -> tuple[str, ...]:
@@ -123,21 +123,21 @@ async def _embedded(settings: Settings) -> tuple[str, ...]:
 
 
 async def _device(settings: Settings) -> tuple[str, ...]:
-    """Ask a device process of its own, which loads no weights."""
+    """Start a device process that loads no weights and reports its device."""
     process = DeviceProcess(DEVICE_ENTRY, settings.studio.plan())
     message: object = None
     try:
         async with asyncio.timeout(settings.device.start_deadline):
             message = await process.messages.get()
     except TimeoutError:
-        message = Gone(f"said nothing for {settings.device.start_deadline:g} s")
+        message = ProcessEnded(f"did not answer within {settings.device.start_deadline:g} s")
     finally:
-        process.kill("has said enough")
-        await process.gone.wait()
+        process.kill("was stopped after the check")
+        await process.ended.wait()
     if isinstance(message, CreativesError):
         raise message
-    if not isinstance(message, DeviceSeen):
-        how = message.how if isinstance(message, Gone) else "said what nobody asked"
+    if not isinstance(message, DeviceProbe):
+        how = message.reason if isinstance(message, ProcessEnded) else "sent an unexpected message"
         detail = f"its process {how}. Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
         raise DeviceUnavailable(device=settings.studio.device, detail=detail)
     memory = f", {message.free / 2**30:.1f} of {message.memory / 2**30:.1f} GiB free" if message.memory else ""
@@ -145,7 +145,7 @@ async def _device(settings: Settings) -> tuple[str, ...]:
 
 
 async def _models(settings: Settings) -> tuple[str, ...]:
-    """Load everything as a worker would, in the device process."""
+    """Load all weights in the device process, as a worker does."""
     device = DeviceClient(settings.studio.plan(), settings.device)
     try:
         ready = await device.start()
@@ -164,9 +164,9 @@ DEVICE = Check("device", _device)
 MODELS = Check("models", _models)
 
 
-def checks(settings: Settings, *, with_models: bool) -> list[Check]:
-    """Return what to look at with these settings, cheap things first."""
-    found = [VERSIONS, MACHINE, DEVICE, BROKER, STORE]
+def select_checks(settings: Settings, *, with_models: bool) -> list[Check]:
+    """Return the checks for these settings, the fastest first."""
+    selected = [VERSIONS, MACHINE, DEVICE, BROKER, STORE]
     if "embedded" in {settings.kafka.bootstrap_servers, settings.storage.endpoint}:
-        found.append(EMBEDDED)
-    return [*found, MODELS] if with_models else found
+        selected.append(EMBEDDED)
+    return [*selected, MODELS] if with_models else selected

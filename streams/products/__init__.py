@@ -1,1 +1,1 @@
-"""`product-registered` events: the handler, photos, the training job and its thresholds."""
+"""`product-registered` events: the handler, the photos, the training job and its thresholds."""

@@ -1,4 +1,4 @@
-"""A product to its concept: learned, stored, made current, announced; who waited for it is released."""
+"""The handler of `product-registered`: trains a concept, stores it, makes it current and releases parked segments."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from models.briefs import placeholder
 from models.errors import Refused
 from schemas.events import Cost, CreativeRejected, ProductReady, ProductRegistered, Source
 from streams.messages import Headers, Outcome
-from streams.products.thresholds import finite, too_weak
-from streams.products.training_job import SAFETENSORS, Request, delete_checkpoints, run_training
+from streams.products.thresholds import check_thresholds, finite_scores
+from streams.products.training_job import SAFETENSORS, TrainingRequest, delete_checkpoints, run_training
 from streams.requests import Tools, request_id, usable_concept
 from streams.scratch import workdir
-from streams.store.concepts import CurrentConcept, concept_name, make_current, weights_of
+from streams.store.concepts import CurrentConcept, concept_name, diffusion_revision, make_current
 from streams.store.keys import concept_prefix, manifest_key, parked_prefix
 from streams.store.manifests import (
     ObjectSet,
@@ -23,55 +23,57 @@ from streams.store.manifests import (
     commit,
     event_recipe,
     now,
+    prepare_pictures,
     read_outcome,
-    stored,
     traceparent,
 )
-from streams.store.parked import parked
+from streams.store.parked import parked_segments
 
 log = structlog.get_logger(__name__)
 
 
 async def train_product(event: ProductRegistered, source: Source, tools: Tools, headers: Headers = ()) -> Outcome:
-    """Return the outcome of a registration, once its concept is current and what was parked is released.
+    """Return a registration's outcome after its concept is current and its parked segments are released.
 
-    Raises what store, publisher and lane raise, and CannotLearn.
+    Raises TrainingUnsupportedByWeights and the errors of the store, the publisher and the device process.
     """
-    request = _request(event, source, tools, headers)
-    standing = await tools.store.get(manifest_key(request.prefix))
-    if standing is not None:
-        outcome = read_outcome(standing)
+    request = _training_request(event, source, tools, headers)
+    existing = await tools.store.get(manifest_key(request.prefix))
+    if existing is not None:
+        outcome = read_outcome(existing)
     else:
-        learned = await _learned(request, tools)
-        outcome = await commit(tools.store, request.prefix, lambda: learned)
+        trained = await _train(request, tools)
+        outcome = await commit(tools.store, request.prefix, lambda: trained)
     await delete_checkpoints(request, tools.store)
     if outcome.topic == "product_ready":
-        await make_current(tools.store, _concept_of(request, ProductReady.model_validate_json(outcome.value), tools))
-        await _release(request, tools)
+        await make_current(
+            tools.store, _concept_pointer(request, ProductReady.model_validate_json(outcome.value), tools)
+        )
+        await _release_parked(request, tools)
     return outcome
 
 
-def _request(event: ProductRegistered, source: Source, tools: Tools, headers: Headers) -> Request:
-    """Name the request; its id covers the settings that decide it, so other ones may come to another verdict."""
+def _training_request(event: ProductRegistered, source: Source, tools: Tools, headers: Headers) -> TrainingRequest:
+    """Return the request. Its id covers the settings that decide the outcome, so other settings train again."""
     training, fingerprint = tools.settings.training, tools.device.ready.recipe.fingerprint
     decisive = hashlib.sha256(training.decisive(event.method).encode()).hexdigest()
-    found = request_id(event.event_id, f"{fingerprint}|{decisive}", tools.settings.delivery.regeneration)
-    prefix = concept_prefix(event.product_id, found)
-    return Request(event, source, headers, found, prefix, workdir(training) / "training" / found)
+    identity = request_id(event.event_id, f"{fingerprint}|{decisive}", tools.settings.delivery.regeneration)
+    prefix = concept_prefix(event.product_id, identity)
+    return TrainingRequest(event, source, headers, identity, prefix, workdir(training) / "training" / identity)
 
 
-async def _learned(request: Request, tools: Tools) -> ObjectSet:
-    """Return what is to be stored: samples and manifest, or the manifest of a refusal. The concept itself is stored."""
+async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
+    """Train and upload the concept. Return its samples and manifest, or the manifest of a rejection."""
     try:
-        learned = await run_training(request, tools)
+        trained = await run_training(request, tools)
     except Refused as refusal:
-        return await _refusal(request, refusal, {}, tools)
-    if weak := too_weak(learned.scores, tools.settings.training):
-        return await _refusal(request, weak, finite(learned.scores), tools)
+        return await _rejection(request, refusal, {}, tools)
+    if weak := check_thresholds(trained.scores, tools.settings.training):
+        return await _rejection(request, weak, finite_scores(trained.scores), tools)
     key = request.event.product_id
-    concept_key = request.prefix + concept_name(learned.sha256)
-    await tools.store.upload(concept_key, Path(learned.path), SAFETENSORS)
-    objects, images, ends = stored(learned.pictures, request.prefix, tools.store)
+    concept_key = request.prefix + concept_name(trained.sha256)
+    await tools.store.upload(concept_key, Path(trained.path), SAFETENSORS)
+    objects, images, url_expires_at = prepare_pictures(trained.pictures, request.prefix, tools.store)
     ready, event = tools.device.ready, request.event
     message = ProductReady(
         request_id=request.id,
@@ -79,32 +81,32 @@ async def _learned(request: Request, tools: Tools) -> ObjectSet:
         product_id=key,
         method=event.method,
         concept_uri=tools.store.uri(concept_key),
-        concept_sha256=learned.sha256,
+        concept_sha256=trained.sha256,
         placeholder_token=placeholder(key, event.method),
         class_noun=event.class_noun,
-        steps=learned.steps,
-        scores=learned.scores,
+        steps=trained.steps,
+        scores=trained.scores,
         images=images,
         recipe=event_recipe(ready.recipe),
-        cost=Cost(device_seconds=learned.device_seconds, candidates=len(images), device=ready.device),
+        cost=Cost(device_seconds=trained.device_seconds, candidates=len(images), device=ready.device),
         source=request.source,
         created_at=now(),
-        url_expires_at=ends,
+        url_expires_at=url_expires_at,
     )
     return ObjectSet(objects, build_manifest("product_ready", key, message, request.headers))
 
 
-async def _release(request: Request, tools: Tools) -> None:
-    """Publish the segments that waited for this product once more; remove each when the broker has it."""
+async def _release_parked(request: TrainingRequest, tools: Tools) -> None:
+    """Publish the product's parked segments again. Delete each one after the broker confirms it."""
     assert tools.publisher is not None, "a trainer's tools hold a publisher"
-    async for key, event in parked(tools.store, request.event.product_id):
+    async for key, event in parked_segments(tools.store, request.event.product_id):
         trace = (("traceparent", traceparent(event.event_id, request.headers).encode()),)
         await tools.publisher.publish(Outcome("segment_updated", event.segment_id.encode(), event.to_json(), trace))
         await tools.store.delete(key)
 
 
-def _concept_of(request: Request, ready: ProductReady, tools: Tools) -> CurrentConcept:
-    """Return the pointer to a concept. Its offset is that of the first delivery, which a repeat does not change."""
+def _concept_pointer(request: TrainingRequest, ready: ProductReady, tools: Tools) -> CurrentConcept:
+    """Return the pointer to a concept, with the offset of the first delivery: a redelivery must not change it."""
     return CurrentConcept(
         product_id=ready.product_id,
         request_id=ready.request_id,
@@ -115,17 +117,17 @@ def _concept_of(request: Request, ready: ProductReady, tools: Tools) -> CurrentC
         placeholder_token=ready.placeholder_token,
         key=request.prefix + concept_name(ready.concept_sha256),
         sha256=ready.concept_sha256,
-        weights=weights_of(tools.device.ready.recipe),
+        weights=diffusion_revision(tools.device.ready.recipe),
     )
 
 
-async def _refusal(request: Request, refusal: Refused, scores: dict[str, float], tools: Tools) -> ObjectSet:
-    """Return the manifest of a refusal; it says how many segments wait for a product that has no concept yet."""
+async def _rejection(request: TrainingRequest, refusal: Refused, scores: dict[str, float], tools: Tools) -> ObjectSet:
+    """Return the manifest of a rejection, with the number of parked segments if the product has no concept yet."""
     key, waiting = request.event.product_id, None
     if await usable_concept(key, tools) is None:
         waiting = len(await tools.store.list(parked_prefix(key)))
         if waiting:
-            log.warning("segments go on waiting for a refused product", product_id=key, waiting=waiting)
+            log.warning("parked segments still wait for a rejected product", product_id=key, waiting=waiting)
     message = CreativeRejected(
         request_id=request.id,
         event_id=request.event.event_id,

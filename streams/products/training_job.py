@@ -1,11 +1,12 @@
-"""One lesson on this machine: photos fetched, learned in the device process, checkpoints kept in the object store.
+"""One training job: fetch the photos, train in the device process, keep checkpoints in the object store.
 
-Whoever owns the partition next goes on from the newest checkpoint. What lies on the local disk is scratch.
+The next owner of the partition resumes from the newest checkpoint. Files on the local disk are only scratch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,18 +21,19 @@ from models.errors import CreativesError, UnusablePhotos, WeightsError
 from schemas.events import ProductRegistered, Source
 from streams.failures import PhotosUnavailable, TrainingUnsupportedByWeights, Verdict, judge
 from streams.messages import Headers
-from streams.products.photos import Fetched, fetch_photos
+from streams.products.photos import FetchedPhotos, fetch_photos
 from streams.requests import Tools, seeds_from
-from streams.scratch import newest_first, workdir
+from streams.scratch import file_in, newest_first, workdir
 from streams.store.keys import checkpoint_prefix
 from streams.store.protocol import ObjectStore
 
 log = structlog.get_logger(__name__)
 
-LEAST_PHOTOS = 3
+MIN_PHOTOS = 3
 SAFETENSORS = "application/octet-stream"
-_KEPT_CLASSES = 8
+_MAX_CLASS_FILES = 8
 _STALE_SECONDS = 86_400.0
+_CHECKPOINT = re.compile(r"checkpoint-\d{6,}\.safetensors")  # see models.learning.training
 
 
 class PhotosUnreachable(UnusablePhotos):
@@ -41,8 +43,8 @@ class PhotosUnreachable(UnusablePhotos):
 
 
 @dataclass(frozen=True)
-class Request:
-    """A product on its way. prefix: of its objects' keys; folder: this machine's scratch folder for it."""
+class TrainingRequest:
+    """A registration with its request id. prefix: of its object keys. folder: its scratch folder on this machine."""
 
     event: ProductRegistered
     source: Source
@@ -52,57 +54,57 @@ class Request:
     folder: Path
 
 
-async def run_training(request: Request, tools: Tools) -> TrainingResult:
-    """Return what was learned of the product.
+async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult:
+    """Return the result of training on the product's photos.
 
-    Raises Refused, CannotLearn (weights that no product can be learned with), and what store and lane raise.
+    Raises Refused, TrainingUnsupportedByWeights, and the errors of the store and the device process.
     """
     training = tools.settings.training
-    with _scratch(request.folder):
+    with _scratch_folder(request.folder):
         fetched = await fetch_photos(request.event.images, tools.store, training)
-        _judge(fetched)
-        await _resume(request, tools.store)
+        _check_photo_count(fetched)
+        await _fetch_checkpoint(request, tools.store)
         class_cache = workdir(training) / "class-images"
-        await asyncio.to_thread(_tidy, request.folder, class_cache)
-        training_job = _lesson(request, tools, fetched.photos, class_cache)
+        await asyncio.to_thread(_delete_stale_files, request.folder, class_cache)
+        training_job = _training_job(request, tools, fetched.photos, class_cache)
 
-        async def keep(_: int, path: Path) -> None:
-            await _keep_checkpoint(request, tools.store, path)
+        async def on_checkpoint(_: int, path: Path) -> None:
+            await _store_checkpoint(request, tools.store, path)
 
         try:
-            return await tools.device.train(training_job, keep)
+            return await tools.device.train(training_job, on_checkpoint)
         except WeightsError as error:
             raise TrainingUnsupportedByWeights(product_id=request.event.product_id, detail=str(error)) from error
         except UnusablePhotos as refusal:
-            if not fetched.refused:
+            if not fetched.errors:
                 raise
-            detail = f"{refusal.fields['detail']}, of the {len(fetched.photos)} fetched; {_reasons(fetched)}"
+            detail = f"{refusal.fields['detail']}, of the {len(fetched.photos)} fetched; {_join_errors(fetched)}"
             raise UnusablePhotos(detail=detail) from refusal
 
 
-def _judge(fetched: Fetched) -> None:
-    """Let a product pass of which enough photos could be had. Raises UnusablePhotos, PhotosAway."""
-    if not fetched.refused:
+def _check_photo_count(fetched: FetchedPhotos) -> None:
+    """Raise UnusablePhotos or PhotosUnreachable if fewer than MIN_PHOTOS were fetched and a fetch failed."""
+    if not fetched.errors:
         return
-    detail = f"{len(fetched.photos)} could be fetched, at least {LEAST_PHOTOS} needed ({_reasons(fetched)})"
-    if len(fetched.photos) >= LEAST_PHOTOS:
-        log.warning("learned without some of the photos", reasons=_reasons(fetched))
-    elif any(isinstance(refusal, PhotosUnavailable) for refusal in fetched.refused):
+    detail = f"{len(fetched.photos)} could be fetched, at least {MIN_PHOTOS} needed ({_join_errors(fetched)})"
+    if len(fetched.photos) >= MIN_PHOTOS:
+        log.warning("training without some of the photos", reasons=_join_errors(fetched))
+    elif any(isinstance(error, PhotosUnavailable) for error in fetched.errors):
         raise PhotosUnreachable(detail=detail)
     else:
         raise UnusablePhotos(detail=detail)
 
 
-def _reasons(fetched: Fetched) -> str:
-    return "; ".join(str(refusal).rstrip(".") for refusal in fetched.refused)
+def _join_errors(fetched: FetchedPhotos) -> str:
+    return "; ".join(str(error).rstrip(".") for error in fetched.errors)
 
 
-def _lesson(request: Request, tools: Tools, photos: tuple[bytes, ...], class_cache: Path) -> TrainingJob:
-    """Return the lesson: what the event says, then what the settings say; the device process knows the rest."""
+def _training_job(request: TrainingRequest, tools: Tools, photos: tuple[bytes, ...], class_cache: Path) -> TrainingJob:
+    """Return the job. Values of the event override the settings; the device process fills in every None."""
     training, event = tools.settings.training, request.event
-    chosen = training.method_settings(event.method).model_dump()
+    method_settings = training.method_settings(event.method).model_dump()
     if event.steps is not None:
-        chosen["steps"] = event.steps
+        method_settings["steps"] = event.steps
     return TrainingJob(
         request_id=request.id,
         product_id=event.product_id,
@@ -115,13 +117,13 @@ def _lesson(request: Request, tools: Tools, photos: tuple[bytes, ...], class_cac
         checkpoint_every=training.checkpoint_every,
         checkpoint_seconds=training.checkpoint_seconds,
         class_cache=str(class_cache),
-        **chosen,
+        **method_settings,
     )
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[None]:
-    """Keep the folder where the lesson goes on here (the device process died, an outage), or may; else remove it."""
+def _scratch_folder(folder: Path) -> Iterator[None]:
+    """Delete the folder if the job fails for good. Keep it if a retry on this worker may resume the job."""
     try:
         yield
     except CreativesError as error:
@@ -130,45 +132,51 @@ def _scratch(folder: Path) -> Iterator[None]:
         raise
 
 
-def _tidy(folder: Path, class_cache: Path) -> None:
-    """Remove what lessons left that ended elsewhere or with their worker, and the oldest class images."""
+def _delete_stale_files(folder: Path, class_cache: Path) -> None:
+    """Delete folders of jobs that moved to another worker or were killed, and the oldest class images."""
     for path in folder.parent.glob("*"):
         with suppress(FileNotFoundError):
             if path != folder and path.stat().st_mtime < time.time() - _STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-    for path in newest_first(list(class_cache.glob("*")))[_KEPT_CLASSES:]:
+    for path in newest_first(list(class_cache.glob("*")))[_MAX_CLASS_FILES:]:
         if path.is_file():
             path.unlink(missing_ok=True)
 
 
-async def delete_checkpoints(request: Request, store: ObjectStore) -> None:
-    """Remove scratch and stored checkpoints of a product that has its outcome."""
+async def delete_checkpoints(request: TrainingRequest, store: ObjectStore) -> None:
+    """Delete a request's scratch folder and its stored checkpoints."""
     await asyncio.to_thread(shutil.rmtree, request.folder, ignore_errors=True)
     for key in await store.list(checkpoint_prefix(request.event.product_id, request.id)):
         await store.delete(key)
 
 
-async def _keep_checkpoint(request: Request, store: ObjectStore, path: Path) -> None:
-    """Upload a checkpoint, then remove the older ones."""
+async def _store_checkpoint(request: TrainingRequest, store: ObjectStore, path: Path) -> None:
+    """Upload a checkpoint, then delete the older ones."""
     prefix = checkpoint_prefix(request.event.product_id, request.id)
     try:
         await store.upload(prefix + path.name, path, SAFETENSORS)
     except FileNotFoundError:
-        return  # the learner has written a newer one meanwhile and removed this
+        return  # the device process has replaced this checkpoint with a newer one
     for key in await store.list(prefix):
         if key < prefix + path.name:
             await store.delete(key)
 
 
-async def _resume(request: Request, store: ObjectStore) -> None:
-    """Bring the newest checkpoint here, unless one as new is here already."""
+async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> None:
+    """Download the newest checkpoint unless the scratch folder holds one at least as new.
+
+    Anybody who may write to the bucket can put objects there. Only names that the device process itself writes count.
+    """
     prefix = checkpoint_prefix(request.event.product_id, request.id)
-    keys = await store.list(prefix)
-    if not keys:
+    names = [key.removeprefix(prefix) for key in await store.list(prefix)]
+    ours = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
+    if len(ours) < len(names):
+        log.warning("ignoring objects that are not checkpoints", prefix=prefix, count=len(names) - len(ours))
+    if not ours:
         return
-    name = keys[-1].removeprefix(prefix)
+    newest = ours[-1]
     request.folder.mkdir(parents=True, exist_ok=True)
-    if not any(path.name >= name for path in request.folder.glob(f"checkpoint-*{Path(name).suffix}")):
-        arriving = request.folder / f"{name}.arriving"
-        if await store.download(keys[-1], arriving):
-            arriving.replace(request.folder / name)
+    if not any(path.name >= newest for path in request.folder.glob("checkpoint-*.safetensors")):
+        partial = file_in(request.folder, f"{newest}.part")
+        if await store.download(prefix + newest, partial):
+            partial.replace(file_in(request.folder, newest))

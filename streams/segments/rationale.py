@@ -1,4 +1,4 @@
-"""What became of an event's words on their way into a prompt, told field by field."""
+"""The rationale of a prompt: which words of each event field were used, translated or left out, and why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from schemas.events import SegmentUpdated
 from streams.segments.words import Term, translate
 
-_LISTED = 8
+_MAX_LISTED = 8
 _LETTERING = "left out, a text-to-image model draws names and slogans as garbled letters"
 _ORIGINS = {
     "given": "in the event's own English form",
@@ -20,61 +20,61 @@ _ORIGINS = {
 
 @dataclass
 class FieldTerms:
-    """The usable terms of one field in order of importance, and notes on the others."""
+    """The usable terms of one event field in order of importance, and notes on the others."""
 
     name: str
     terms: list[Term] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def take(self, given: Iterable[tuple[str, str | None, float]], language: str, seen: set[str]) -> FieldTerms:
-        """Clean, translate and order `given` (text, English form, weight); drop what was seen before."""
+    def add_terms(self, entries: Iterable[tuple[str, str | None, float]], language: str, seen: set[str]) -> FieldTerms:
+        """Clean, translate and sort `entries` (text, English form, weight). Drop terms whose key is in `seen`."""
         weightless: list[str] = []
-        signs: list[str] = []
+        wordless: list[str] = []
         repeated: list[str] = []
-        for text, english, weight in sorted(given, key=lambda one: -one[2]):  # stable: equal weights keep their order
+        for text, english, weight in sorted(entries, key=lambda entry: -entry[2]):  # stable for equal weights
             term = translate(text, english, language, weight)
             if weight == 0:
                 weightless.append(text)
             elif term is None:
-                signs.append(text)
+                wordless.append(text)
             elif term.key in seen:
                 repeated.append(text)
             else:
                 seen.add(term.key)
                 self.terms.append(term)
-        self.note("dropped, their weight is 0", weightless)
-        self.note("dropped, no words in them (emoji or signs only)", [ascii(text) for text in signs])
-        self.note("dropped, said before", repeated)
+        self.add_note("dropped, their weight is 0", weightless)
+        self.add_note("dropped, no words in them (emoji or signs only)", [ascii(text) for text in wordless])
+        self.add_note("dropped, said before", repeated)
         return self
 
-    def keep(self, most: int) -> None:
-        """Drop all but the first `most` terms, noting the rest as left out."""
-        self.note(f"left out, beyond the {most} most important", [term.original for term in self.terms[most:]])
-        self.terms = self.terms[:most]
+    def limit_terms(self, count: int) -> None:
+        """Keep the first `count` terms and note the others as left out."""
+        self.add_note(f"left out, beyond the {count} most important", [term.original for term in self.terms[count:]])
+        self.terms = self.terms[:count]
 
-    def note(self, reason: str, texts: list[str]) -> None:
-        """Say what became of these texts, if there are any."""
+    def add_note(self, reason: str, texts: list[str]) -> None:
+        """Note the reason why these texts were not used. Adds nothing if `texts` is empty."""
         if texts:
             self.notes.append(f"{self.name}: {reason}: {join_texts(texts)}")
 
-    def lines(self, short: Sequence[Term]) -> list[str]:
-        """Return a line for each thing that became of the field's words. short: terms the prompt has no room for."""
+    def lines(self, omitted: Sequence[Term]) -> list[str]:
+        """Return the field's lines of the rationale. omitted: terms that did not fit into the prompt."""
         lines: list[str] = []
-        used = [term for term in self.terms if term not in short]
+        used = [term for term in self.terms if term not in omitted]
         if used:
-            lines.append(f"{self.name}: used: {join_texts([_weighed(term) for term in used])}")
+            lines.append(f"{self.name}: used: {join_texts([_with_weight(term) for term in used])}")
         for origin, phrase in _ORIGINS.items():
             terms = [f"{term.original} -> {term.words}" for term in used if term.origin == origin]
             if terms:
                 lines.append(f"{self.name}: {phrase}: {join_texts(terms)}")
-        missed = [term.original for term in self.terms if term in short]
-        if missed:
-            lines.append(f"{self.name}: left out, no room: {join_texts(missed)}")
+        unfitting = [term.original for term in self.terms if term in omitted]
+        if unfitting:
+            lines.append(f"{self.name}: left out, no room: {join_texts(unfitting)}")
         return lines + self.notes
 
 
 def unused_fields(event: SegmentUpdated) -> list[str]:
-    """Return a line for each field that has words and is kept out of every prompt."""
+    """Return a line for each non-empty field that never enters a prompt."""
     copy = event.ad_copy
     slogans = [text for text in (copy.headline, copy.subline, copy.call_to_action) if text] if copy else []
     brand = [event.brand.name] if event.brand else []
@@ -82,12 +82,12 @@ def unused_fields(event: SegmentUpdated) -> list[str]:
     return [f"{name}: {_LETTERING}: {join_texts(texts)}" for name, texts in fields.items() if texts]
 
 
-def _weighed(term: Term) -> str:
+def _with_weight(term: Term) -> str:
     return term.words if term.weight == 1.0 else f"{term.words} ({term.weight:g})"
 
 
 def join_texts(texts: Sequence[str]) -> str:
-    """Return the texts apart by semicolons; long lists end in how many more there are."""
-    shown = [" ".join(text.split())[:60] for text in texts[:_LISTED]]
-    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
-    return "; ".join([*shown, *more])
+    """Join the texts with semicolons. A long list ends with the number of texts left off."""
+    listed = [" ".join(text.split())[:60] for text in texts[:_MAX_LISTED]]
+    more = [f"and {len(texts) - _MAX_LISTED} more"] if len(texts) > _MAX_LISTED else []
+    return "; ".join([*listed, *more])

@@ -1,7 +1,7 @@
-"""The handler of `segment-updated`: from a segment to its pictures, or to its place among the parked segments.
+"""The handler of `segment-updated`: renders a segment's pictures, or parks the segment until its product is trained.
 
-The handler looks for a manifest first and writes one last. A repeated event is therefore answered with the same bytes
-and without the device, and if two workers do the same work, the outcome of the faster one stands.
+The handler reads the manifest first and writes it last. A repeated event therefore gets the same bytes without any work
+on the device. If two workers render the same request, the manifest of the faster one wins.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated
 from streams.messages import Headers, Outcome
 from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
-from streams.store.concepts import CurrentConcept, pin, pinned_concept
+from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
 from streams.store.keys import creative_prefix, manifest_key
-from streams.store.manifests import ObjectSet, build_manifest, commit, now, read_outcome, stored
-from streams.store.parked import park, unpark
+from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_outcome
+from streams.store.parked import park_segment, unpark_segment
 from streams.store.protocol import overlap
 
 
 async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, headers: Headers = ()) -> Outcome | None:
-    """Return the outcome of a segment; None where it is parked until its product has been learned.
+    """Return the outcome of a segment, or None if the segment is parked until its product is trained.
 
-    Raises what the store and the lane raise, and InvalidEvent where no prompt can be made.
+    Raises the errors of the store and the device process, and InvalidEvent if the event has no words for a prompt.
     """
-    request = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
-    prefix = creative_prefix(event.segment_id, request)
-    standing, prompt = await overlap(
+    identity = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
+    prefix = creative_prefix(event.segment_id, identity)
+    existing, prompt = await overlap(
         tools.store.get(manifest_key(prefix)),
         lambda: tools.prompter.compose(event) if event.product_id is None else None,
     )
-    if standing is not None:
-        return read_outcome(standing)
+    if existing is not None:
+        return read_outcome(existing)
     concept = None
     if prompt is None:
-        concept = await _pinned_or_parked(event, request, prefix, tools)
+        concept = await _pin_or_park(event, identity, prefix, tools)
         if concept is None:
             return None
         prompt = tools.prompter.compose(event, concept.subject)
-    answer = await _rendered(_Request(event, source, headers, request, prefix, prompt, concept), tools)
-    return await commit(tools.store, prefix, answer)
+    make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)
+    return await commit(tools.store, prefix, make)
 
 
 @dataclass(frozen=True)
-class _Request:
-    """A segment on its way. prefix: of its objects' keys."""
+class _RenderRequest:
+    """A segment with its request id, prompt and concept. prefix: of its object keys."""
 
     event: SegmentUpdated
     source: Source
@@ -60,49 +60,47 @@ class _Request:
     concept: CurrentConcept | None
 
 
-async def _pinned_or_parked(event: SegmentUpdated, request: str, prefix: str, tools: Tools) -> CurrentConcept | None:
-    """Return the concept that every delivery of the request shows; None where the segment is parked."""
+async def _pin_or_park(event: SegmentUpdated, request_id: str, prefix: str, tools: Tools) -> CurrentConcept | None:
+    """Return the concept that every delivery of the request shows, or None if the segment is parked."""
     concept = await pinned_concept(tools.store, prefix)
     if concept is None:
         assert event.product_id is not None
-        concept = await _concept_or_parked(event, event.product_id, request, tools)
+        concept = await _find_or_park(event, event.product_id, request_id, tools)
         if concept is not None:
-            concept = await pin(tools.store, prefix, concept)
+            concept = await pin_concept(tools.store, prefix, concept)
     return concept
 
 
-async def _concept_or_parked(
-    event: SegmentUpdated, product_id: str, request: str, tools: Tools
-) -> CurrentConcept | None:
-    """Return the product's concept; park the segment where there is none.
+async def _find_or_park(event: SegmentUpdated, product_id: str, request_id: str, tools: Tools) -> CurrentConcept | None:
+    """Return the product's concept. If there is none, park the segment and return None.
 
-    The marker is written before the second look, and the trainer points to a concept before it looks for markers:
-    at least one of the two sees the other.
+    This worker parks the segment before it checks for a concept again. The trainer makes a concept current before it
+    lists the parked segments. At least one of them therefore sees the other's write.
     """
     concept = await usable_concept(product_id, tools)
     if concept is None:
-        await park(tools.store, event, product_id, request)
+        await park_segment(tools.store, event, product_id, request_id)
         concept = await usable_concept(product_id, tools)
         if concept is not None:
-            await unpark(tools.store, product_id, request)
+            await unpark_segment(tools.store, product_id, request_id)
     return concept
 
 
-async def _rendered(request: _Request, tools: Tools) -> Callable[[], ObjectSet]:
-    """Return what makes the set that is to be stored: pictures and manifest, or the manifest of a refusal."""
+async def _render(request: _RenderRequest, tools: Tools) -> Callable[[], ObjectSet]:
+    """Render. Return a function that builds the set to store: pictures and manifest, or the manifest of a rejection."""
     try:
-        async with _on_disk(request.concept, tools) as concept:
+        async with _local_concept(request.concept, tools) as concept:
             rendering = await tools.device.render(_brief(request, concept, tools.settings))
     except Refused as refusal:
-        return partial(_refused, request, refusal)
+        return partial(_rejected_set, request, refusal)
     if not rendering.pictures:
-        raise StageFailed(stage="render", kind="Rendering", detail="it holds no picture")
-    return partial(_shown, request, rendering, tools)
+        raise StageFailed(stage="render", kind="Rendering", detail="the device returned no picture")
+    return partial(_ready_set, request, rendering, tools)
 
 
-def _shown(request: _Request, rendering: Rendering, tools: Tools) -> ObjectSet:
+def _ready_set(request: _RenderRequest, rendering: Rendering, tools: Tools) -> ObjectSet:
     key, prompt, current, ready = request.event.segment_id, request.prompt, request.concept, tools.device.ready
-    objects, images, ends = stored(rendering.pictures, request.prefix, tools.store)
+    objects, images, url_expires_at = prepare_pictures(rendering.pictures, request.prefix, tools.store)
     message = CreativeReady(
         request_id=request.id,
         event_id=request.event.event_id,
@@ -118,13 +116,13 @@ def _shown(request: _Request, rendering: Rendering, tools: Tools) -> ObjectSet:
         cost=Cost(device_seconds=rendering.device_seconds, candidates=len(rendering.candidates), device=ready.device),
         source=request.source,
         created_at=now(),
-        url_expires_at=ends,
+        url_expires_at=url_expires_at,
     )
     return ObjectSet(objects, build_manifest("creative_ready", key, message, request.headers, rendering.candidates))
 
 
 @asynccontextmanager
-async def _on_disk(current: CurrentConcept | None, tools: Tools) -> AsyncIterator[Concept | None]:
+async def _local_concept(current: CurrentConcept | None, tools: Tools) -> AsyncIterator[Concept | None]:
     if current is None:
         yield None
         return
@@ -132,7 +130,7 @@ async def _on_disk(current: CurrentConcept | None, tools: Tools) -> AsyncIterato
         yield concept
 
 
-def _brief(request: _Request, concept: Concept | None, settings: Settings) -> Brief:
+def _brief(request: _RenderRequest, concept: Concept | None, settings: Settings) -> Brief:
     event, prompt, studio = request.event, request.prompt, settings.studio
     candidates = event.candidates or studio.candidates
     return Brief(
@@ -146,7 +144,7 @@ def _brief(request: _Request, concept: Concept | None, settings: Settings) -> Br
     )
 
 
-def _refused(request: _Request, refusal: Refused) -> ObjectSet:
+def _rejected_set(request: _RenderRequest, refusal: Refused) -> ObjectSet:
     key = request.event.segment_id
     message = CreativeRejected(
         request_id=request.id,

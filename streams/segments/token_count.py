@@ -1,4 +1,4 @@
-"""How long a text is for a text encoder: counted with the model's own vocabulary, and without torch."""
+"""Counts the tokens of a text with the vocabulary of the text encoder, without torch."""
 
 from __future__ import annotations
 
@@ -13,38 +13,39 @@ from models.errors import WeightsNotFound
 _CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
-class Vocabulary:
-    """A text encoder's vocabulary. path: `tokenizer.json`, or a folder with it or with `vocab.json`, `merges.txt`.
+class TokenCounter:
+    """Counts tokens as a text encoder does.
 
-    Raises WeightsNotFound where there is neither.
+    path: a `tokenizer.json`, or a folder that holds it or both `vocab.json` and `merges.txt`. Raises WeightsNotFound
+    if the files are missing.
     """
 
     def __init__(self, path: str) -> None:
-        place = Path(path)
-        file = place / "tokenizer.json" if place.is_dir() else place
-        pair = place / "vocab.json", place / "merges.txt"
+        location = Path(path)
+        file = location / "tokenizer.json" if location.is_dir() else location
+        pair = location / "vocab.json", location / "merges.txt"
         if file.is_file():
             self._tokenizer = Tokenizer.from_file(str(file))
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
         elif all(part.is_file() for part in pair):
-            self._tokenizer = _clip(*pair)
+            self._tokenizer = _clip_tokenizer(*pair)
         else:
             hint = "expected tokenizer.json, or vocab.json and merges.txt."
             raise WeightsNotFound(role="tokenizer", reference=path, hint=hint)
 
-        self._counted = lru_cache(maxsize=256)(self._count)
+        self._cached_count = lru_cache(maxsize=256)(self._count)
 
     def count(self, text: str) -> int:
-        """Return the tokens of `text` together with the start and the end token, as the text encoder sees it."""
-        return self._counted(text)
+        """Return the number of tokens of `text`, start and end tokens included."""
+        return self._cached_count(text)
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids) + 2
 
 
-def _clip(vocabulary: Path, merges: Path) -> Tokenizer:
-    """Return CLIP's tokenizer (Radford et al. 2021): lower case, byte-level BPE, `</w>` at the end of a word."""
+def _clip_tokenizer(vocabulary: Path, merges: Path) -> Tokenizer:
+    """Return CLIP's tokenizer (Radford et al. 2021): lower case, byte-level BPE, `</w>` at the end of each word."""
     pairs = [line.split() for line in merges.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     tokenizer = Tokenizer(
         models.BPE(

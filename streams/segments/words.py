@@ -1,10 +1,11 @@
-"""Words of an event made fit for a prompt: cleaned of what is no word, and put into English where they are Polish.
+"""Cleans the words of an event for a prompt and translates Polish words into English.
 
-CLIP's text encoders were trained on English. An event's own English form comes first; then the glossary of everyday
-advertising terms (`glossary_pl.tsv`); a Polish term without either is passed on with its diacritics folded, because a
-brand or a loan word may still be understood, and is named in the rationale as untranslated. Polish is what the event
-says is Polish, and in an event that calls itself English what shows it: Polish letters, or a form of the glossary that
-is no English word too.
+CLIP's text encoders were trained on English text. A term's own English form takes precedence. Otherwise the glossary of
+everyday advertising terms (`glossary_pl.tsv`) translates it. A Polish term without either keeps its letters but loses
+its diacritics, since the model may recognise a brand or loan word; the rationale lists it as untranslated.
+
+All text of an event whose language is Polish counts as Polish. In an English event, a term counts as Polish if it has
+Polish letters or is a glossary form that is not an English word.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import Literal
 Origin = Literal["given", "glossary", "passed", "folded", "own"]
 
 _FOLDED = str.maketrans({"ł": "l", "Ł": "L", "đ": "d", "ø": "o", "ß": "ss", "æ": "ae", "œ": "oe"})
-_KEPT_SIGNS = "'-%."
+_SIGNS_IN_WORDS = "'-%."
 _POLISH_LETTERS = frozenset("ąćęłńóśźż")
-_LONGEST_ENTRY = 3  # words of a glossary entry that is looked for in prose
-_SHORT, _REMEMBERED = 100, 8192  # characters of a term, and how many terms: segments are described in the same words
+_LONGEST_ENTRY = 3  # words of the longest glossary entry that is matched in prose
+_CACHED_LENGTH, _CACHE_SIZE = 100, 8192  # characters of a cached text, cached texts: segments share many words
 
 
 @dataclass(frozen=True)
 class Term:
-    """A piece of a prompt. origin: how `words` came from `original` (`own`: the event's language is the prompt's)."""
+    """A piece of a prompt. origin: how `words` came from `original` (`own`: it was English already)."""
 
     words: str
     original: str
@@ -36,36 +37,36 @@ class Term:
 
     @property
     def key(self) -> str:
-        """What two terms share that say the same."""
+        """The same for two terms with the same words, whatever their case and diacritics."""
         return fold(self.words).casefold()
 
 
 def clean(text: str) -> str:
-    """Return the words of `text`: letters, digits and what stands within words; all else becomes a space.
+    """Return the words of `text`, or an empty string if it has none.
 
-    Emoji, control characters, and the brackets, colons, commas and angle brackets that mean something in prompts
-    or name tokens go. Compatibility forms (fullwidth and "fancy" letters) become plain ones.
-    Empty where no word is left.
+    Keeps letters, digits and the signs of `_SIGNS_IN_WORDS`; replaces everything else with a space: emoji, control
+    characters, and the brackets, colons and commas that have a meaning in prompts. Compatibility forms (fullwidth and
+    "fancy" letters) become plain letters.
     """
-    return _clean_again(text) if len(text) <= _SHORT else _cleaned(text)
+    return _cached_clean(text) if len(text) <= _CACHED_LENGTH else _uncached_clean(text)
 
 
-def _cleaned(text: str) -> str:
-    spaced = "".join(_kept(sign) for sign in unicodedata.normalize("NFKC", text.replace("&", " and ")))
-    words = (word.strip(_KEPT_SIGNS.replace("%", "")) for word in spaced.split())
+def _uncached_clean(text: str) -> str:
+    spaced = "".join(_clean_sign(sign) for sign in unicodedata.normalize("NFKC", text.replace("&", " and ")))
+    words = (word.strip(_SIGNS_IN_WORDS.replace("%", "")) for word in spaced.split())
     joined = " ".join(word for word in words if any(sign.isalnum() for sign in word))
     return joined if any(sign.isalpha() for sign in joined) or re.search(r"\d{2}", joined) else ""
 
 
-_clean_again = lru_cache(_REMEMBERED)(_cleaned)
+_cached_clean = lru_cache(_CACHE_SIZE)(_uncached_clean)
 
 
-@lru_cache(_REMEMBERED)
-def _kept(sign: str) -> str:
+@lru_cache(_CACHE_SIZE)
+def _clean_sign(sign: str) -> str:
     category = unicodedata.category(sign)
     if category[0] == "L" or category in {"Nd", "Mc"} or (category == "Mn" and not _is_selector(sign)):
         return sign
-    return {"’": "'", "‑": "-", "–": "-"}.get(sign, sign if sign in _KEPT_SIGNS else " ")
+    return {"’": "'", "‑": "-", "–": "-"}.get(sign, sign if sign in _SIGNS_IN_WORDS else " ")
 
 
 def _is_selector(sign: str) -> bool:
@@ -74,34 +75,34 @@ def _is_selector(sign: str) -> bool:
 
 def fold(text: str) -> str:
     """Return `text` without diacritics: `żółty` becomes `zolty`."""
-    return text if text.isascii() else _folded(text)
+    return text if text.isascii() else _cached_fold(text)
 
 
-@lru_cache(_REMEMBERED)
-def _folded(text: str) -> str:
-    parted = unicodedata.normalize("NFD", text.translate(_FOLDED))
-    return "".join(sign for sign in parted if unicodedata.category(sign) != "Mn")
+@lru_cache(_CACHE_SIZE)
+def _cached_fold(text: str) -> str:
+    decomposed = unicodedata.normalize("NFD", text.translate(_FOLDED))
+    return "".join(sign for sign in decomposed if unicodedata.category(sign) != "Mn")
 
 
 def is_polish(text: str, language: str) -> bool:
-    """Return whether `text` is Polish: the event's language says so, or, in an English event, the text shows it."""
+    """Return whether `text` is Polish by the event's `language` or, in an English event, by its letters or words."""
     if not language.startswith("en"):
         return language.startswith("pl")
     words = clean(text).casefold()
-    return not _POLISH_LETTERS.isdisjoint(words) or words in _unmistakable()
+    return not _POLISH_LETTERS.isdisjoint(words) or words in _unambiguous_forms()
 
 
 def translate(text: str, english: str | None, language: str, weight: float = 1.0) -> Term | None:
-    """Return the term for a prompt, None where nothing of it is a word."""
+    """Return the term for a prompt, or None if `text` has no words."""
     if english is not None and (words := clean(english)):
         return Term(words, text, "given", weight)
     words = clean(text)
     if not words:
         return None
     polish = is_polish(words, language)
-    known = glossary().get(_entry(words)) if polish else None
-    if known is not None:
-        return Term(known, text, "glossary", weight)
+    translation = glossary().get(_glossary_key(words)) if polish else None
+    if translation is not None:
+        return Term(translation, text, "glossary", weight)
     if (language.startswith("en") and not polish) or _english_words().issuperset(words.lower().split()):
         return Term(words, text, "own", weight)
     plain = fold(words) if polish else words
@@ -109,10 +110,11 @@ def translate(text: str, english: str | None, language: str, weight: float = 1.0
 
 
 def visible_things(prose: str, language: str) -> list[Term]:
-    """Return what a text names that one can see, in its order: words of English, and of Polish by the glossary."""
+    """Return the visible things that a text names, in order: English words, and Polish terms of the glossary."""
     words = clean(prose).split()
-    told = sum(word.casefold() in _unmistakable() for word in set(words))
-    polish = is_polish(prose, language) or (language.startswith("en") and told > 1)  # one may be a name: Las Vegas
+    polish_words = sum(word.casefold() in _unambiguous_forms() for word in set(words))
+    # one such word may be a name, as in Las Vegas
+    polish = is_polish(prose, language) or (language.startswith("en") and polish_words > 1)
     found: dict[str, Term] = {}
     position = 0
     while position < len(words):
@@ -124,10 +126,10 @@ def visible_things(prose: str, language: str) -> list[Term]:
 
 
 def _thing_at(words: list[str], *, polish: bool) -> Term | None:
-    """Return the thing that the first of these words, or more of them together, are the name of."""
+    """Return the thing that the first word names, or the first words together; the longest match wins."""
     for count in range(len(words) if polish else 0, 0, -1):
         phrase = " ".join(words[:count])
-        english = glossary().get(_entry(phrase))
+        english = glossary().get(_glossary_key(phrase))
         if english is not None and not abstract_words().issuperset(english.split()):
             return Term(english, phrase, "glossary")
     word = words[0].lower()
@@ -136,27 +138,27 @@ def _thing_at(words: list[str], *, polish: bool) -> Term | None:
 
 @cache
 def glossary() -> dict[str, str]:
-    """Return the Polish terms with their English ones; keys are folded lower case."""
-    return {_entry(polish.rstrip("*")): english for polish, english in _forms()}
+    """Return the English term of each Polish term. Keys are lower case without diacritics."""
+    return {_glossary_key(polish.rstrip("*")): english for polish, english in _polish_forms()}
 
 
 @cache
-def _forms() -> tuple[tuple[str, str], ...]:
-    """Return every Polish form as the table writes it, with its English term."""
+def _polish_forms() -> tuple[tuple[str, str], ...]:
+    """Return every Polish form exactly as in the table, with its English term."""
     table = files("streams.segments").joinpath("glossary_pl.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in table.splitlines() if line and not line.startswith("#"))
     return tuple((polish, english) for forms, english in rows for polish in forms.split("|"))
 
 
 @cache
-def _unmistakable() -> frozenset[str]:
-    """Return the Polish forms that no English text would hold: not those with the table's * (`pies`, `but`)."""
-    return frozenset(polish.casefold() for polish, _ in _forms() if not polish.endswith("*")) - _english_words()
+def _unambiguous_forms() -> frozenset[str]:
+    """Return the Polish forms that are not English words. The table marks the others with `*` (`pies`, `but`)."""
+    return frozenset(polish.casefold() for polish, _ in _polish_forms() if not polish.endswith("*")) - _english_words()
 
 
 @cache
 def visible_words() -> frozenset[str]:
-    """Return the English words for things one can see: the one-word half of the glossary."""
+    """Return the English words for visible things: the one-word terms of the glossary."""
     return frozenset(english for english in glossary().values() if " " not in english) - abstract_words()
 
 
@@ -167,10 +169,10 @@ def _english_words() -> frozenset[str]:
 
 @cache
 def abstract_words() -> frozenset[str]:
-    """Return English words for what nobody can see, such as `lifestyle`."""
+    """Return English words for ideas that a picture cannot show, such as `lifestyle`."""
     lines = files("streams.segments").joinpath("abstract_words.txt").read_text(encoding="utf-8").splitlines()
     return frozenset(line for line in lines if not line.startswith("#"))
 
 
-def _entry(words: str) -> str:
+def _glossary_key(words: str) -> str:
     return fold(words).casefold()

@@ -1,1 +1,1 @@
-"""The object store: keys, manifests, concepts, and the S3 client behind them."""
+"""The object store: keys, manifests, concepts, parked segments and the S3 client."""

@@ -1,81 +1,105 @@
-"""Which concept of a product is current, and which one a request shows."""
+"""The current concept of a product, and the pinned concept of a request."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import structlog
+from pydantic import Field, StringConstraints, ValidationError
+
 from models.briefs import StudioRecipe
 from models.briefs import subject as subject_of
-from schemas.base import Contract, Method, Timestamp
+from schemas.base import Contract, Identifier, Method, Sha256, Timestamp
+from streams.failures import ObjectTooLarge
 from streams.store.keys import current_concept_key, pinned_concept_key
 from streams.store.protocol import ObjectStore
 
+log = structlog.get_logger(__name__)
+
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+_MAX_POINTER_BYTES = 16 * 1024
+
 
 class CurrentConcept(Contract):
-    """The pointer `concepts/<product_id>/current.json`, and what a request's `concept.json` holds.
+    """Points to a concept: the content of `concepts/<product_id>/current.json` and of a request's `concept.json`.
 
-    occurred_at, offset: of the registration; a later one replaces it. weights: of the model that learned it.
+    occurred_at, offset: of the registration; a later registration replaces the pointer.
+    weights: revision of the diffusion weights that the concept was trained on.
     """
 
-    product_id: str
-    request_id: str
+    product_id: Identifier
+    request_id: RequestId
     occurred_at: Timestamp
-    offset: int
+    offset: int = Field(ge=0)
     method: Method
-    class_noun: str
-    placeholder_token: str
-    key: str
-    sha256: str
-    weights: str
+    class_noun: str = Field(min_length=1, max_length=60)
+    placeholder_token: str = Field(min_length=1, max_length=140)
+    key: str = Field(pattern=r"^concepts/[^/]{1,128}/[^/]{1,64}/concept-[0-9a-f]{16}\.safetensors$")
+    sha256: Sha256
+    weights: str = Field(max_length=200)
 
     @property
     def subject(self) -> str:
-        """How a prompt names the product."""
+        """The product's name in prompts."""
         return subject_of(self.placeholder_token, self.class_noun, self.method)
 
 
-def weights_of(recipe: StudioRecipe) -> str:
-    """Return the revision of the recipe's diffusion weights.
+def diffusion_revision(recipe: StudioRecipe) -> str:
+    """Return the revision of the recipe's diffusion weights, which decides whether a concept fits.
 
-    They alone decide whether a concept fits; the fingerprint would also tell a trainer on a GPU from a renderer on a
-    CPU, or one release of torch from the next.
+    The recipe's fingerprint is too strict for that: it also differs between GPU and CPU and between torch releases.
     """
     return next((model.revision for model in recipe.models if model.role == "diffusion"), "")
 
 
 def concept_name(sha256: str) -> str:
-    """Return a concept's name below its prefix; by contents, so that two trainers never overwrite each other's."""
+    """Return a concept's name below its prefix. It names the content, so two trainers never overwrite each other."""
     return f"concept-{sha256[:16]}.safetensors"
 
 
 async def current_concept(store: ObjectStore, product_id: str) -> CurrentConcept | None:
-    """Return a product's current concept, None before its first."""
-    content = await store.get(current_concept_key(product_id))
-    return None if content is None else CurrentConcept.model_validate_json(content)
+    """Return a product's current concept, or None if it has none."""
+    pointer = await _read(store, current_concept_key(product_id))
+    if pointer is not None and pointer.product_id != product_id:
+        log.warning("ignoring a pointer to the concept of another product", product_id=product_id)
+        return None
+    return pointer
 
 
 async def make_current(store: ObjectStore, concept: CurrentConcept) -> None:
-    """Point to `concept` unless a later registration is pointed to already.
+    """Make `concept` current unless a later registration is current.
 
-    Of registrations of the same moment the later in the topic counts: one product's are all in one partition.
+    The offset decides between registrations of the same time: one partition holds all registrations of a product.
     """
-    present = await current_concept(store, concept.product_id)
-    if present is not None:
-        later = (present.occurred_at, present.offset) > (concept.occurred_at, concept.offset)
-        if later or present.request_id == concept.request_id:
+    current = await current_concept(store, concept.product_id)
+    if current is not None:
+        later = (current.occurred_at, current.offset) > (concept.occurred_at, concept.offset)
+        if later or current.request_id == concept.request_id:
             return
     await store.put(current_concept_key(concept.product_id), concept.to_json(), "application/json")
 
 
 async def pinned_concept(store: ObjectStore, prefix: str) -> CurrentConcept | None:
-    """Return the concept that the request of `prefix` shows, None where none has been chosen yet."""
-    content = await store.get(pinned_concept_key(prefix))
-    return None if content is None else CurrentConcept.model_validate_json(content)
+    """Return the concept pinned to the request below `prefix`, or None if none is pinned."""
+    return await _read(store, pinned_concept_key(prefix))
 
 
-async def pin(store: ObjectStore, prefix: str, concept: CurrentConcept) -> CurrentConcept:
-    """Choose the concept of a request: `concept`, or the one that another delivery was faster to choose.
+async def pin_concept(store: ObjectStore, prefix: str, concept: CurrentConcept) -> CurrentConcept:
+    """Pin `concept` to a request. Return the pinned concept: `concept`, or the one that another delivery pinned first.
 
-    Every delivery writes the same keys, so all of them must show the same concept, whatever is current meanwhile.
+    All deliveries of a request write the same keys, so all must show the same concept even if the current one changes.
     """
     if await store.put_if_absent(pinned_concept_key(prefix), concept.to_json(), "application/json"):
         return concept
     return await pinned_concept(store, prefix) or concept
+
+
+async def _read(store: ObjectStore, key: str) -> CurrentConcept | None:
+    """Return the pointer at `key`. One that breaks its own rules counts as none: we did not write it."""
+    try:
+        content = await store.get(key, _MAX_POINTER_BYTES)
+        return None if content is None else CurrentConcept.model_validate_json(content)
+    except (ValidationError, ObjectTooLarge) as error:
+        fault = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        log.warning("ignoring a concept pointer that cannot be used", key=key, reason=fault)
+        return None

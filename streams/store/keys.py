@@ -1,64 +1,66 @@
-"""Object keys. Everything about one request lies below one prefix; nothing an event says can reach outside its own.
+"""Object keys. All objects of one request share a prefix, and no value of an event can leave that prefix.
 
-`creatives/<segment_id>/<request_id>/<rank>.<ext>`, `manifest.json` and, where it shows a product, `concept.json`;
-`concepts/<product_id>/<request_id>/...`, `concepts/<product_id>/current.json`; `checkpoints/...`;
-`parked/<product_id>/<request_id>.json`.
+`creatives/<segment_id>/<request_id>/` holds `<rank>.<ext>`, `manifest.json` and, for a product, `concept.json`.
+`concepts/<product_id>/<request_id>/` holds the trained concept, its sample pictures and `manifest.json`.
+`concepts/<product_id>/current.json` points to the product's current concept.
+`checkpoints/<product_id>/<request_id>/` holds training checkpoints.
+`parked/<product_id>/<request_id>.json` holds a segment that waits for the product.
 """
 
 from __future__ import annotations
 
 PARKED = "parked/"
 _MANIFEST = "manifest.json"
-_ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def creative_prefix(segment_id: str, request_id: str) -> str:
     """Return `creatives/<segment_id>/<request_id>/`."""
-    return f"creatives/{_part(segment_id)}/{_part(request_id)}/"
+    return f"creatives/{_checked(segment_id)}/{_checked(request_id)}/"
 
 
 def concept_prefix(product_id: str, request_id: str) -> str:
     """Return `concepts/<product_id>/<request_id>/`."""
-    return f"concepts/{_part(product_id)}/{_part(request_id)}/"
+    return f"concepts/{_checked(product_id)}/{_checked(request_id)}/"
 
 
 def checkpoint_prefix(product_id: str, request_id: str) -> str:
     """Return `checkpoints/<product_id>/<request_id>/`."""
-    return f"checkpoints/{_part(product_id)}/{_part(request_id)}/"
+    return f"checkpoints/{_checked(product_id)}/{_checked(request_id)}/"
 
 
 def current_concept_key(product_id: str) -> str:
-    """Return the key of the pointer to a product's newest concept."""
-    return f"concepts/{_part(product_id)}/current.json"
+    """Return the key of the pointer to a product's current concept."""
+    return f"concepts/{_checked(product_id)}/current.json"
 
 
 def parked_prefix(product_id: str) -> str:
-    """Return `parked/<product_id>/`, below which segments wait for the product."""
-    return f"{PARKED}{_part(product_id)}/"
+    """Return `parked/<product_id>/`, the prefix of all segments that wait for the product."""
+    return f"{PARKED}{_checked(product_id)}/"
 
 
 def parked_key(product_id: str, request_id: str) -> str:
-    """Return the key of one waiting segment."""
-    return f"{parked_prefix(product_id)}{_part(request_id)}.json"
+    """Return the key of one parked segment."""
+    return f"{parked_prefix(product_id)}{_checked(request_id)}.json"
 
 
 def pinned_concept_key(prefix: str) -> str:
-    """Return the key of the concept that a set's pictures show."""
+    """Return the key of the concept that a request's pictures show."""
     return f"{prefix}concept.json"
 
 
 def manifest_key(prefix: str) -> str:
-    """Return the key of a set's manifest."""
+    """Return the key of a request's manifest."""
     return f"{prefix}{_MANIFEST}"
 
 
-def _part(value: str) -> str:
-    """Return `value` where it is one harmless part of a key; the schemas hold this too, this is the second lock."""
-    if not value or value.startswith(".") or ".." in value or any(sign in value for sign in "/\\?#% \t\r\n\0"):
-        raise ValueError(f"{value!r} cannot be part of an object key")
-    return value
-
-
 def picture_name(rank: int, media_type: str) -> str:
-    """Return a picture's name below its prefix, such as `1.png`. Ranks run over all formats of a request."""
-    return f"{rank}.{_ENDINGS[media_type]}"
+    """Return a picture's name below its prefix, such as `1.png`. Ranks count across all formats of a request."""
+    return f"{rank}.{_EXTENSIONS[media_type]}"
+
+
+def _checked(part: str) -> str:
+    """Return `part`. Raises ValueError if it is not safe in a key; the schemas check ids too, this is the backstop."""
+    if not part or part.startswith(".") or ".." in part or any(sign in part for sign in "/\\?#% \t\r\n\0"):
+        raise ValueError(f"{part!r} cannot be part of an object key")
+    return part

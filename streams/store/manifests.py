@@ -1,6 +1,6 @@
-"""The outcome of a request as its manifest keeps it: whoever reads the manifest publishes the same bytes again.
+"""A request's manifest holds its outcome, so every redelivery publishes the same bytes.
 
-Pictures are written first, the manifest last: it is the commit point of a request.
+The worker writes the pictures first and the manifest last: the manifest is the commit point of a request.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _TYPES: dict[OutcomeTopic, str] = {
     "product_ready": "fluence.product-ready.v1",
     "creative_rejected": "fluence.creative-rejected.v1",
 }
-_TRACE = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 Message = CreativeReady | ProductReady | CreativeRejected
 
 
 class Manifest(Contract):
-    """What stands in `manifest.json`: the message exactly as it is published, and what did not become a picture.
+    """The content of `manifest.json`: the message exactly as published, and every candidate.
 
     message: the outcome's JSON text. headers: as published, in order.
     """
@@ -52,43 +52,43 @@ class Manifest(Contract):
 
 @dataclass(frozen=True)
 class ObjectSet:
-    """Everything of a request that is to be stored."""
+    """All objects to store for a request, with its manifest."""
 
     objects: Sequence[StoredObject]
     manifest: Manifest
 
 
 async def commit(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]) -> Outcome:
-    """Write what `make` returns, the manifest last; return the outcome that stands (another worker's, if faster).
+    """Write the set that `make` returns, the manifest last. Return the committed outcome: ours, or a faster worker's.
 
-    Objects of one request have the same bytes whoever writes them, so two writers do each other no harm. Last bits may
-    differ between machines, though: so a manifest that came while the pictures were made is looked for first, and the
-    set is made while the store is looking.
+    Two workers of one request write the same bytes, but pictures of different machines may differ in the last bits.
+    `commit` therefore first checks for a manifest that another worker wrote during the rendering, and calls `make`
+    while that check is pending.
     """
     key = manifest_key(prefix)
-    standing, (made, manifest) = await overlap(store.get(key), lambda: _encoded(make()))
-    if standing is not None:
-        return read_outcome(standing)
+    existing, (made, manifest) = await overlap(store.get(key), lambda: _encode(make()))
+    if existing is not None:
+        return read_outcome(existing)
     await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in made.objects))
     if await store.put_if_absent(key, manifest, "application/json"):
         return made.manifest.outcome
-    standing = await store.get(key)
-    return made.manifest.outcome if standing is None else read_outcome(standing)
+    existing = await store.get(key)
+    return made.manifest.outcome if existing is None else read_outcome(existing)
 
 
-def _encoded(made: ObjectSet) -> tuple[ObjectSet, bytes]:
+def _encode(made: ObjectSet) -> tuple[ObjectSet, bytes]:
     return made, made.manifest.to_json()
 
 
 def read_outcome(manifest: bytes) -> Outcome:
-    """Return the outcome that a stored manifest holds."""
+    """Return the outcome in a stored manifest."""
     return Manifest.model_validate_json(manifest).outcome
 
 
 def build_manifest(
     topic: OutcomeTopic, key: str, message: Message, parent: Headers, candidates: Iterable[Candidate] = ()
 ) -> Manifest:
-    """Return the manifest of an outcome. parent: the headers of the event that asked for it."""
+    """Return the manifest of an outcome. parent: headers of the input event."""
     return Manifest(
         topic=topic,
         key=key,
@@ -113,29 +113,29 @@ def cloud_headers(topic: OutcomeTopic, key: str, message: Message, parent: Heade
 
 
 def traceparent(request_id: str, parent: Headers) -> str:
-    """Return a child of the parent's trace, or a trace of the request's own where it carries none."""
+    """Return a span in the trace of the `parent` headers, or in a new trace if they carry no valid one."""
     span = hashlib.sha256(f"span {request_id}".encode()).hexdigest()[:16]
     for name, value in parent:
-        if name == "traceparent" and _TRACE.fullmatch(value):
+        if name == "traceparent" and _TRACEPARENT.fullmatch(value):
             _, trace, _, flags = value.decode().split("-")
             return f"00-{trace}-{span}-{flags}"
     trace = hashlib.sha256(f"trace {request_id}".encode()).hexdigest()[:32]
     return f"00-{trace}-{span}-01"
 
 
-def stored(
+def prepare_pictures(
     pictures: Iterable[Picture], prefix: str, store: ObjectStore
 ) -> tuple[list[StoredObject], tuple[Image, ...], datetime | None]:
-    """Return the objects to write, how the event names them, and when their URLs end (None: never)."""
+    """Return the objects to write, the images of the event, and the time when their URLs expire (None: never)."""
     objects: list[StoredObject] = []
     images: list[Image] = []
-    ends: datetime | None = None
+    expires_at: datetime | None = None
     for picture in pictures:
         item = StoredObject(picture_name(picture.rank, picture.media_type), picture.content, picture.media_type)
-        url, ends = store.link(prefix + item.name)
+        url, expires_at = store.link(prefix + item.name)
         objects.append(item)
         images.append(_image(picture, url, store.uri(prefix + item.name)))
-    return objects, tuple(images), ends
+    return objects, tuple(images), expires_at
 
 
 def _image(picture: Picture, url: str, uri: str) -> Image:
@@ -154,17 +154,17 @@ def _image(picture: Picture, url: str, uri: str) -> Image:
     )
 
 
-def event_recipe(used: StudioRecipe, words: Mapping[str, str | int] | None = None) -> Recipe:
-    """Return the recipe as events tell it. words: what the worker decides of a picture; part of the fingerprint."""
-    models = tuple(ModelUsed(role=m.role, id=m.id, revision=m.revision, licence=m.licence) for m in used.models)
-    if not words:
-        return Recipe(fingerprint=used.fingerprint, models=models, settings=used.settings)
-    decisive = json.dumps([used.fingerprint, words], sort_keys=True, ensure_ascii=False)
+def event_recipe(studio: StudioRecipe, worker_settings: Mapping[str, str | int] | None = None) -> Recipe:
+    """Return the recipe for an event. worker_settings: the worker's share of the recipe; the fingerprint covers it."""
+    models = tuple(ModelUsed(role=m.role, id=m.id, revision=m.revision, licence=m.licence) for m in studio.models)
+    if not worker_settings:
+        return Recipe(fingerprint=studio.fingerprint, models=models, settings=studio.settings)
+    decisive = json.dumps([studio.fingerprint, worker_settings], sort_keys=True, ensure_ascii=False)
     fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
-    return Recipe(fingerprint=fingerprint, models=models, settings={**used.settings, **words})
+    return Recipe(fingerprint=fingerprint, models=models, settings={**studio.settings, **worker_settings})
 
 
 def now() -> datetime:
-    """Return the time of day in UTC, to the millisecond."""
+    """Return the current UTC time, cut to milliseconds."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -1,4 +1,4 @@
-"""Parked segments: events that wait until their product has been learned."""
+"""Parked segments: events that wait until their product is trained."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from streams.store.keys import parked_key, parked_prefix
 from streams.store.protocol import ObjectStore
 
 
-async def park(store: ObjectStore, event: SegmentUpdated, product_id: str, request_id: str) -> None:
-    """Keep a segment until its product has been learned."""
+async def park_segment(store: ObjectStore, event: SegmentUpdated, product_id: str, request_id: str) -> None:
+    """Store a segment until its product is trained."""
     await store.put(parked_key(product_id, request_id), event.to_json(), "application/json")
 
 
-async def unpark(store: ObjectStore, product_id: str, request_id: str) -> None:
-    """Take back what `park` wrote."""
+async def unpark_segment(store: ObjectStore, product_id: str, request_id: str) -> None:
+    """Delete a parked segment."""
     await store.delete(parked_key(product_id, request_id))
 
 
-async def parked(store: ObjectStore, product_id: str) -> AsyncIterator[tuple[str, SegmentUpdated]]:
-    """Yield key and event of each segment that waits for a product; one at a time, there may be many."""
+async def parked_segments(store: ObjectStore, product_id: str) -> AsyncIterator[tuple[str, SegmentUpdated]]:
+    """Yield the key and event of each segment that waits for a product. Reads one at a time: there may be many."""
     for key in await store.list(parked_prefix(product_id)):
         content = await store.get(key)
         if content is not None:

@@ -1,4 +1,4 @@
-"""What the service needs of an object store."""
+"""The object store as the service uses it."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ B = TypeVar("B")
 
 
 class ObjectStore(Protocol):
-    """Keys to bytes. Every method raises StoreUnavailable (try again) or StoreRefused (a person must act).
+    """Maps keys to bytes. Every method raises StoreUnavailable (retry) or StoreRefused (an operator must act).
 
-    What it is called for has begun when a method returns, waited for or not; `check` alone may begin when waited for.
+    Every method starts its work when called, not when awaited. `check` alone may start when awaited.
     """
 
     def put(self, key: str, content: bytes, media_type: str) -> Awaitable[None]:
-        """Write one object, over what was there."""
+        """Write one object and replace any earlier content."""
         ...
 
     def put_if_absent(self, key: str, content: bytes, media_type: str) -> Awaitable[bool]:
-        """Write one object unless the key is taken; return whether it was written."""
+        """Write one object unless the key exists. Return whether it was written."""
         ...
 
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
-        """Return an object's bytes, None where there is none. Raises ObjectTooLarge beyond `limit` bytes."""
+        """Return an object's bytes, or None if the key does not exist. Raises ObjectTooLarge above `limit` bytes."""
         ...
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
-        """Write one object from a file, without holding it in memory."""
+        """Write one object from a file without loading the file into memory."""
         ...
 
     def download(self, key: str, path: Path) -> Awaitable[bool]:
-        """Write an object to a file, whole or not at all; return whether there is one."""
+        """Write an object to a file, completely or not at all. Return whether the key exists."""
         ...
 
     def list(self, prefix: str) -> Awaitable[list[str]]:
-        """Return the keys that begin with `prefix`, sorted."""
+        """Return the keys that start with `prefix`, sorted."""
         ...
 
     def delete(self, key: str) -> Awaitable[None]:
-        """Remove one object; one that is not there is no error."""
+        """Delete one object. A missing key is not an error."""
         ...
 
     def check(self) -> Awaitable[None]:
-        """Return where the store answers and has the bucket."""
+        """Raise unless the store answers and the bucket exists."""
         ...
 
     def uri(self, key: str) -> str:
@@ -56,13 +56,13 @@ class ObjectStore(Protocol):
         ...
 
     def link(self, key: str) -> tuple[str, datetime | None]:
-        """Return a URL for `key` and when it ends (None: never)."""
+        """Return a URL for `key` and the time when it expires (None: never)."""
         ...
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of a set: its name below the set's prefix, its bytes, its media type."""
+    """One object of a set: its name below the set's prefix, its bytes and its media type."""
 
     name: str
     content: bytes = field(repr=False)
@@ -70,10 +70,10 @@ class StoredObject:
 
 
 async def overlap(answer: Awaitable[A], call: Callable[[], B]) -> tuple[A, B]:
-    """Return what is waited for, such as the store's answer, and what `call`, made in the meantime, returned."""
-    asked = asyncio.ensure_future(answer)
+    """Run `call` while `answer` is pending. Return both results."""
+    task = asyncio.ensure_future(answer)
     try:
-        called = call()
-        return await asked, called
+        result = call()
+        return await task, result
     finally:
-        asked.cancel()
+        task.cancel()

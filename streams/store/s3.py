@@ -1,6 +1,6 @@
-"""An `ObjectStore` on MinIO or any S3 store, through the minio client; its blocking calls run in threads of its own.
+"""An `ObjectStore` on MinIO or any S3 store. The blocking calls of the minio client run in a thread pool of the store.
 
-Credentials never appear in an error: details name what happened, not the URL.
+Errors never contain credentials: details describe the failure, not the URL.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from minio.error import MinioException, S3Error, ServerError
 
 from streams.failures import ObjectTooLarge, StoreRefused
 from streams.settings import StorageSettings
-from streams.store.s3_errors import named
+from streams.store.s3_errors import store_error
 
 T = TypeVar("T")
 
-_PART_SIZE = 16 * 2**20  # a picture stays one request; minio's own default makes four of 6 MiB
+_PART_SIZE = 16 * 2**20  # keeps a picture one request; the client's default splits 6 MiB into four
 _CONNECTIONS = 16
 
 
-def _address(endpoint: str) -> SplitResult:
-    """Return the endpoint's parts. Raises StoreRefused for what is no plain http(s) address."""
+def _parse_endpoint(endpoint: str) -> SplitResult:
+    """Return the endpoint's parts. Raises StoreRefused unless it is an http(s) URL without a path or user."""
     address = urlsplit(endpoint)
     if address.scheme not in {"http", "https"} or not address.netloc or address.path.strip("/") or address.username:
         raise StoreRefused(
@@ -53,26 +53,26 @@ def _client(address: SplitResult, settings: StorageSettings, pool: urllib3.PoolM
 
 
 class MinioStore:
-    """An `ObjectStore` on MinIO or any S3 store. settings.endpoint: a URL without a path."""
+    """An `ObjectStore` on MinIO or any S3 store."""
 
     def __init__(self, settings: StorageSettings) -> None:
-        address = _address(settings.endpoint)
+        address = _parse_endpoint(settings.endpoint)
         self.endpoint = f"{address.scheme}://{address.netloc}"
         self._bucket = settings.bucket
         self._region = settings.region
         self._public_base = settings.public_base.rstrip("/") if settings.public_base else None
         self._expiry = timedelta(seconds=settings.url_expiry)
-        self._conditional: bool | None = None  # whether the store honours If-None-Match; None: not known yet
+        self._conditional: bool | None = None  # whether the store honours If-None-Match; None: unknown so far
         self._pool = urllib3.PoolManager(
             maxsize=_CONNECTIONS,
             timeout=urllib3.Timeout(connect=min(settings.timeout, 10.0), read=settings.timeout),
-            retries=urllib3.Retry(total=1, redirect=0, status=0),  # one, for a connection that was closed while idle
+            retries=urllib3.Retry(total=1, redirect=0, status=0),  # one: the store may close an idle connection
             ca_certs=settings.ca_file,
             cert_reqs="CERT_REQUIRED",
         )
         self._client = _client(address, settings, self._pool)
         public = settings.public_endpoint
-        self._signer = _client(_address(public), settings, self._pool) if public else self._client
+        self._signer = _client(_parse_endpoint(public), settings, self._pool) if public else self._client
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
 
     def put(self, key: str, content: bytes, media_type: str) -> Awaitable[None]:
@@ -84,7 +84,7 @@ class MinioStore:
         )
 
     def put_if_absent(self, key: str, content: bytes, media_type: str) -> Awaitable[bool]:
-        """See ObjectStore. Atomic where the store honours `If-None-Match: *`; else a look, then a write."""
+        """See ObjectStore. Atomic if the store honours `If-None-Match: *`; otherwise a check, then a write."""
         return self._run(lambda: self._put_if_absent(key, content, media_type))
 
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
@@ -131,7 +131,7 @@ class MinioStore:
         return f"s3://{self._bucket}/{key}"
 
     def link(self, key: str) -> tuple[str, datetime | None]:
-        """See ObjectStore. Signed here, without a request; at a public base it is not signed."""
+        """See ObjectStore. Signs locally, without a request. URLs below a public base are not signed."""
         if self._public_base is not None:
             return f"{self._public_base}/{quote(key)}", None
         now = datetime.now(UTC).replace(microsecond=0)
@@ -139,27 +139,22 @@ class MinioStore:
         return url, now + self._expiry
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """Shut down the threads and close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.clear()
 
     def _run(self, call: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, self._called, call)
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._call, call)
 
-    def _called(self, call: Callable[[], T]) -> T:
-        """Call, in a thread; errors are named."""
+    def _call(self, call: Callable[[], T]) -> T:
+        """Run `call`. A border: every error of the client and the network becomes a StreamError."""
         try:
             return call()
-        except FileNotFoundError:  # a local file's, not the store's
+        except FileNotFoundError:  # from a local file, not from the store
             raise
-        except (
-            MinioException,
-            urllib3.exceptions.HTTPError,
-            OSError,
-            ParseError,
-        ) as error:  # ParseError: a torn answer
-            raise named(error, self.endpoint) from None  # the cause's text holds signed URLs
-        except ValueError as error:  # the client's own check of a name, before any request
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ParseError) as error:  # ParseError: cut-off XML
+            raise store_error(error, self.endpoint) from None  # the cause's text contains signed URLs
+        except ValueError as error:  # the client rejects a bucket name before any request
             detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."
             raise StoreRefused(endpoint=self.endpoint, detail=detail) from None
 
@@ -194,7 +189,7 @@ class MinioStore:
         if not self._put_conditionally(key, content, media_type):
             self._conditional = True
             return False
-        if self._conditional is None:  # our own object stands now: a store that honours the condition refuses it
+        if self._conditional is None:  # the object exists now: a store that honours the condition rejects this write
             self._conditional = not self._put_conditionally(key, content, media_type)
         return True
 
@@ -208,12 +203,12 @@ class MinioStore:
         return True
 
     def _put_conditionally(self, key: str, content: bytes, media_type: str) -> bool:
-        """Write under `If-None-Match: *`, which the minio client cannot say, through a presigned PUT."""
+        """Write with `If-None-Match: *` through a presigned PUT: the minio client cannot send that header."""
         url = self._client.get_presigned_url("PUT", self._bucket, key, expires=timedelta(minutes=5))
         digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         headers = {"Content-Type": media_type, "Content-MD5": digest, "If-None-Match": "*"}
         response = self._pool.urlopen("PUT", url, body=content, headers=headers)
-        if response.status == 501:  # the store does not know the condition
+        if response.status == 501:  # the store does not support the condition
             del headers["If-None-Match"]
             response = self._pool.urlopen("PUT", url, body=content, headers=headers)
         if response.status == 412:

@@ -1,6 +1,6 @@
-"""What an S3 client's error means for us: nobody home, or a no.
+"""Translates errors of the S3 client into StoreUnavailable or StoreRefused.
 
-Credentials and signed URLs never get into the details: they name what happened, not the request.
+Details never contain credentials or signed URLs: they describe the failure, not the request.
 """
 
 from __future__ import annotations
@@ -10,42 +10,42 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from streams.failures import StoreRefused, StoreUnavailable, StreamError
 
-_PASSING_CODES = {"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable", "RequestTimeout"}
+_TRANSIENT = {"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable", "RequestTimeout"}
 
-_ELSE = "Check the CREATIVES_STORAGE__* settings; `creatives doctor` tries them."
+_CHECK_SETTINGS = "Check the CREATIVES_STORAGE__* settings; `creatives doctor` tests them."
 
 
-def named(error: Exception, endpoint: str) -> StreamError:
-    """Return StoreUnavailable for what passes by itself, StoreRefused for what a person must change."""
+def store_error(error: Exception, endpoint: str) -> StreamError:
+    """Return StoreUnavailable for a transient error, StoreRefused for one that an operator must fix."""
     match error:
         case S3Error(code=str() as code):
-            if code in _PASSING_CODES or code.startswith("XMinio") or error.response.status >= 500:
+            if code in _TRANSIENT or code.startswith("XMinio") or error.response.status >= 500:
                 return StoreUnavailable(endpoint=endpoint, detail=code)
             return StoreRefused(endpoint=endpoint, detail=_advice(code))
         case ServerError(status_code=status):
-            return _by_status(int(status), endpoint)
+            return _status_error(int(status), endpoint)
         case InvalidResponseError():
-            return _by_status(int(error._code), endpoint)  # noqa: SLF001 - the client gives it no public name
+            return _status_error(int(error._code), endpoint)  # noqa: SLF001 - the client has no public name for it
         case urllib3.exceptions.MaxRetryError(reason=Exception() as reason):
-            return StoreUnavailable(endpoint=endpoint, detail=_kind(reason))
+            return StoreUnavailable(endpoint=endpoint, detail=_description(reason))
         case _:
-            return StoreUnavailable(endpoint=endpoint, detail=_kind(error))
+            return StoreUnavailable(endpoint=endpoint, detail=_description(error))
 
 
-def _by_status(status: int, endpoint: str) -> StreamError:
+def _status_error(status: int, endpoint: str) -> StreamError:
     if status >= 500 or status in {408, 425, 429}:
         return StoreUnavailable(endpoint=endpoint, detail=f"HTTP status {status}")
-    return StoreRefused(endpoint=endpoint, detail=f"HTTP status {status}. {_ELSE}")
+    return StoreRefused(endpoint=endpoint, detail=f"HTTP status {status}. {_CHECK_SETTINGS}")
 
 
 def _advice(code: str) -> str:
     if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"}:
-        return f"{code}. Check CREATIVES_STORAGE__ACCESS_KEY, CREATIVES_STORAGE__SECRET_KEY and their rights."
-    return f"{code}. {_ELSE}"
+        return f"{code}. Check CREATIVES_STORAGE__ACCESS_KEY, CREATIVES_STORAGE__SECRET_KEY and their permissions."
+    return f"{code}. {_CHECK_SETTINGS}"
 
 
-def _kind(error: Exception) -> str:
-    """Return an error's kind in words that hold no URL: `NewConnectionError`, `Connection refused`."""
+def _description(error: Exception) -> str:
+    """Return a description without URLs, such as `NewConnectionError` or `Connection refused`."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror

@@ -1,4 +1,4 @@
-"""The worker's state as Prometheus metrics: read at each scrape, so nothing has to be kept in step."""
+"""The worker's state as Prometheus metrics, computed at each scrape."""
 
 from __future__ import annotations
 
@@ -8,78 +8,84 @@ from math import nan
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.web.state import WorkerState
 
 _GAUGES: dict[str, tuple[str, Callable[[WorkerState], float]]] = {
-    "main_loop_silence_seconds": ("since the main loop moved", lambda state: state.main_loop_silence),
-    "assigned_partitions": ("given to this worker", lambda state: len(state.assigned)),
-    "events_in_flight": ("taken and not yet settled", lambda state: state.events),
+    "main_loop_silence_seconds": (
+        "Seconds since the last tick of the main loop.",
+        lambda state: state.main_loop_silence,
+    ),
+    "assigned_partitions": ("Partitions assigned to this worker.", lambda state: len(state.assigned)),
+    "events_in_flight": ("Events that were received and have no outcome yet.", lambda state: state.events),
     "lag": (
-        "messages behind, over all assigned partitions; NaN while the broker is away",
+        "Unprocessed messages of all assigned partitions. NaN while the broker is unreachable.",
         lambda state: nan if state.broker_unreachable else sum(state.lag.values()),
     ),
     "broker_unreachable_seconds": (
-        "since the broker last answered, 0 while it does",
+        "Seconds since the broker last answered. 0 while it answers.",
         lambda state: state.broker_unreachable,
     ),
     "oldest_event_seconds": (
-        "age of the oldest unfinished event, one that waits for its next attempt too",
+        "Age of the oldest unfinished event in seconds, including events that wait for a retry.",
         lambda state: state.oldest_event,
     ),
 }
-_LANE_GAUGES: dict[str, tuple[str, Callable[[DeviceStatus], float]]] = {
+_PROCESS_GAUGES: dict[str, tuple[str, Callable[[DeviceStatus], float]]] = {
     "device_up": (
-        "1 while the device process is loaded",
-        lambda device_process: device_process.state in {"idle", "busy"},
+        "1 while the models are loaded in the device process.",
+        lambda status: status.state in {"idle", "busy"},
     ),
-    "device_queue": ("jobs waiting for the device", lambda device_process: device_process.queued),
-    "device_running": ("jobs on the device", lambda device_process: len(device_process.running)),
+    "device_queue": ("Jobs in the queue of the device.", lambda status: status.queued),
+    "device_running": ("Jobs that the device runs now.", lambda status: len(status.running)),
     "device_done": (
-        "share of the running job's stage that is done",
-        lambda device_process: device_process.done / max(1, device_process.total),
+        "Finished share (0 to 1) of the running job's stage.",
+        lambda status: status.done / max(1, status.total),
     ),
     "oldest_job_seconds": (
-        "age of the oldest unfinished job of the device",
-        lambda device_process: device_process.oldest_seconds,
+        "Age of the oldest unfinished job of the device in seconds.",
+        lambda status: status.oldest_seconds,
     ),
 }
-_LANE_COUNTERS: dict[str, tuple[str, Callable[[DeviceStatus], float]]] = {
-    "device_restarts": ("device processes lost", lambda device_process: device_process.restarts),
-    "device_jobs": ("jobs the device has answered", lambda device_process: device_process.finished),
+_PROCESS_COUNTERS: dict[str, tuple[str, Callable[[DeviceStatus], float]]] = {
+    "device_restarts": ("Device processes that died.", lambda status: status.restarts),
+    "device_jobs": ("Jobs that the device has answered.", lambda status: status.finished),
 }
 
 
 class StateCollector(Collector):
-    """Names are `creatives_<name>`."""
+    """Collects `creatives_<name>` metrics."""
 
     def __init__(self, state: Callable[[], WorkerState]) -> None:
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric of the present state."""
+        """Yield every metric of the current state."""
         state = self._state()
-        for name, (meaning, value) in _GAUGES.items():
-            yield GaugeMetricFamily(f"creatives_{name}", meaning, value=float(value(state)))
-        yield from _of_lanes(GaugeMetricFamily, _LANE_GAUGES, state.device_processes)
-        yield from _of_lanes(CounterMetricFamily, _LANE_COUNTERS, state.device_processes)
-        outcomes = CounterMetricFamily("creatives_outcomes", "published and confirmed", labels=["topic"])
+        for name, (help_text, value) in _GAUGES.items():
+            yield GaugeMetricFamily(f"creatives_{name}", help_text, value=float(value(state)))
+        yield from _process_metrics(GaugeMetricFamily, _PROCESS_GAUGES, state.device_processes)
+        yield from _process_metrics(CounterMetricFamily, _PROCESS_COUNTERS, state.device_processes)
+        outcomes = CounterMetricFamily("creatives_outcomes", "Outcomes that the broker confirmed.", labels=["topic"])
         for topic, count in state.outcomes.items():
             outcomes.add_metric([topic.replace("_", "-")], count)
         yield outcomes
-        letters = CounterMetricFamily("creatives_dead_letters", "written and confirmed", labels=["code"])
+        dead_letters = CounterMetricFamily(
+            "creatives_dead_letters", "Dead letters that the broker confirmed.", labels=["code"]
+        )
         for code, count in state.dead_letters.items():
-            letters.add_metric([code], count)
-        yield letters
+            dead_letters.add_metric([code], count)
+        yield dead_letters
 
 
-def _of_lanes(
+def _process_metrics(
     family: type[GaugeMetricFamily | CounterMetricFamily],
-    meanings: dict[str, tuple[str, Callable[[DeviceStatus], float]]],
-    device_processes: dict[str, DeviceStatus],
+    metrics: dict[str, tuple[str, Callable[[DeviceStatus], float]]],
+    processes: dict[str, DeviceStatus],
 ) -> Iterator[Metric]:
-    for name, (meaning, value) in meanings.items():
-        metric = family(f"creatives_{name}", meaning, labels=["process"])
-        for device_process, status in device_processes.items():
-            metric.add_metric([device_process], float(value(status)))
+    """Yield each metric with one sample per device process."""
+    for name, (help_text, value) in metrics.items():
+        metric = family(f"creatives_{name}", help_text, labels=["process"])
+        for process, status in processes.items():
+            metric.add_metric([process], float(value(status)))
         yield metric

@@ -1,7 +1,7 @@
-"""Health, metrics, status and gallery, served by the worker's own loop: a blocked loop does not answer, which is true.
+"""Serves health, metrics, status and gallery from the worker's main loop. If the loop blocks, the probes fail too.
 
-`/health/live`: restart me if this fails. `/health/ready`: 503 with the reasons while work cannot be done.
-`/metrics`: Prometheus. `/status`: JSON for programs. `/gallery`: the latest creatives for people.
+`/health/live`: 503 if the main loop is blocked; restart the worker. `/health/ready`: 503 with reasons if the worker
+cannot work now. `/metrics`: Prometheus. `/status`: JSON for programs. `/gallery`: the latest creatives for people.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from models.errors import CreativesError
 from streams.failures import PortTaken
 from streams.settings import DEFAULT_WEB_PORT, WebSettings
 from streams.web.metrics import StateCollector
-from streams.web.state import View, unready
+from streams.web.state import View, unready_reasons
 
 log = structlog.get_logger(__name__)
 
-_STORE_SECONDS = 3.0  # a store that takes longer to say that it is there is not
+_STORE_SECONDS = 3.0  # a store that answers later counts as unavailable
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src http: https: data:; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -33,8 +33,8 @@ _HEADERS = {
 }
 
 
-class Web:
-    """The worker's pages. Start it first: while the models load, `ready` says so."""
+class WebServer:
+    """Serves the worker's pages. Start it before anything else, so readiness can report that the models load."""
 
     def __init__(self, view: View, settings: WebSettings) -> None:
         self._view = view
@@ -46,7 +46,10 @@ class Web:
         self.address = ""
 
     async def start(self) -> str:
-        """Serve; return the address. A taken default port moves to a free one; raises PortTaken for one set by hand."""
+        """Start the server. Return its address.
+
+        Uses a free port if the default one is taken. Raises PortTaken if a configured port is taken.
+        """
         app = web.Application()
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
@@ -64,34 +67,34 @@ class Web:
         return self.address
 
     async def stop(self) -> None:
-        """Serve no longer."""
+        """Stop the server."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     async def _listen(self, runner: web.AppRunner) -> int:
-        wanted = self._settings.port
+        host, configured = self._settings.host, self._settings.port
+        port = DEFAULT_WEB_PORT if configured is None else configured
         try:
-            await web.TCPSite(runner, self._settings.host, DEFAULT_WEB_PORT if wanted is None else wanted).start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or wanted is not None:
+            if error.errno != errno.EADDRINUSE or configured is not None:
                 await self.stop()
-                port = wanted or DEFAULT_WEB_PORT
-                raise PortTaken(host=self._settings.host, port=port, detail=_words(error)) from None
-            await web.TCPSite(runner, self._settings.host, 0).start()
-            log.warning("port taken, moved to a free one", taken=DEFAULT_WEB_PORT, port=runner.addresses[0][1])
+                raise PortTaken(host=host, port=port, detail=_reason(error)) from None
+            await web.TCPSite(runner, host, 0).start()
+            log.warning("the default port is taken, using a free one", taken=port, port=runner.addresses[0][1])
         return int(runner.addresses[0][1])
 
     async def _live(self, _: web.Request) -> web.Response:
         state = self._view.state()
         alive = state.main_loop_silence < state.stall
-        return _json({"live": alive, "silence": round(state.main_loop_silence, 3)}, 200 if alive else 503)
+        return _json({"live": alive, "main_loop_silence": round(state.main_loop_silence, 3)}, 200 if alive else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        reasons = [*unready(self._view.state()), *await self._store_trouble()]
+        reasons = [*unready_reasons(self._view.state()), *await self._store_problems()]
         return _json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
-    async def _store_trouble(self) -> list[str]:
+    async def _store_problems(self) -> list[str]:
         try:
             async with asyncio.timeout(_STORE_SECONDS):
                 await self._view.check_store()
@@ -107,7 +110,7 @@ class Web:
     async def _status(self, _: web.Request) -> web.Response:
         state = self._view.state()
         plain = replace(state, outcomes=dict(state.outcomes), dead_letters=dict(state.dead_letters))
-        return _json(asdict(plain))  # of a Counter asdict makes what is no JSON
+        return _json(asdict(plain))  # asdict copies a Counter wrongly
 
     async def _gallery(self, _: web.Request) -> web.Response:
         page = self._pages.get_template("gallery.html")
@@ -119,5 +122,5 @@ def _json(content: dict[str, Any], status: int = 200) -> web.Response:
     return web.json_response(content, status=status, headers={"Cache-Control": "no-store"})
 
 
-def _words(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror.split(": ")[-1] if error.strerror else type(error).__name__

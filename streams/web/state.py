@@ -1,4 +1,4 @@
-"""What the pages show: the worker's state at one moment, and the view that collects it."""
+"""The worker's state at one moment, and the view that collects it for the pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from schemas.events import CreativeReady
 from streams.device.client import DeviceClient
-from streams.device.jobs import DeviceStatus
+from streams.device.status import DeviceStatus
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
@@ -16,18 +16,19 @@ from streams.kafka.publisher import worker_version
 from streams.settings import Settings
 from streams.store.protocol import ObjectStore
 from streams.watchdog import Watchdog
-from streams.web.tally import Tally
+from streams.web.counting import CountingPublisher
 
 
 @dataclass(frozen=True)
 class WorkerState:
-    """A worker at one moment.
+    """A worker at one moment. `/status` returns it as JSON.
 
-    silence: seconds since the main loop moved; stall: seconds after which it counts as blocked.
-    lane: the device process; school: the second one, for products, of a worker of both roles; it starts with the first.
-    joined: whether the group has given us partitions yet, be it none. lag: messages behind, per partition, as far as
-    known. broker_away: seconds since the broker last answered, 0 while it does. oldest_event: age in seconds of the
-    oldest unfinished event. counts: outcomes by topic, dead letters by code.
+    main_loop_silence: seconds since the last tick of the main loop; `stall` seconds without a tick count as blocked.
+    training_process: second device process of a worker with both roles; it starts with the first training job.
+    joined: True after the consumer group has assigned partitions, even none. events: events in flight.
+    lag: unprocessed messages by partition, as last measured. oldest_event: age of the oldest unfinished event, seconds.
+    broker_unreachable: seconds since the broker last answered, 0 while it answers.
+    outcomes: counts by topic. dead_letters: counts by code.
     """
 
     role: str
@@ -50,7 +51,7 @@ class WorkerState:
 
     @property
     def device_processes(self) -> dict[str, DeviceStatus]:
-        """The device processes by what they do, `render` or `train`; a second one that was never asked for is none."""
+        """The device processes by task, `render` or `train`. Omits a training process that was never started."""
         device_processes = {"train" if self.role == "train" else "render": self.device_process}
         if self.training_process is not None and (
             self.training_process.state != "stopped" or self.training_process.error_message
@@ -60,10 +61,10 @@ class WorkerState:
 
 
 class View(Protocol):
-    """What the pages show."""
+    """The data behind the pages."""
 
     def state(self) -> WorkerState:
-        """Return the worker's state, at no cost."""
+        """Return the worker's state without any I/O."""
         ...
 
     def latest(self) -> Sequence[CreativeReady]:
@@ -71,16 +72,16 @@ class View(Protocol):
         ...
 
     async def check_store(self) -> None:
-        """Return where the store answers. Raises StoreUnavailable or StoreRefused."""
+        """Return if the store answers. Raises StoreUnavailable or StoreRefused."""
         ...
 
 
 @dataclass
 class WorkerView:
-    """The view of a running worker. The runtime sets the fields that have a default as they change.
+    """The view of a running worker. The runtime updates the fields that have a default.
 
-    store: None before it was opened. loaded: the models are loaded and events are handled.
-    assigned: None while the consumer group has assigned nothing yet, and during a rebalance.
+    store: None until the runtime opens it. loaded: the models are loaded and the worker handles events.
+    assigned: None before the first assignment and during a rebalance.
     """
 
     settings: Settings
@@ -90,7 +91,7 @@ class WorkerView:
     in_flight: Sequence[InFlightEvents]
     watchdog: Watchdog
     lag: LagProbe
-    tally: Tally
+    publisher: CountingPublisher
     store: ObjectStore | None = None
     loaded: bool = False
     draining: bool = False
@@ -109,19 +110,19 @@ class WorkerView:
             joined=self.assigned is not None,
             draining=self.draining,
             assigned=tuple(sorted(f"{topic}[{number}]" for topic, number in self.assigned or ())),
-            lag=self.lag.behind,
+            lag=self.lag.lag_by_partition,
             broker_unreachable=self.lag.unreachable_seconds,
             oldest_event=max(events.oldest_seconds for events in self.in_flight),
             events=sum(events.running for events in self.in_flight),
             device=ready.device if ready else None,
             recipe=ready.recipe.fingerprint if ready else None,
-            outcomes=self.tally.outcomes,
-            dead_letters=self.tally.dead_letters,
+            outcomes=self.publisher.outcomes,
+            dead_letters=self.publisher.dead_letters,
         )
 
     def latest(self) -> Sequence[CreativeReady]:
         """See View."""
-        return self.tally.latest
+        return self.publisher.latest
 
     async def check_store(self) -> None:
         """See View."""
@@ -129,21 +130,21 @@ class WorkerView:
             await self.store.check()
 
 
-def unready(state: WorkerState) -> list[str]:
-    """Return why a worker in this state cannot do work, one reason a line; nothing where it can."""
+def unready_reasons(state: WorkerState) -> list[str]:
+    """Return the reasons why a worker in this state cannot work, one sentence each; an empty list if it can."""
     reasons: list[str] = []
     if state.main_loop_silence > state.stall / 2:
         reasons.append(f"The main loop has not moved for {state.main_loop_silence:.0f} s.")
     if state.draining:
         reasons.append("The worker is shutting down.")
     if state.device_process.state not in {"idle", "busy"}:
-        error_message = f": {state.device_process.error_message}" if state.device_process.error_message else "."
-        reasons.append(f"The device process is {state.device_process.state}{error_message}")
+        detail = f": {state.device_process.error_message}" if state.device_process.error_message else "."
+        reasons.append(f"The device process is {state.device_process.state}{detail}")
     if state.broker_unreachable:
         reasons.append(f"The broker has not answered for {state.broker_unreachable:.0f} s.")
     if state.training_process is not None and state.training_process.error_message:
         reasons.append(
-            f"The device process for products is {state.training_process.state}: {state.training_process.error_message}"
+            f"The training process is {state.training_process.state}: {state.training_process.error_message}"
         )
     if not state.joined:
         reasons.append("The consumer group has not assigned partitions yet.")

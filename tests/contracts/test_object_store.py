@@ -1,4 +1,4 @@
-"""One contract for every ObjectStore: in memory, embedded (moto), and a real MinIO where one is given."""
+"""One contract for every ObjectStore: in memory, embedded (moto), and a real MinIO if the environment names one."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[ObjectStore]:
 
 @pytest.fixture
 def own() -> str:
-    """A prefix of this test's own."""
+    """A key prefix that only this test uses."""
     return f"{uuid.uuid4().hex}/"
 
 
-async def test_what_was_put_is_got(store: ObjectStore, own: str) -> None:
+async def test_get_returns_the_last_content(store: ObjectStore, own: str) -> None:
     content = bytes(range(256)) * 400
     await store.put(own + "1.png", content, "image/png")
     assert await store.get(own + "1.png") == content
@@ -59,15 +59,15 @@ async def test_what_was_put_is_got(store: ObjectStore, own: str) -> None:
     assert await store.get(own + "1.png") == b""
 
 
-async def test_what_is_called_for_has_begun(store: ObjectStore, own: str) -> None:
+async def test_put_starts_before_it_is_awaited(store: ObjectStore, own: str) -> None:
     answer = store.put(own + "a", b"one", "text/plain")
     async with asyncio.timeout(30):
-        while await store.get(own + "a") is None:  # noqa: ASYNC110 - only the store can tell
+        while await store.get(own + "a") is None:  # noqa: ASYNC110 - the store has no event to wait for
             await asyncio.sleep(0.01)
     await answer
 
 
-async def test_what_is_not_there(store: ObjectStore, own: str, tmp_path: Path) -> None:
+async def test_a_missing_object_is_not_an_error(store: ObjectStore, own: str, tmp_path: Path) -> None:
     assert await store.get(own + "nothing") is None
     assert await store.download(own + "nothing", tmp_path / "nothing") is False
     assert not (tmp_path / "nothing").exists()
@@ -75,7 +75,7 @@ async def test_what_is_not_there(store: ObjectStore, own: str, tmp_path: Path) -
     await store.delete(own + "nothing")
 
 
-async def test_the_first_writer_stands(store: ObjectStore, own: str) -> None:
+async def test_the_first_writer_wins(store: ObjectStore, own: str) -> None:
     key = own + "manifest.json"
     assert await store.put_if_absent(key, b"first", "application/json") is True
     assert await store.put_if_absent(key, b"second", "application/json") is False
@@ -84,22 +84,22 @@ async def test_the_first_writer_stands(store: ObjectStore, own: str) -> None:
     assert await store.put_if_absent(key, b"third", "application/json") is True
 
 
-async def test_of_many_writers_exactly_one_stands(store: ObjectStore, own: str) -> None:
-    await store.put_if_absent(own + "warm-up", b"", "text/plain")  # by now it is known whether conditions are honoured
+async def test_exactly_one_of_many_writers_wins(store: ObjectStore, own: str) -> None:
+    await store.put_if_absent(own + "warm-up", b"", "text/plain")  # detects whether the store honours conditions
     key = own + "manifest.json"
     won = await asyncio.gather(*(store.put_if_absent(key, b"%d" % n, "application/json") for n in range(12)))
     assert sum(won) == 1
     assert await store.get(key) == b"%d" % won.index(True)
 
 
-async def test_sizes_are_limited(store: ObjectStore, own: str) -> None:
+async def test_get_raises_above_its_size_limit(store: ObjectStore, own: str) -> None:
     await store.put(own + "photo", b"12345", "image/png")
     assert await store.get(own + "photo", limit=5) == b"12345"
     with pytest.raises(ObjectTooLarge, match="is larger than 4 bytes"):
         await store.get(own + "photo", limit=4)
 
 
-async def test_lists_below_a_prefix_in_order(store: ObjectStore, own: str) -> None:
+async def test_list_returns_sorted_keys_below_a_prefix(store: ObjectStore, own: str) -> None:
     for name in ("b/2", "a", "b/1", "bb"):
         await store.put(own + name, b"x", "text/plain")
     assert await store.list(own + "b/") == [own + "b/1", own + "b/2"]
@@ -107,7 +107,7 @@ async def test_lists_below_a_prefix_in_order(store: ObjectStore, own: str) -> No
     assert await store.list(own) == [own + "a", own + "b/2", own + "bb"]
 
 
-async def test_files_go_up_and_come_down(store: ObjectStore, own: str, tmp_path: Path) -> None:
+async def test_upload_and_download_a_file(store: ObjectStore, own: str, tmp_path: Path) -> None:
     (tmp_path / "up").write_bytes(b"concept" * 1000)
     await store.upload(own + "concept", tmp_path / "up", "application/octet-stream")
     assert await store.download(own + "concept", tmp_path / "down") is True
@@ -116,26 +116,26 @@ async def test_files_go_up_and_come_down(store: ObjectStore, own: str, tmp_path:
         await store.upload(own + "concept", tmp_path / "gone", "application/octet-stream")
 
 
-async def test_large_objects(store: ObjectStore, own: str) -> None:
+async def test_a_large_object_survives_a_round_trip(store: ObjectStore, own: str) -> None:
     content = os.urandom(17 * 2**20)
     await store.put(own + "large", content, "application/octet-stream")
     assert await store.get(own + "large") == content
 
 
-async def test_it_is_there(store: ObjectStore) -> None:
+async def test_check_and_uri(store: ObjectStore) -> None:
     await store.check()
     assert store.uri("a/b").endswith("/a/b")
     assert store.uri("").startswith("s3://")
 
 
-async def test_links_can_be_fetched(store: ObjectStore, own: str) -> None:
+async def test_a_link_can_be_downloaded(store: ObjectStore, own: str) -> None:
     await store.put(own + "ä 1+2.png", b"picture", "image/png")
-    url, ends = store.link(own + "ä 1+2.png")
+    url, expires_at = store.link(own + "ä 1+2.png")
     if isinstance(store, MemoryStore):
-        assert ends is None
+        assert expires_at is None
         return
-    assert ends is not None
-    assert 6 < (ends - datetime.now(UTC)).days + 1 <= 7
+    assert expires_at is not None
+    assert 6 < (expires_at - datetime.now(UTC)).days + 1 <= 7
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(url)
     assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"picture", "image/png")
@@ -143,8 +143,8 @@ async def test_links_can_be_fetched(store: ObjectStore, own: str) -> None:
 
 @pytest.mark.services
 @pytest.mark.parametrize("tamper", ["signature", "expiry", "anonymous", "other"])
-async def test_links_hold_what_they_promise(store: ObjectStore, own: str, tamper: str) -> None:
-    """What moto does not check and a real store does."""
+async def test_a_changed_link_is_rejected(store: ObjectStore, own: str, tamper: str) -> None:
+    """A real store verifies signatures; moto does not."""
     if not isinstance(store, MinioStore) or store.endpoint != os.environ.get("CREATIVES_STORAGE__ENDPOINT"):
         return
     await store.put(own + "1.png", b"picture", "image/png")

@@ -1,4 +1,4 @@
-"""The same tests on the embedded services (plain suite) and on real ones (marker `services`, addresses from the environment)."""
+"""Fixtures that run the same tests on the embedded services (plain suite) and on real ones (marker `services`)."""
 
 import os
 import uuid
@@ -8,15 +8,15 @@ import pytest
 
 from streams.embedded import Embedded
 from streams.kafka.topics import expected_topics
-from tests.faults.ground import Ground
-from tests.faults.invariants import Auditor
+from tests.faults.invariants import InvariantChecker
+from tests.faults.testbed import Testbed
 
 ADDRESSES = ("CREATIVES_KAFKA__BOOTSTRAP_SERVERS", "CREATIVES_STORAGE__ENDPOINT")
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the services are."""
+    """The addresses of the services, and further settings as environment variables."""
 
     bootstrap_servers: str
     endpoint: str
@@ -36,48 +36,48 @@ def embedded_services():
 def real_services():
     missing = [name for name in ADDRESSES if os.environ.get(name, "embedded") == "embedded"]
     if missing:
-        pytest.fail(f"no real services: {', '.join(missing)} not set. Start some: scripts/services up --env-file FILE")
+        pytest.fail(f"no real services: {', '.join(missing)} not set. Start them: scripts/services up --env-file FILE")
     more = {
         name: value for name, value in os.environ.items() if name.startswith("CREATIVES_") and name not in ADDRESSES
     }
     return Addresses(*(os.environ[name] for name in ADDRESSES), more)
 
 
-def own_name() -> str:
+def unique_name() -> str:
     return f"e2e-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
 def make_real(real_services, tmp_path):
-    """Make grounds on the real services."""
-    return lambda **named: Ground(real_services, own_name(), tmp_path, **named)
+    """Return a function that makes testbeds on the real services."""
+    return lambda **named: Testbed(real_services, unique_name(), tmp_path, **named)
 
 
 @pytest.fixture
 def make_embedded(embedded_services, tmp_path):
-    """Make grounds on the embedded services."""
+    """Return a function that makes testbeds on the embedded services."""
     addresses = Addresses(embedded_services.bootstrap_servers, embedded_services.endpoint)
 
     async def make_topics(settings):
         for spec in expected_topics(settings):
             embedded_services.broker.create_topic(spec.name, spec.partitions)
 
-    return lambda **named: Ground(addresses, own_name(), tmp_path, make_topics=make_topics, **named)
+    return lambda **named: Testbed(addresses, unique_name(), tmp_path, make_topics=make_topics, **named)
 
 
 @pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.services)])
-def make_ground(request):
-    """Make grounds on both kinds, one after the other."""
+def make_testbed(request):
+    """Return a function that makes testbeds, on the embedded and then on the real services."""
     return request.getfixturevalue(f"make_{request.param}")
 
 
 @pytest.fixture
-async def ground(make_ground):
-    async with make_ground() as ground:
-        yield ground
+async def testbed(make_testbed):
+    async with make_testbed() as testbed:
+        yield testbed
 
 
 @pytest.fixture
-async def auditor(ground):
-    async with Auditor(ground) as auditor:
-        yield auditor
+async def checker(testbed):
+    async with InvariantChecker(testbed) as checker:
+        yield checker

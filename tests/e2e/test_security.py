@@ -1,4 +1,4 @@
-"""Nobody reads what is not theirs, and secrets stay secret. Signatures are checked by a real store alone."""
+"""Links open only their own object, secrets stay secret. Only a real store checks signatures."""
 
 import asyncio
 import json
@@ -9,8 +9,8 @@ import pytest
 
 from streams.settings import StorageSettings
 from streams.store.s3 import MinioStore
-from tests.faults.ground import segment
-from tests.faults.invariants import Auditor
+from tests.faults.events import segment_event
+from tests.faults.invariants import InvariantChecker
 
 PICTURE = b"not for everyone"
 
@@ -21,7 +21,7 @@ async def status(url: str, method: str = "GET") -> int:
 
 
 def changed(url: str, **parameters: str | None) -> str:
-    """Return the URL with parameters replaced, or taken out (None)."""
+    """Return the URL with parameters replaced, or removed if None."""
     parts = urlsplit(url)
     query = {**dict(parse_qsl(parts.query)), **parameters}
     return urlunsplit(
@@ -32,29 +32,29 @@ def changed(url: str, **parameters: str | None) -> str:
 @pytest.mark.services
 class TestPresignedLinks:
     @pytest.fixture
-    async def ground(self, make_real):
-        async with make_real() as ground:
-            await ground.store.put("creatives/segment-1/request-1/1.png", PICTURE, "image/png")
-            await ground.store.put("creatives/segment-1/request-1/2.png", PICTURE, "image/png")
-            yield ground
+    async def testbed(self, make_real):
+        async with make_real() as testbed:
+            await testbed.store.put("creatives/segment-1/request-1/1.png", PICTURE, "image/png")
+            await testbed.store.put("creatives/segment-1/request-1/2.png", PICTURE, "image/png")
+            yield testbed
 
     @pytest.fixture
-    def url(self, ground):
-        return ground.store.link("creatives/segment-1/request-1/1.png")[0]
+    def url(self, testbed):
+        return testbed.store.link("creatives/segment-1/request-1/1.png")[0]
 
-    async def test_it_opens_as_it_is(self, url):
+    async def test_a_link_opens_unchanged(self, url):
         assert await status(url) == 200
 
-    async def test_nobody_reads_without_it(self, ground, url):
-        bucket = f"{ground.settings.storage.endpoint}/{ground.settings.storage.bucket}"
+    async def test_nothing_opens_without_a_signature(self, testbed, url):
+        bucket = f"{testbed.settings.storage.endpoint}/{testbed.settings.storage.bucket}"
         assert await status(url.split("?")[0]) == 403
         assert await status(f"{bucket}/?list-type=2") == 403
         assert await status(f"{bucket}/creatives/segment-1/request-1/9.png", "PUT") == 403
 
-    async def test_it_opens_nothing_else(self, url):
+    async def test_a_link_opens_no_other_object(self, url):
         assert await status(url.replace("/1.png", "/2.png")) == 403
 
-    async def test_it_allows_nothing_else(self, url):
+    async def test_a_link_allows_no_other_method(self, url):
         assert await status(url, "PUT") == 403
         assert await status(url, "DELETE") == 403
 
@@ -67,17 +67,17 @@ class TestPresignedLinks:
             {"versionId": "null"},
         ],
     )
-    async def test_tampered(self, url, parameters):
+    async def test_a_tampered_link_is_refused(self, url, parameters):
         assert await status(changed(url, **parameters)) in {400, 403}
 
-    async def test_a_longer_life_cannot_be_given_to_it(self, ground):
-        short = _short_lived(ground)
+    async def test_the_expiry_of_a_link_cannot_be_extended(self, testbed):
+        short = _short_lived(testbed)
         url, _ = short.link("creatives/segment-1/request-1/1.png")
         assert await status(changed(url, **{"X-Amz-Expires": "3600"})) == 403
         short.close()
 
-    async def test_expired(self, ground):
-        short = _short_lived(ground)
+    async def test_an_expired_link_is_refused(self, testbed):
+        short = _short_lived(testbed)
         url, ends = short.link("creatives/segment-1/request-1/1.png")
         assert ends is not None
         assert await status(url) == 200
@@ -86,33 +86,33 @@ class TestPresignedLinks:
         short.close()
 
 
-def _short_lived(ground) -> MinioStore:
-    """Links of two to three seconds: they are dated by the whole second, so that one of 1 s may be over at once."""
-    storage: StorageSettings = ground.settings.storage
+def _short_lived(testbed) -> MinioStore:
+    """Return a store whose links expire after 2 to 3 s. Links are dated in whole seconds, so one of 1 s may expire at once."""
+    storage: StorageSettings = testbed.settings.storage
     return MinioStore(storage.model_copy(update={"url_expiry": 3}))
 
 
-async def test_secrets_are_in_no_log_event_or_object(ground, auditor: Auditor):
-    """At log level debug, over success, a dead letter and a store that refuses."""
-    secret = ground.settings.storage.secret_key.get_secret_value()
+async def test_secrets_are_in_no_log_event_or_object(testbed, checker: InvariantChecker):
+    """At log level debug: after a success, a dead letter and a store that refuses the worker."""
+    secret = testbed.settings.storage.secret_key.get_secret_value()
     password = "the-password-of-the-broker"
-    worker = await ground.worker(CREATIVES_LOG__LEVEL="debug", CREATIVES_KAFKA__PASSWORD=password)
-    await ground.emit(segment("secret-1", "segment-1"), segment("secret-2", "../segment"))
-    await auditor.until(2)
-    await worker.leave()
-    refused = await ground.worker("refused", supervised=False, CREATIVES_STORAGE__BUCKET="no-such-bucket")
-    assert await refused.ended() != 0
+    worker = await testbed.start_worker(CREATIVES_LOG__LEVEL="debug", CREATIVES_KAFKA__PASSWORD=password)
+    await testbed.emit(segment_event("secret-1", "segment-1"), segment_event("secret-2", "../segment"))
+    await checker.wait_for_outcomes(2)
+    await worker.terminate()
+    refused = await testbed.start_worker("refused", supervised=False, CREATIVES_STORAGE__BUCKET="no-such-bucket")
+    assert await refused.wait_for_exit() != 0
     wrong = "a-wrong-but-secret-key"
-    other = await ground.worker(
+    other = await testbed.start_worker(
         "wrong", supervised=False, CREATIVES_STORAGE__SECRET_KEY=wrong, CREATIVES_STORAGE__BUCKET="no-such-bucket"
     )
-    await other.ended()
-    mistyped = await ground.worker("mistyped", supervised=False, CREATIVES_KAFKA__PASSWROD=password)
-    assert await mistyped.ended() != 0
-    texts = {one.name: one.log.read_text() for one in ground.workers}
-    texts |= {str(fate): repr(copies) for fate, copies in auditor.values.items()}
-    for key in await ground.store.list(""):
-        texts[key] = repr(await ground.store.get(key))
+    await other.wait_for_exit()
+    mistyped = await testbed.start_worker("mistyped", supervised=False, CREATIVES_KAFKA__PASSWROD=password)
+    assert await mistyped.wait_for_exit() != 0
+    texts = {one.name: one.log.read_text() for one in testbed.workers}
+    texts |= {str(key): repr(copies) for key, copies in checker.copies.items()}
+    for key in await testbed.store.list(""):
+        texts[key] = repr(await testbed.store.get(key))
     assert len(texts) >= 6
     for place, text in texts.items():
         assert secret not in text, place
@@ -120,12 +120,12 @@ async def test_secrets_are_in_no_log_event_or_object(ground, auditor: Auditor):
         assert password not in text, place
 
 
-async def test_an_event_cannot_name_keys_outside_its_own(ground, auditor: Auditor):
-    await ground.worker()
+async def test_an_event_cannot_name_keys_outside_its_own_prefix(testbed, checker: InvariantChecker):
+    await testbed.start_worker()
     names = ("../other", "a/../../b", "%2e%2e", "s3://x", "a\\b", ".hidden", "a\u2215b", "x" * 200, "a b", "-x", "")
-    await ground.emit(*(segment(f"traversal-{number}", name) for number, name in enumerate(names)))
-    await auditor.until(len(names))
-    assert len(auditor.reasons) == len(names)
-    assert all("segment_id" in reason for reason in auditor.reasons.values())
-    assert await ground.store.list("") == []
-    assert json.dumps(list(auditor.reasons.values())).count("invalid_event") == len(names)
+    await testbed.emit(*(segment_event(f"traversal-{number}", name) for number, name in enumerate(names)))
+    await checker.wait_for_outcomes(len(names))
+    assert len(checker.dead_letter_reasons) == len(names)
+    assert all("segment_id" in reason for reason in checker.dead_letter_reasons.values())
+    assert await testbed.store.list("") == []
+    assert json.dumps(list(checker.dead_letter_reasons.values())).count("invalid_event") == len(names)

@@ -1,8 +1,8 @@
-"""A real Apache Kafka and a real MinIO on loopback, without Docker; `scripts/services` is its command line.
+"""A real Apache Kafka and a real MinIO on loopback, without Docker; `scripts/services` is the command line.
 
-Needs Java 17, Maven and Go on the first start: the jars and the server are kept in the cache, by version.
-Only the standard library, since it runs before anything is installed.
-All state lies in the cluster's folder, so that any process can stop, kill, pause or restart a node by its name.
+The first start needs Java 17, Maven and Go; it caches Kafka's jars and the MinIO server by version.
+This module imports only the standard library: it runs before anything is installed.
+All state lies in the cluster's folder, so any process can stop, kill, pause or restart a node by its name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ACCESS_KEY, SECRET_KEY, BUCKET = "creatives", "creatives-secret", "creatives"
 
 
 def kafka_jars() -> Path:
-    """Return the folder of Kafka's jars; the first call fetches them (43 MB) with Maven."""
+    """Return the folder of Kafka's jars. The first call fetches them (43 MB) with Maven."""
     pom = ROOT / "scripts" / "pom.xml"
     version = re.search(r"<kafka.version>(.+?)</kafka.version>", pom.read_text())
     assert version
@@ -42,7 +42,7 @@ def kafka_jars() -> Path:
 
 
 def minio_server() -> Path:
-    """Return the MinIO server; the first call builds it with Go (5 minutes on two cores)."""
+    """Return the MinIO server. The first call builds it with Go (5 minutes on two cores)."""
     folder = CACHE / "minio" / MINIO
     if not (folder / "minio").exists():
         _need("go", "Go builds MinIO")
@@ -69,8 +69,8 @@ def _run(command: list[str], environ: dict[str, str] | None = None) -> None:
 class Cluster:
     """One or three brokers and one object store.
 
-    kafka: (listener, controller) ports of each broker. proxied: (port of a second listener, port that it advertises)
-    of each broker, for a fault proxy in between; empty without.
+    kafka: the (listener, controller) ports of each broker. proxied: for each broker the port of a second listener and
+    the port that it advertises, for a fault proxy in between; empty without proxies.
     """
 
     folder: Path
@@ -80,9 +80,9 @@ class Cluster:
 
     @classmethod
     def plan(cls, folder: Path, brokers: int = 1, kafka: int | None = None, minio: int | None = None) -> Cluster:
-        """Return the cluster that lives in `folder`, or a new one there.
+        """Return the cluster of `folder`, or plan a new one there.
 
-        kafka, minio: first ports; None: free ones, and second listeners for fault proxies.
+        kafka, minio: the first ports. None takes free ports, and adds second listeners for fault proxies.
         """
         if (folder / "ports.json").exists():
             return cls.open(folder)
@@ -112,7 +112,7 @@ class Cluster:
         return f"http://127.0.0.1:{self.minio}"
 
     def environ(self) -> dict[str, str]:
-        """Return the settings that reach this cluster, as `creatives services` writes them."""
+        """Return the settings that reach this cluster, as environment variables."""
         return {
             "CREATIVES_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "CREATIVES_STORAGE__ENDPOINT": self.endpoint,
@@ -128,7 +128,7 @@ class Cluster:
         return brokers | {"minio": self._store()}
 
     def up(self) -> None:
-        """Start what does not run and return once everything serves."""
+        """Start the servers that do not run, and wait until all serve requests. Raises ServicesFailed."""
         kafka_jars(), minio_server()
         for number in range(1, len(self.kafka) + 1):
             self._format(number)
@@ -159,7 +159,7 @@ class Cluster:
             "MINIO_ROOT_PASSWORD": SECRET_KEY,
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
-            "MINIO_CI_CD": "1",  # one drive that is shared with the system is enough here
+            "MINIO_CI_CD": "1",  # accept a drive that is shared with the system
         }
         argv = (str(minio_server()), "server", str(folder / "data"), "--quiet", "--address", f"127.0.0.1:{self.minio}")
         return Node("minio", folder, self.minio, argv, environ, minio_answers)

@@ -1,10 +1,9 @@
-"""A device process without a device: pictures that depend on the brief and its concept alone, delays and faults by words in the prompt.
+"""A device process without a device. Its pictures depend on the brief and its concept alone.
 
-FAKE_DELAY: seconds per batch (0.02). FAKE_SLOW: seconds for a prompt, or a lesson's class noun, that
-says `slowly` (10).
-FAULT_FOLDER: where the words that act once leave their mark. Words: `fatally` (segfault), `hanging` (never answers),
-`raising` (a stage fails), `shapeless` (a rendering without pictures), `unsendable` (a result that does not pickle);
-each with `once` acts the first time only.
+FAKE_DELAY: seconds per batch (0.02). FAKE_SLOW: seconds for a prompt, or a training job's class noun, with the word
+`slowly` (10). Words in a prompt inject faults: `fatally` (segfault), `hanging` (no answer), `raising` (a stage fails),
+`shapeless` (a rendering without pictures), `unsendable` (a result that does not pickle). Beside the word `once` they act
+only for the first time; marks in FAULT_FOLDER record that.
 """
 
 from __future__ import annotations
@@ -42,56 +41,54 @@ RECIPE = StudioRecipe(fingerprint=hashlib.sha256(b"the fake studio").hexdigest()
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:
-    """Answer jobs until the worker is gone."""
+    """Answer jobs until the worker exits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection.send(StudioReady(RECIPE, "fake", tokenizer(), 77, "blurry"))
     try:
         while not isinstance(job := connection.recv(), Stop):
             if isinstance(job, Render):
-                work(connection, job)
+                render(connection, job)
             elif isinstance(job, Train):
-                teach(connection, job)
+                train(connection, job)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(0)
 
 
-def work(connection: Connection, job: Render) -> None:
-    trap()
-    until = time.monotonic() + (SLOW if any(said(brief, "slowly") for brief in job.briefs) else DELAY)
+def render(connection: Connection, job: Render) -> None:
+    inject_fault()
+    until = time.monotonic() + (SLOW if any(is_requested(brief, "slowly") for brief in job.briefs) else DELAY)
     while (left := until - time.monotonic()) > 0:
         connection.send(Progress(job.ticket, "generate", 0, 1))
         time.sleep(min(left, 0.5))
-    for stage in STAGES if DELAY else ():  # who does nothing has no stages to tell of
+    for stage in STAGES if DELAY else ():  # without a delay there are no stages to report
         connection.send(Progress(job.ticket, stage, 1, 1))
     for brief in job.briefs:
         connection.send(answer(job.ticket, brief))
 
 
-def teach(connection: Connection, job: Train) -> None:
-    """Learn at once; a class noun that says `slowly` takes its time, with signs of life."""
+def train(connection: Connection, job: Train) -> None:
+    """Finish at once. With `slowly` in the class noun: take FAKE_SLOW seconds and send progress."""
     until = time.monotonic() + (SLOW if "slowly" in job.training_job.class_noun.split() else 0)
     while (left := until - time.monotonic()) > 0:
         connection.send(Progress(job.ticket, "train", 0, 1))
         time.sleep(min(left, 0.1))
-    connection.send(Answer(job.ticket, job.training_job.request_id, learned(job.training_job)))
+    connection.send(Answer(job.ticket, job.training_job.request_id, training_result(job.training_job)))
 
 
 def answer(ticket: int, brief: Brief) -> Answer:
-    if said(brief, "fatally"):
+    if is_requested(brief, "fatally"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    if said(brief, "hanging"):
+    if is_requested(brief, "hanging"):
         time.sleep(1e6)
-    if said(brief, "raising"):
-        return Answer(
-            ticket, brief.request_id, None, StageFailed(stage="rerank", kind="ValueError", detail="on demand")
-        )
-    if said(brief, "unsendable"):
+    if is_requested(brief, "raising"):
+        return Answer(ticket, brief.request_id, None, StageFailed(stage="rerank", kind="ValueError", detail="injected"))
+    if is_requested(brief, "unsendable"):
         return Answer(ticket, brief.request_id, (n for n in range(3)))  # a generator does not pickle
-    return Answer(ticket, brief.request_id, rendering(brief, empty=said(brief, "shapeless")))
+    return Answer(ticket, brief.request_id, rendering(brief, empty=is_requested(brief, "shapeless")))
 
 
-def said(brief: Brief, word: str) -> bool:
-    """Return whether the prompt has the word; with `once`, only for the first brief that asks."""
+def is_requested(brief: Brief, word: str) -> bool:
+    """Return whether the prompt contains the word; beside `once`, only for the first time."""
     words = brief.prompt.replace(",", " ").split()
     if word not in words:
         return False
@@ -105,24 +102,24 @@ def said(brief: Brief, word: str) -> bool:
 
 
 def rendering(brief: Brief, *, empty: bool = False) -> Rendering:
-    """Return small real PNGs made of the prompt, the seeds and, where there is one, the concept's file."""
+    """Return small real PNGs that depend on the prompt, the seeds and the file of the concept, if there is one."""
     words = brief.prompt
     if brief.concept is not None:
         words += hashlib.sha256(Path(brief.concept.path).read_bytes()).hexdigest()
-    kept = {seed: rank for rank, seed in enumerate(brief.seeds[: brief.keep], 1)}
+    ranks = {seed: rank for rank, seed in enumerate(brief.seeds[: brief.keep], 1)}
     candidates = tuple(
-        Candidate("square", index, seed, {"clip": score(seed)}, kept.get(seed))
+        Candidate("square", index, seed, {"clip": score(seed)}, ranks.get(seed))
         for index, seed in enumerate(brief.seeds)
     )
     pictures = tuple(
         Picture(rank, "square", seed, 8, 8, "image/png", png(words, seed), {"clip": score(seed)})
-        for seed, rank in kept.items()
+        for seed, rank in ranks.items()
     )
     return Rendering(brief.request_id, () if empty else pictures, candidates, device_seconds=0.001)
 
 
-def learned(training_job: TrainingJob) -> TrainingResult:
-    """Return a concept that holds nothing but what it was asked for, with one sample."""
+def training_result(training_job: TrainingJob) -> TrainingResult:
+    """Return a concept whose file names the training job, with one sample."""
     path = Path(training_job.workdir) / "concept.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(
@@ -148,7 +145,7 @@ def score(seed: int) -> float:
 
 
 def png(words: str, seed: int) -> bytes:
-    """Return an 8x8 RGB PNG whose pixels are hashes of words and seed."""
+    """Return an 8x8 RGB PNG whose pixels are a hash of words and seed."""
     rows = bytearray()
     for row in range(8):
         rows += b"\x00" + hashlib.sha256(f"{words}|{seed}|{row}".encode()).digest()[:24]
@@ -162,7 +159,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def tokenizer() -> str:
-    """Return the path of a word tokenizer, made on the spot."""
+    """Return the path of a word tokenizer; the first call writes it."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     path = Path(tempfile.gettempdir()) / f"fake-tokenizer-{os.getuid()}.json"
@@ -175,8 +172,8 @@ def tokenizer() -> str:
     return str(path)
 
 
-def trap() -> None:
-    """Kill the worker, our parent, where a trap says `device`."""
-    from tests.faults import traps
+def inject_fault() -> None:
+    """Kill the worker, the parent process, if a fault at `device` is due."""
+    from tests.faults import fault_injection
 
-    traps.hit("device")
+    fault_injection.reach("device")

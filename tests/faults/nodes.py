@@ -1,4 +1,4 @@
-"""One server process of the cluster: started detached, found again by its folder, and harmed on purpose."""
+"""A server process of the cluster: starts detached, is found again by its folder, and can be killed or frozen."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathlib import Path
 
 
 class ServicesFailed(Exception):
-    """What a person must see: one line that says what to do."""
+    """The services cannot be started or used. The message advises what to do."""
 
 
 def free_port() -> int:
-    """Return a port on loopback that nobody listens on now."""
+    """Return a port on loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -33,11 +33,11 @@ def _listening(port: int) -> bool:
     return False
 
 
-def _until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Return whether the condition came true in time."""
-    until = time.monotonic() + timeout
+def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Wait until the condition holds; return whether it did in time."""
+    deadline = time.monotonic() + timeout
     while not condition():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
@@ -45,7 +45,10 @@ def _until(condition: Callable[[], bool], timeout: float) -> bool:
 
 @dataclass(frozen=True)
 class Node:
-    """One server process. Its folder holds `pid` and `log`; what it does survives this object."""
+    """One server process, which outlives this object. Its folder holds `pid` and `log`.
+
+    answers: returns whether the server on a port serves requests.
+    """
 
     name: str
     folder: Path
@@ -55,11 +58,11 @@ class Node:
     answers: Callable[[int], bool]
 
     def start(self) -> None:
-        """Start the process, detached, unless it runs already."""
+        """Start the process, detached, unless it already runs. Raises ServicesFailed."""
         if self.alive():
             return
-        if not _until(lambda: not _listening(self.port), 5):
-            raise ServicesFailed(f"port {self.port} for {self.name} is taken by another program: choose another one.")
+        if not _wait_until(lambda: not _listening(self.port), 5):
+            raise ServicesFailed(f"port {self.port} for {self.name} is taken by another program: choose another port.")
         self.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         actions = [(os.POSIX_SPAWN_OPEN, 1, str(self.folder / "log"), flags, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
@@ -68,13 +71,13 @@ class Node:
         (self.folder / "pid").write_text(str(pid))
 
     def pid(self) -> int | None:
-        """Return the process id last written, alive or not."""
+        """Return the id of the last process, alive or not, or None."""
         with contextlib.suppress(OSError, ValueError):
             return int((self.folder / "pid").read_text())
         return None
 
     def alive(self) -> bool:
-        """Return whether the process runs; a stranger that got the same id does not count."""
+        """Return whether the process runs. Another program with the same id does not count."""
         pid = self.pid()
         if pid is None:
             return False
@@ -90,35 +93,37 @@ class Node:
             os.kill(pid, number)
 
     def kill(self) -> None:
-        """End it as a power cut would, and return when it is gone."""
+        """Kill the process without a shutdown and wait until it is gone."""
         self.signal(signal.SIGKILL)
-        _until(lambda: not self.alive(), 10)
+        _wait_until(lambda: not self.alive(), 10)
 
     def stop(self) -> None:
-        """Ask it to end; kill it after 30 s."""
+        """Terminate the process; kill it after 30 s."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
-        if not _until(lambda: not self.alive(), 30):
+        if not _wait_until(lambda: not self.alive(), 30):
             self.kill()
 
     def pause(self) -> None:
-        """Freeze it: its connections stay open and nothing answers."""
+        """Freeze the process: its connections stay open and get no answers."""
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Thaw it."""
+        """Continue a frozen process."""
         self.signal(signal.SIGCONT)
 
     def wait(self, timeout: float = 120) -> None:
-        """Return once it serves."""
-        until = time.monotonic() + timeout
+        """Wait until the server serves requests. Raises ServicesFailed."""
+        deadline = time.monotonic() + timeout
         while not self.answers(self.port):
             if not self.alive():
                 raise ServicesFailed(
-                    f"{self.name} ended at its start; the end of {self.folder / 'log'}:\n{self._log()}"
+                    f"{self.name} exited at its start. The last lines of {self.folder / 'log'}:\n{self._log()}"
                 )
-            if time.monotonic() > until:
-                raise ServicesFailed(f"{self.name} does not serve after {timeout:.0f} s; see {self.folder / 'log'}")
+            if time.monotonic() > deadline:
+                raise ServicesFailed(
+                    f"{self.name} does not serve requests after {timeout:.0f} s; see {self.folder / 'log'}"
+                )
             time.sleep(0.25)
 
     def _log(self) -> str:
@@ -126,7 +131,7 @@ class Node:
 
 
 def kafka_answers(port: int) -> bool:
-    """Return whether the broker finds a group's coordinator, which makes `__consumer_offsets` on the first call."""
+    """Return whether the broker finds a group's coordinator; the first call creates `__consumer_offsets`."""
     group = f"probe-{uuid.uuid4()}".encode()
     request = struct.pack(">hhihh", 10, 0, 1, -1, len(group)) + group  # FindCoordinator, version 0, no client id
     try:
@@ -140,7 +145,7 @@ def kafka_answers(port: int) -> bool:
 
 
 def minio_answers(port: int) -> bool:
-    """Return whether MinIO says that it is ready."""
+    """Return whether MinIO reports that it is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/minio/health/ready", timeout=2) as answer:
             return bool(answer.status == 200)

@@ -1,4 +1,4 @@
-"""Worker processes as an orchestrator sees them."""
+"""Worker processes, started again as an orchestrator would."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 from tests.faults.cluster import ROOT
 
 
-async def come_true(condition: Callable[[], bool], seconds: float = 60) -> None:
+async def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
@@ -29,8 +29,12 @@ async def come_true(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @dataclass
-class Worker:
-    """A worker process that is started again whenever it ends by itself, as an orchestrator would."""
+class WorkerProcess:
+    """A worker process and its successors.
+
+    supervised: start another process whenever one exits. exit_codes: of the processes that have ended.
+    process_groups: the group id of each process, in the order of their starts.
+    """
 
     name: str
     command: list[str]
@@ -38,26 +42,26 @@ class Worker:
     log: Path
     supervised: bool = True
     process: asyncio.subprocess.Process | None = None
-    exits: list[int] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    _keeper: asyncio.Task[None] | None = None
-    _wanted: bool = True
+    exit_codes: list[int] = field(default_factory=list)
+    process_groups: list[int] = field(default_factory=list)
+    _supervisor: asyncio.Task[None] | None = None
+    _restart: bool = True
 
     async def start(self) -> None:
-        """Start the process; it may need some seconds to join its group."""
+        """Start a process. It needs some seconds to join its consumer group."""
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, env=self.environ, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
             )
-        self.groups.append(self.process.pid)
-        if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
+        self.process_groups.append(self.process.pid)
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise())
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         while True:
             assert self.process
-            self.exits.append(await self.process.wait())
-            if not (self._wanted and self.supervised):
+            self.exit_codes.append(await self.process.wait())
+            if not (self._restart and self.supervised):
                 return
             await asyncio.sleep(0.2)
             await self.start()
@@ -67,7 +71,7 @@ class Worker:
         return self.process is not None and self.process.returncode is None
 
     def signal(self, number: int) -> None:
-        """Send a signal to the worker process, not to its device process."""
+        """Send a signal to the worker process but not to its device process."""
         if self.running:
             assert self.process
             with contextlib.suppress(ProcessLookupError):
@@ -76,39 +80,39 @@ class Worker:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
 
-    async def leave(self) -> int:
-        """Ask it to end (SIGTERM) and not to be started again; return the exit code."""
-        self._wanted = False
+    async def terminate(self) -> int:
+        """Send SIGTERM, do not start another process, and return the exit code."""
+        self._restart = False
         self.signal(signal.SIGTERM)
-        assert self._keeper
-        await asyncio.wait_for(self._keeper, 60)
-        return self.exits[-1]
+        assert self._supervisor
+        await asyncio.wait_for(self._supervisor, 60)
+        return self.exit_codes[-1]
 
-    async def ended(self, seconds: float = 60) -> int:
-        """Wait until an unsupervised worker has ended; return the exit code."""
-        assert self._keeper
-        await asyncio.wait_for(asyncio.shield(self._keeper), seconds)
-        return self.exits[-1]
+    async def wait_for_exit(self, seconds: float = 60) -> int:
+        """Wait until an unsupervised worker exits; return the exit code."""
+        assert self._supervisor
+        await asyncio.wait_for(asyncio.shield(self._supervisor), seconds)
+        return self.exit_codes[-1]
 
-    async def ready(self, seconds: float = 60) -> None:
-        """Wait until the newest process of this worker says that it is ready to take events."""
-        await come_true(lambda: self.log.read_bytes().count(b"] ready ") >= len(self.groups), seconds)
+    async def wait_until_ready(self, seconds: float = 60) -> None:
+        """Wait until the newest process logs that it is ready."""
+        await wait_until(lambda: self.log.read_bytes().count(b"] ready ") >= len(self.process_groups), seconds)
 
-    def told(self, words: str) -> list[tuple[float, str]]:
-        """Return the log lines that say `words`, of all its processes, each with its time (as time.time() has it)."""
+    def log_lines(self, words: str) -> list[tuple[float, str]]:
+        """Return the time (as time.time()) and the text of the log lines of all processes that contain `words`."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if words in line]
         stamped = [(line.split(" ", 1)[0], line) for line in lines if re.match(r"\d{4}-\d\d-\d\dT\S+Z ", line)]
         return [(datetime.fromisoformat(stamp).timestamp(), line) for stamp, line in stamped]
 
     async def status(self) -> dict[str, Any]:
-        """Return what the newest process's /status says."""
-        [*_, (_, line)] = self.told("serving health, metrics and gallery")
+        """Return the /status of the newest process."""
+        [*_, (_, line)] = self.log_lines("serving health, metrics and gallery")
         address = re.sub(r".*address=(\S+).*", r"\1", line)
         read = lambda: urllib.request.urlopen(f"{address}/status", timeout=5).read()  # noqa: E731
         return dict(json.loads(await asyncio.to_thread(read)))
 
     def device_processes(self) -> list[int]:
-        """Return the ids of the worker's children: the device process, once it is there."""
+        """Return the ids of the worker's device processes; none before they have started."""
         if not self.running:
             return []
         assert self.process
@@ -125,20 +129,20 @@ class Worker:
                 return int(line.split()[1]) / 1024
         return 0.0
 
-    async def destroy(self) -> list[int]:
-        """End everything at once; return the ids of processes that had outlived their worker."""
-        self._wanted = False
+    async def kill_all(self) -> list[int]:
+        """Kill all processes; return the ids of process groups that had outlived their worker."""
+        self._restart = False
         self.kill()
-        if self._keeper:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._supervisor:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
         if self.process:
             await self.process.wait()
-        left = []
-        for group in self.groups[:-1]:
+        survivors = []
+        for group in self.process_groups[:-1]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
-                left.append(group)
+                survivors.append(group)
         with contextlib.suppress(ProcessLookupError, IndexError):
-            os.killpg(self.groups[-1], signal.SIGKILL)
-        return left
+            os.killpg(self.process_groups[-1], signal.SIGKILL)
+        return survivors

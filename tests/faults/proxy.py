@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that misbehaves on demand: the faults of a network and of a store in trouble."""
+"""A TCP proxy on loopback that injects faults of a network and of a failing store."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _UNAVAILABLE = (
 
 
 class FaultProxy:
-    """Passes 127.0.0.1:port on to 127.0.0.1:target.
+    """Forwards 127.0.0.1:port to 127.0.0.1:target.
 
-    mode: `pass`; `refuse` closes connections at once; `silent` takes everything and answers nothing;
-    `unavailable` answers each HTTP request with 503. latency: seconds added to every chunk, each way.
-    cut_after: bytes a client may send on a connection before it is cut in the middle; None: any number.
-    faults: how many connections or chunks were harmed so far.
+    mode: `pass`; `refuse` closes connections at once; `silent` reads everything and answers nothing;
+    `unavailable` answers each HTTP request with 503. latency: seconds added to every chunk in each direction.
+    cut_after: the number of bytes from a client after which the connection is cut; None for no limit.
+    faults: the number of connections and chunks that were disturbed.
     """
 
     def __init__(self, target: int, port: int = 0) -> None:
@@ -51,13 +51,13 @@ class FaultProxy:
         return f"127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """Reset every connection that is open now."""
+        """Reset every open connection."""
         for writer in list(self._writers):
             self.faults += 1
             writer.transport.abort()
 
     def set(self, mode: Mode = "pass", latency: float = 0.0, cut_after: int | None = None) -> None:
-        """Change the behaviour, for open connections too."""
+        """Change the behaviour, also of open connections."""
         self.mode, self.latency, self.cut_after = mode, latency, cut_after
         if mode != "pass":
             self.cut()
@@ -70,12 +70,12 @@ class FaultProxy:
         self._writers.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._treat(reader, writer)
+                await self._handle(reader, writer)
         finally:
             self._writers.discard(writer)
             writer.transport.abort()
 
-    async def _treat(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.mode != "pass":
             self.faults += 1
         if self.mode == "refuse":

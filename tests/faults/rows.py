@@ -1,6 +1,6 @@
-"""Rows of the fault table: what a play left behind, kept on disk until the page is made of it (tests/faults/page.py).
+"""Rows of the fault table, saved on disk until tests/faults/page.py writes the page.
 
-So a table may be put together from rows that were played one at a time; each says when, where and with how many brokers.
+A table can therefore combine rows of different runs. Each row states its date, its machine and its number of brokers.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from tests.faults.invariants import Report
+from tests.faults.report import Report
 
-KEPT = (
+SAVED_FIELDS = (
     "number", "title", "device", "brokers", "short", "faults", "lag_zero", "note", "seconds", "compared", "date",
     "machine",
 )  # fmt: skip
 
 
-def machine() -> str:
-    """Return processor, cores and memory in one line."""
+def describe_machine() -> str:
+    """Return cores, processor, memory and Python version in one line."""
     cpu = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -34,10 +34,11 @@ def machine() -> str:
 
 @dataclass
 class Row:
-    """One line of the table. lag_zero: seconds from the last fault, or the end of its outage, to lag 0; None: it never came.
+    """One line of the table.
 
-    device: what stood in for the device. compared: pictures held against an undisturbed run, None without one.
-    date: of the play's end, in UTC. events: what was sent, by event id; not kept on disk.
+    device: what did the work of the device. lag_zero: seconds from the last fault, or the end of its outage, to lag 0;
+    None if the lag never became 0. compared: the number of pictures compared with a run without faults; None without
+    such a run. date: the end of the run, in UTC. events: the sent values by event_id; not saved.
     """
 
     number: str
@@ -52,7 +53,7 @@ class Row:
     seconds: float = 0.0
     compared: int | None = None
     date: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
-    machine: str = field(default_factory=machine)
+    machine: str = field(default_factory=describe_machine)
     events: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -66,28 +67,28 @@ class Row:
         counts = [report.events, report.outcomes, report.lost, report.differing + report.orphans, report.repeats]
         compared = "-" if self.compared is None else str(self.compared)
         verdict = "held" if self.passed else "BROKEN"
-        played = f"{self.date}, {self.seconds:.0f} s{', short' if self.short else ''}"
+        run = f"{self.date}, {self.seconds:.0f} s{', short' if self.short else ''}"
         return [
             self.number, self.title, self.device, str(self.brokers), faults, *map(str, counts), compared, lag, verdict,
-            played, self.note,
+            run, self.note,
         ]  # fmt: skip
 
-    def keep(self, folder: Path, name: str) -> None:
-        """Write the row to `folder`, over what an earlier play left."""
+    def save(self, folder: Path, name: str) -> None:
+        """Write the row to `folder`; replace the row of an earlier run."""
         report = asdict(self.report)
         del report["pictures"]
-        kept = {name: getattr(self, name) for name in KEPT} | {"report": report}
+        saved = {name: getattr(self, name) for name in SAVED_FIELDS} | {"report": report}
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(kept, indent=1))
+        (folder / f"{name}.json").write_text(json.dumps(saved, indent=1))
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Return a row that was kept."""
-        kept = json.loads(path.read_text())
-        return cls(report=Report(**kept["report"]), **{name: kept[name] for name in KEPT})
+    def load(cls, path: Path) -> Self:
+        """Return a saved row."""
+        saved = json.loads(path.read_text())
+        return cls(report=Report(**saved["report"]), **{name: saved[name] for name in SAVED_FIELDS})
 
 
-HEAD = [
+COLUMNS = [
     "no.", "scenario", "device", "brokers", "faults injected", "events in", "outcomes", "lost", "duplicate sets",
-    "identical repeats", "pictures compared", "s to lag 0", "invariants", "played (UTC)", "note",
+    "identical repeats", "pictures compared", "s to lag 0", "invariants", "run (UTC)", "note",
 ]  # fmt: skip

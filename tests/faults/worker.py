@@ -1,7 +1,7 @@
-"""A real worker process with two differences: its device process is a fake, and traps may be set in it.
+"""A real worker process with a fake device process and with injected faults.
 
-FAULT_ENTRY names the device process's entry (`tests.faults.fake_studio:serve`); `models.serving:serve` is the real one.
-Imports are inside: the spawned device process reads this module again.
+FAULT_ENTRY: the entry of the device process, by default `tests.faults.fake_studio:serve`; the real one is
+`models.serving:serve`. Imports are inside main() because the spawned device process imports this module again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def main() -> None:
     from streams.app import create_app
     from streams.logs import configure
     from streams.settings import Settings
-    from tests.faults import traps
+    from tests.faults import fault_injection
 
-    if sys.platform == "linux":  # a proving ground that is killed leaves no workers behind
+    if sys.platform == "linux":  # workers end with a killed test run
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     settings = Settings()
     configure(settings.log)
-    traps.install()
+    fault_injection.install()
     app = create_app(settings, os.environ.get("FAULT_ENTRY", "tests.faults.fake_studio:serve"))
     faust.Worker(app, loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
 

@@ -1,4 +1,4 @@
-"""One tiny family for all tests of the device side: made once a session, read through the real loaders."""
+"""One tiny family for all tests of `models`: written once a session, read through the real loaders."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def tiny_studio(tiny_plan):
 
 
 def pytest_collection_modifyitems(items):
-    """diffusers' schedulers call numpy as of old; everything else that warns is an error here too."""
+    """Ignore one warning of diffusers' schedulers about numpy; all other warnings stay errors."""
     ignored = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
     for item in items:
         if "tests/models" in item.path.as_posix():

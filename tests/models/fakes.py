@@ -1,4 +1,4 @@
-"""Second implementations of the studio's Protocols: they obey the same contract as the networks, in microseconds."""
+"""Second implementations of the studio's Protocols: the contract of the networks, in microseconds."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from models.images import MEDIA_TYPES, Encoded
 
 
 class FakeGenerator:
-    """Pictures of one colour, drawn from prompt and seed. `fail`: called before every picture."""
+    """Makes pictures of one colour, by prompt and seed. `fail`: called before every picture."""
 
     def __init__(self, fail=lambda: None):
         self.pipeline = None
@@ -17,9 +17,9 @@ class FakeGenerator:
         self.fail = fail
         self.calls = []
 
-    def generate(self, prompt, negative_prompt, seeds, form="square", report=lambda done, total: None):
-        self.calls.append((prompt, negative_prompt, seeds, form))
-        height, width = (16, 16) if form == "square" else (8, 24)
+    def generate(self, prompt, negative_prompt, seeds, picture_format="square", report=lambda done, total: None):
+        self.calls.append((prompt, negative_prompt, seeds, picture_format))
+        height, width = (16, 16) if picture_format == "square" else (8, 24)
         rows = []
         for done, seed in enumerate(seeds, start=1):
             self.fail()
@@ -30,7 +30,7 @@ class FakeGenerator:
 
 
 class FakeReranker:
-    """Likes red."""
+    """Scores the mean of the red channel."""
 
     def __init__(self):
         self.prompts = []
@@ -43,7 +43,7 @@ class FakeReranker:
 
 
 class FakeUpscaler:
-    """Repeats pixels."""
+    """Repeats every pixel."""
 
     scale = 4
 
@@ -52,8 +52,32 @@ class FakeUpscaler:
         return pixels.repeat_interleave(4, -1).repeat_interleave(4, -2)
 
 
+class FakeScorer:
+    """Scores the mean of one channel. `fail`: called before every call."""
+
+    def __init__(self, name, channel, fail=lambda: None):
+        self.name, self.channel, self.fail = name, channel, fail
+        self.briefs = []
+
+    def score(self, pixels, brief):
+        self.fail()
+        self.briefs.append(brief.request_id)
+        return [{self.name: round(float(value), 6)} for value in pixels[:, self.channel].mean((1, 2))]
+
+
+class FakeFinisher:
+    """Halves the brightness. Its figure is the number of scores that the candidate has."""
+
+    def __init__(self, name, fail=lambda: None):
+        self.name, self.fail = name, fail
+
+    def finish(self, pixels, brief, candidate):
+        self.fail()
+        return pixels / 2, {self.name: float(len(candidate.scores))}
+
+
 class FakeEncoder:
-    """Raw pixels after the origin."""
+    """Writes the origin, then the raw pixels."""
 
     def __call__(self, bytes_hwc, origin):
         height, width, _ = bytes_hwc.shape

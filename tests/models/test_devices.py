@@ -1,4 +1,4 @@
-"""Devices by name, and a look at one without weights."""
+"""Devices and precisions by name, and the probe of a device."""
 
 import multiprocessing
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import devices
-from models.briefs import DeviceSeen, StudioPlan
+from models.briefs import DeviceProbe, StudioPlan
 from models.errors import DeviceUnavailable
 
 CPU = torch.device("cpu")
@@ -26,19 +26,19 @@ def test_device_and_precision_are_chosen_and_refused_by_name():
         assert "\n" not in str(caught.value)
 
 
-def looked(**plan):
+def probed(**plan):
     ours, theirs = multiprocessing.Pipe()
-    devices.look(theirs, StudioPlan(**plan))
+    devices.send_probe(theirs, StudioPlan(**plan))
     return ours.recv()
 
 
-def test_a_device_that_computes_is_described():
-    found = looked(device="cpu", dtype="bfloat16")
-    assert isinstance(found, DeviceSeen)
+def test_a_probe_describes_a_device_that_works():
+    found = probed(device="cpu", dtype="bfloat16")
+    assert isinstance(found, DeviceProbe)
     assert (found.device, found.dtype, found.torch) == ("cpu", "bfloat16", torch.__version__)
     assert found.name.endswith(f", threads: {torch.get_num_threads()}")
 
 
 @pytest.mark.parametrize("plan", [{"device": "cuda:99"}, {"device": "cpu", "dtype": "int8"}])
-def test_one_that_cannot_be_used_is_a_named_error(plan):
-    assert isinstance(looked(**plan), DeviceUnavailable)
+def test_a_device_that_cannot_be_used_is_a_named_error(plan):
+    assert isinstance(probed(**plan), DeviceUnavailable)

@@ -1,4 +1,4 @@
-"""Conversions there and back, and files that hold what was put in."""
+"""Conversions between pixels and bytes, and the files of pictures."""
 
 import io
 
@@ -21,18 +21,18 @@ def picture():
     )
 
 
-def test_pixels_go_there_and_back():
+def test_pixels_survive_the_way_to_signed_and_back():
     pixels = torch.rand(2, 3, 5, 7)
-    assert torch.allclose(images.pixels_of(images.signed_pixels_of(pixels)), pixels, atol=1e-6)
-    assert images.signed_pixels_of(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
-    assert images.pixels_of(torch.tensor([-3.0, 3.0])).tolist() == [0, 1]
+    assert torch.allclose(images.signed_to_pixels(images.pixels_to_signed(pixels)), pixels, atol=1e-6)
+    assert images.pixels_to_signed(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
+    assert images.signed_to_pixels(torch.tensor([-3.0, 3.0])).tolist() == [0, 1]
 
 
 def test_bytes_are_rounded_clamped_and_in_order():
     pixels = torch.zeros(2, 3, 1, 4)
     pixels[0, 0, 0] = torch.tensor([-0.2, 0.5, 127.4 / 255, 1.7])
     pixels[1, 2] = 1
-    first, second = images.bytes_of(pixels)
+    first, second = images.pixels_to_bytes(pixels)
     assert first.shape == (1, 4, 3)
     assert first[0, :, 0].tolist() == [0, 128, 127, 255]
     assert second[0, 0].tolist() == [0, 0, 255]
@@ -40,19 +40,19 @@ def test_bytes_are_rounded_clamped_and_in_order():
 
 def test_every_byte_survives_the_way_through_pixels():
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.array_equal(images.bytes_of(images.pixels_of_bytes(every))[0], every)
-    assert np.array_equal(np.asarray(images.pil_of(images.pixels_of_pil(Image.fromarray(every)))[0]), every)
+    assert np.array_equal(images.pixels_to_bytes(images.bytes_to_pixels(every))[0], every)
+    assert np.array_equal(np.asarray(images.pixels_to_pil(images.pil_to_pixels(Image.fromarray(every)))[0]), every)
 
 
 def test_other_modes_become_rgb():
     grey, clear = Image.new("L", (4, 2), 128), Image.new("RGBA", (4, 2), (255, 0, 0, 10))
-    assert images.pixels_of_pil(grey, clear).shape == (2, 3, 2, 4)
+    assert images.pil_to_pixels(grey, clear).shape == (2, 3, 2, 4)
 
 
 @pytest.mark.parametrize(
     ("encoding", "media_type"), [("png", "image/png"), ("jpeg", "image/jpeg"), ("webp", "image/webp")]
 )
-def test_a_file_is_the_picture_with_its_packet_and_always_the_same_bytes(picture, encoding, media_type):
+def test_a_file_holds_picture_and_packet_and_its_bytes_repeat(picture, encoding, media_type):
     packet = provenance.xmp(ORIGIN)
     made, again = (images.encode(picture, encoding, 95, packet) for _ in range(2))
     assert made == again
@@ -66,8 +66,8 @@ def test_a_file_is_the_picture_with_its_packet_and_always_the_same_bytes(picture
     assert (stored.encode() if isinstance(stored, str) else stored) == packet.encode()
 
 
-def test_the_packet_is_read_by_a_stranger(picture):
-    """Pillow parses it as XML; the IPTC mark and the prompt come out, without what XML cannot hold."""
+def test_other_programs_can_read_the_packet(picture):
+    """Pillow parses it as XML. It holds the IPTC mark and the prompt, without characters that XML does not allow."""
     import xml.etree.ElementTree as ET
 
     made = images.encode(picture, "png", 95, provenance.xmp(ORIGIN))

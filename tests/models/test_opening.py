@@ -16,16 +16,16 @@ CPU = torch.device("cpu")
 ROLES = ("diffusion", "reranking", "upscaling")
 
 
-def test_the_plan_goes_before_the_family_and_the_family_before_the_architecture(tiny_studio):
+def test_the_plan_overrides_the_family_and_the_family_the_architecture(tiny_studio):
     pipeline = tiny_studio.generator.pipeline
     plain, family = StudioPlan(), Family(size=64, steps=7, guidance_scale=3.0)
-    assert opening.sampling_of(plain, pipeline, Family()) == opening.Sampling(32, 20, 7.5, 8)
-    assert opening.sampling_of(plain, pipeline, family) == opening.Sampling(64, 7, 3.0, 8)
+    assert opening.choose_sampling(plain, pipeline, Family()) == opening.Sampling(32, 20, 7.5, 8)
+    assert opening.choose_sampling(plain, pipeline, family) == opening.Sampling(64, 7, 3.0, 8)
     stated = StudioPlan(size=96, steps=1, guidance_scale=0.0, bucket=2)
-    assert opening.sampling_of(stated, pipeline, family) == opening.Sampling(96, 1, 0.0, 2)
+    assert opening.choose_sampling(stated, pipeline, family) == opening.Sampling(96, 1, 0.0, 2)
 
 
-def test_the_recipe_names_models_and_settings_but_no_place(tiny_studio, family_folder):
+def test_the_recipe_names_models_and_settings_but_no_folder(tiny_studio, family_folder):
     recipe = tiny_studio.recipe
     assert [model.role for model in recipe.models] == ["diffusion", "reranking", "upscaling"]
     assert {"steps": 2, "size": 32, "device": "cpu", "dtype": "float32"}.items() <= recipe.settings.items()
@@ -67,7 +67,7 @@ def test_every_field_that_decides_bytes_changes_the_fingerprint(tiny_plan, tiny_
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name in SAME])
-def test_no_other_field_does(monkeypatch, tiny_plan, tiny_studio, name):
+def test_no_other_field_changes_the_fingerprint(monkeypatch, tiny_plan, tiny_studio, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert name in opening.NOT_IN_RECIPE
     changed = dataclasses.replace(tiny_plan, **{name: SAME[name]})
@@ -75,8 +75,8 @@ def test_no_other_field_does(monkeypatch, tiny_plan, tiny_studio, name):
     assert fingerprint(changed) == tiny_studio.recipe.fingerprint
 
 
-def test_it_is_the_content_of_weight_files_that_counts(tiny_plan, tiny_studio, family_folder, tmp_path):
-    """The same files elsewhere are the same recipe; one byte more in any file of any role is another."""
+def test_the_content_of_weight_files_decides_the_fingerprint(tiny_plan, tiny_studio, family_folder, tmp_path):
+    """The same files in another folder are the same recipe; one more byte in any file of any role is another."""
     base = tiny_studio.recipe.fingerprint
     shutil.copytree(family_folder, tmp_path / "copy")
     places = {role: str(tmp_path / "copy" / getattr(tiny_plan, role).split("/")[-1]) for role in ROLES}
@@ -96,7 +96,7 @@ def test_it_is_the_content_of_weight_files_that_counts(tiny_plan, tiny_studio, f
     assert fingerprint(dataclasses.replace(tiny_plan, upscaling=str(other))) != base
 
 
-def test_every_field_is_in_the_recipe_or_said_not_to_be():
+def test_every_field_is_in_the_recipe_or_listed_as_left_out():
     assert set(FIELDS) - opening.NOT_IN_RECIPE == set(OTHERS)
 
 

@@ -1,4 +1,4 @@
-"""The device process: as a loop over fakes, and once as a real process with tiny networks."""
+"""The device process: in this process with fakes, and once as a real process with tiny networks."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,8 @@ import torch
 from models import serving
 from models.briefs import Brief, Concept, StudioPlan, StudioReady, StudioRecipe, TrainingJob
 from models.errors import Cancelled, StageFailed, WeightsNotFound
-from models.studio import Networks, Studio
+from models.networks import Networks
+from models.studio import Studio
 from models.wire import Answer, Cancel, Progress, Render, Stop, Train
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
 
@@ -26,13 +27,13 @@ def brief(number, seeds=(1, 2)):
 
 @pytest.fixture
 def generator(monkeypatch, tmp_path):
-    """A fake studio in place of the loaded one; its generator is returned, to make it fail."""
+    """Open a fake studio instead of a real one; return its generator, so that a test can make it fail."""
     generator = FakeGenerator()
     (tmp_path / "vocab.json").write_text("{}")
     generator.pipeline = SimpleNamespace(tokenizer=SimpleNamespace(name_or_path=str(tmp_path), model_max_length=77))
     networks = Networks(generator, FakeReranker(), FakeUpscaler(), FakeEncoder(), "blurry")
     studio = Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
-    monkeypatch.setattr(Studio, "open", classmethod(lambda cls, plan: studio))
+    monkeypatch.setattr(serving, "open_studio", lambda plan: studio)
     return generator
 
 
@@ -45,7 +46,7 @@ def pipe(monkeypatch):
 
 
 def served(pipe, *messages):
-    """Run the loop over these messages to its end; return what it sent."""
+    """Serve these messages, then Stop; return the messages sent."""
     ours, theirs = pipe
     for message in (*messages, Stop()):
         ours.send(message)
@@ -108,17 +109,17 @@ def test_a_lost_device_ends_the_process_unanswered(pipe, generator):
     assert answers(iter_messages(ours)) == []
 
 
-def test_a_cancelled_job_is_given_up_at_the_next_step(pipe, generator):
+def test_a_cancelled_job_ends_at_the_next_step(pipe, generator):
     generator.fail = lambda: cancelled.wait(5)
     cancelled = threading.Event()
     reading = serving.Pipe._read
 
-    def read_and_tell(self):
-        self._cancelled = TellingSet(cancelled)
+    def read_and_signal(self):
+        self._cancelled = SignallingSet(cancelled)
         reading(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving.Pipe, "_read", read_and_tell)
+        patch.setattr(serving.Pipe, "_read", read_and_signal)
         found = answers(served(pipe, Render(1, (brief(1), brief(2))), Cancel(1), Render(2, (brief(3),))))
     assert [(a.request_id, type(a.error)) for a in found] == [
         ("request-1", Cancelled),
@@ -127,7 +128,7 @@ def test_a_cancelled_job_is_given_up_at_the_next_step(pipe, generator):
     ]
 
 
-class TellingSet(set):
+class SignallingSet(set):
     def __init__(self, event):
         super().__init__()
         self.event = event
@@ -146,7 +147,7 @@ def test_briefs_of_one_concept_follow_each_other(pipe, generator, monkeypatch):
     assert [answer.request_id for answer in found] == [f"request-{n}" for n in (0, 3, 1, 5, 2, 4)]
 
 
-def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator, monkeypatch):
+def test_a_training_jobs_concept_leaves_the_shelf_however_the_job_ends(pipe, generator, monkeypatch):
     from models.learning import training_job
 
     held = []
@@ -158,14 +159,14 @@ def test_a_lessons_own_concept_leaves_the_shelf_however_it_ends(pipe, generator,
             raise Cancelled
         return "learned"
 
-    monkeypatch.setattr(training_job, "learn", learn)
+    monkeypatch.setattr(training_job, "run_training_job", learn)
     job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
     served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [count for _, count in held] == [1, 1]
     assert len(held[0][0]) == 0
 
 
-def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):
+def test_training_jobs_run_in_their_own_module(pipe, generator, monkeypatch):
     from models.learning import training_job
 
     job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
@@ -177,23 +178,23 @@ def test_lessons_go_to_their_own_module(pipe, generator, monkeypatch):
             raise OSError("disk full")
         return "learned"
 
-    monkeypatch.setattr(training_job, "learn", learn)
+    monkeypatch.setattr(training_job, "run_training_job", learn)
     _, *rest = served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
     failed, done = answers(rest)
-    assert str(failed.error) == "The learn stage failed with OSError: disk full"
+    assert str(failed.error) == "The train stage failed with OSError: disk full"
     assert done.result == "learned"
 
 
 def test_a_studio_that_cannot_open_sends_its_named_error(pipe):
     ours, theirs = pipe
-    ours.send(Stop())  # ends the reader, which would end this process with the pipe
+    ours.send(Stop())  # ends the reading thread, which would otherwise end this process when the pipe closes
     serving.serve(theirs, StudioPlan(diffusion="/nowhere/at/all"))
     assert isinstance(ours.recv(), WeightsNotFound)
 
 
 def entry(connection, plan):
-    from models.studio import serve
+    from models.serving import serve
 
     serve(connection, plan)
 

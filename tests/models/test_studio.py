@@ -1,5 +1,6 @@
-"""The studio's contract, held by the real (tiny) networks and by the fakes alike; then what only one of them shows."""
+"""The studio's contract, on the real (tiny) networks and on the fakes; then tests of only one of them."""
 
+import contextlib
 import dataclasses
 import io
 import pickle
@@ -9,17 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from models import studio as studio_module
-from models.briefs import Brief, Candidate, Concept, StudioPlan, StudioRecipe
+from models.briefs import Brief, Concept, StudioPlan, StudioRecipe
 from models.errors import Cancelled, OutOfDeviceMemory, StageFailed
-from models.studio import Networks, Studio
+from models.networks import Networks
+from models.stages import stage
+from models.studio import Studio
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
 
 BRIEF = Brief("request-1", "a cup of coffee", "blurry", (11, 12, 13), 2)
 
 
-def fake_studio(generator=None):
-    networks = Networks(generator or FakeGenerator(), FakeReranker(), FakeUpscaler(), FakeEncoder())
+def fake_studio(generator=None, **stages):
+    networks = Networks(generator or FakeGenerator(), FakeReranker(), FakeUpscaler(), FakeEncoder(), **stages)
     return Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
 
 
@@ -32,7 +34,7 @@ def files(rendering):
     return [picture.content for picture in rendering.pictures]
 
 
-def test_the_best_are_kept_and_every_candidate_is_accounted_for(any_studio):
+def test_the_best_are_kept_and_every_candidate_is_listed(any_studio):
     (rendering,) = any_studio.render([BRIEF])
     assert rendering.request_id == "request-1"
     assert [(c.index, c.seed, c.format) for c in rendering.candidates] == [
@@ -48,7 +50,7 @@ def test_the_best_are_kept_and_every_candidate_is_accounted_for(any_studio):
     assert rendering.device_seconds > 0
 
 
-def test_formats_have_their_own_candidates_and_ranks_run_through(any_studio):
+def test_each_format_has_its_candidates_and_ranks_continue(any_studio):
     (rendering,) = any_studio.render([dataclasses.replace(BRIEF, formats=("square", "landscape"), keep=1)])
     assert [(picture.rank, picture.format) for picture in rendering.pictures] == [(1, "square"), (2, "landscape")]
     square, landscape = rendering.pictures
@@ -58,7 +60,7 @@ def test_formats_have_their_own_candidates_and_ranks_run_through(any_studio):
 
 
 def test_bytes_do_not_depend_on_neighbours_or_place(any_studio):
-    """Alone, in any batch, at any place, rendered again: the same bytes. More candidates than one bucket holds, too."""
+    """A brief gives the same bytes alone, in any batch, at any place, and with more candidates than one bucket holds."""
     briefs = [
         BRIEF,
         Brief("request-2", "a salad", "", (5,), 1),
@@ -71,46 +73,39 @@ def test_bytes_do_not_depend_on_neighbours_or_place(any_studio):
             assert files(rendering) == alone[brief.request_id]
 
 
-def test_more_kept_than_made_keeps_all(any_studio):
+def test_keeping_more_than_the_candidates_keeps_all(any_studio):
     (rendering,) = any_studio.render([dataclasses.replace(BRIEF, keep=9)])
     assert [picture.rank for picture in rendering.pictures] == [1, 2, 3]
 
 
-def test_progress_tells_every_stage_to_its_end(any_studio):
+def test_every_stage_reports_progress_to_its_end(any_studio):
     reports = []
     any_studio.render([BRIEF], lambda *report: reports.append(report))
     assert list(dict.fromkeys(name for name, _, _ in reports)) == ["generate", "rerank", "upscale", "encode"]
     for name in ("generate", "rerank", "upscale", "encode"):
-        own = [(done, total) for stage, done, total in reports if stage == name]
+        own = [(done, total) for reported, done, total in reports if reported == name]
         assert own[-1][0] == own[-1][1]
         assert all(0 < done <= total for done, total in own)
         assert own == sorted(own)
 
 
-def test_giving_up_ends_a_brief_with_cancelled(any_studio):
-    def give_up(*_):
+def test_a_cancelled_brief_ends_with_cancelled(any_studio):
+    def cancel(*_):
         raise Cancelled
 
-    assert [type(result) for result in any_studio.render([BRIEF], give_up)] == [Cancelled]
+    assert [type(result) for result in any_studio.render([BRIEF], cancel)] == [Cancelled]
 
 
-def test_warming_fills_one_bucket_where_there_is_something_to_warm():
+def test_warming_up_draws_one_bucket_if_the_plan_compiles():
     studio = fake_studio()
-    studio.warm()
+    studio.warm_up()
     assert studio.generator.calls == []
     studio.plan = dataclasses.replace(studio.plan, compile=True, bucket=3)
-    studio.warm()
+    studio.warm_up()
     assert [len(seeds) for _, _, seeds, _ in studio.generator.calls] == [3]
 
 
-def test_of_equal_scores_the_earlier_comes_first():
-    candidates = [
-        Candidate("square", index, index, {"clip": score}, None) for index, score in enumerate((0.1, 0.5, 0.5, 0.4))
-    ]
-    assert studio_module._best(candidates, 3) == [1, 2, 3]
-
-
-def test_one_brief_cannot_spoil_another():
+def test_a_failed_brief_does_not_affect_the_others():
     calls = iter([None, ValueError("boom\nsecond line"), None, torch.OutOfMemoryError("CUDA out of memory"), None])
 
     def fail():
@@ -140,7 +135,7 @@ def test_one_brief_cannot_spoil_another():
         RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with ..."),
     ],
 )
-def test_a_lost_device_ends_the_process_since_it_stays_lost(error, capsys):
+def test_a_lost_device_ends_the_process(error, capsys):
     def fail():
         raise error
 
@@ -149,8 +144,8 @@ def test_a_lost_device_ends_the_process_since_it_stays_lost(error, capsys):
     assert "CUDA error" in capsys.readouterr().err
 
 
-def test_a_device_that_cannot_load_says_why():
-    with pytest.raises(StageFailed, match="no kernel image"), studio_module.stage("load"):
+def test_a_device_that_cannot_load_is_a_failed_stage():
+    with pytest.raises(StageFailed, match="no kernel image"), stage("load"):
         raise torch.AcceleratorError("CUDA error: no kernel image is available")
 
 
@@ -161,10 +156,10 @@ def test_a_device_that_cannot_load_says_why():
         ("textual_inversion", "<jam>", "a photo of <jam>, desks"),
     ],
 )
-def test_the_reranker_reads_of_the_product_without_the_placeholder(monkeypatch, method, token, prompt):
+def test_the_reranker_reads_the_class_noun_for_the_placeholder(monkeypatch, method, token, prompt):
     studio = fake_studio()
     concept = Concept("jam", method, "/nowhere", "0" * 64, token, "jar of jam")
-    monkeypatch.setattr(Studio, "applied", lambda self, brief: studio_module.contextlib.nullcontext(brief.prompt))
+    monkeypatch.setattr(Studio, "applied", lambda self, brief: contextlib.nullcontext(brief.prompt))
     studio.render([dataclasses.replace(BRIEF, prompt=prompt, concept=concept)])
     assert studio.reranker.prompts == ["a photo of jar of jam, desks"]
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml and Dockerfile say what the settings say. (No Docker engine here: `docker compose up` is not run.)"""
+"""docker-compose.yml and Dockerfile agree with the settings. No test starts Docker."""
 
 import re
 from pathlib import Path
@@ -37,32 +37,32 @@ def test_ports_are_bound_to_loopback_and_images_pinned(compose):
         assert not image.endswith(":latest"), name
 
 
-def test_everything_that_serves_has_a_health_check_and_data_of_its_own(compose):
+def test_every_server_has_a_health_check_and_its_own_volume(compose):
     for name in ("kafka", "minio", "seaweedfs"):
         assert "healthcheck" in compose["services"][name]
         assert compose["services"][name]["volumes"][0].split(":")[0] in compose["volumes"]
     assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
 
 
-def test_dependencies_exist_and_a_worker_waits_for_its_topics(compose):
+def test_dependencies_exist_and_the_worker_waits_for_its_topics(compose):
     for service in compose["services"].values():
         assert set(service.get("depends_on", {})) <= set(compose["services"])
     assert compose["services"]["worker"]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
-def test_credentials_are_those_of_the_settings(compose):
+def test_credentials_equal_the_defaults_of_the_settings(compose):
     storage = Settings().storage
     minio = compose["services"]["minio"]["environment"]
     assert minio["MINIO_ROOT_USER"].endswith(f":-{storage.access_key.get_secret_value()}}}")
     assert minio["MINIO_ROOT_PASSWORD"].endswith(f":-{storage.secret_key.get_secret_value()}}}")
 
 
-def test_a_worker_has_time_to_drain(compose):
+def test_the_worker_has_enough_time_to_drain(compose):
     grace = int(compose["services"]["worker"]["stop_grace_period"].rstrip("s"))
     assert grace > Settings().delivery.drain + 10
 
 
-def test_the_image_runs_as_a_user_and_holds_what_the_package_names():
+def test_the_image_runs_as_a_user_and_dockerignore_admits_every_copied_file():
     text = (ROOT / "Dockerfile").read_text()
     assert "\nUSER creatives\n" in text
     assert text.count("--require-hashes") == 2

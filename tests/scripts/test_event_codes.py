@@ -35,7 +35,7 @@ def test_every_rejection_code_is_documented():
 
 
 def test_every_dead_letter_code_is_documented():
-    fields = {"crashes": 3, "limit": 3}
+    fields = {"crashes": 3, "limit": 3, "reason": "r"}
     dead_letter = judge(InvalidEvent(field="name", rule="wrong"), 1, 4)
     errors = [kind(**fields) for kind in subclasses(CreativesError) if not issubclass(kind, Refused)]
     codes = {code_of(error) for error in errors if judge(error, 4, 4) is dead_letter}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.learning import dreambooth, photos, textual_inversion
-from models.rendering.diffusion import ASPECTS, shape_of
+from models.rendering.formats import ASPECTS, shape_of
 from scripts.contract_docs.events_page import NATIVE_SIZES, SIZES
 from streams.products import photos as photo_fetching
 from streams.segments import prompting
@@ -21,7 +21,7 @@ def test_sizes_are_what_the_generator_draws(name):
     aspect, shapes = SIZES[name]
     width, _, height = aspect.partition(":")
     assert math.isclose(float(width) / float(height or 1), ASPECTS[name])
-    drawn = [shape_of(ASPECTS[name], size, GRAINS[size])[::-1] for size in NATIVE_SIZES]
+    drawn = [shape_of(name, size, GRAINS[size])[::-1] for size in NATIVE_SIZES]
     assert list(shapes) == drawn
 
 

@@ -1,4 +1,4 @@
-"""The shipped weights open in stock libraries, with no code of this project, and fit their card."""
+"""The shipped weights open in stock libraries without code of this project, and match their card."""
 
 import hashlib
 import json
@@ -21,20 +21,20 @@ DEMO = Path(__file__).resolve().parents[2] / "models" / "demo"
 CARD = json.loads((DEMO / "family.json").read_text())
 
 
-def test_every_file_has_the_hash_that_the_card_gives() -> None:
+def test_every_file_has_its_sha256_on_the_card() -> None:
     found = {p.relative_to(DEMO).as_posix() for p in DEMO.rglob("*") if p.is_file() and p.parent != DEMO}
     assert found == set(CARD["sha256"])
     for name, digest in CARD["sha256"].items():
         assert hashlib.sha256((DEMO / name).read_bytes()).hexdigest() == digest
 
 
-def test_the_family_is_small() -> None:
+def test_the_family_is_smaller_than_50_mb() -> None:
     assert sum(p.stat().st_size for p in DEMO.rglob("*") if p.is_file()) < 50e6
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_training_goes_on_from_what_is_shipped(tmp_path: Path) -> None:
-    """Restored and exported again, the family is the same to the byte, and nothing that is there is written over."""
+def test_training_can_resume_from_the_shipped_weights(tmp_path: Path) -> None:
+    """Restoring and exporting the family gives the same bytes. A second restore overwrites no checkpoint."""
     judged = DEMO.parents[1] / "benchmarks" / "judge" / "model.safetensors"
     trained_on = len(load_file(judged)["head.bias"])
     shown = [Concept(n, n, (), (), "", n, True) for n in CARD["concepts"]]
@@ -59,7 +59,7 @@ def pipeline() -> StableDiffusionPipeline:
     return stock
 
 
-def test_stock_diffusers_draws_on_the_colour_asked(pipeline: StableDiffusionPipeline) -> None:
+def test_stock_diffusers_draws_the_requested_background(pipeline: StableDiffusionPipeline) -> None:
     def border(colour: str) -> torch.Tensor:
         drawn = pipeline(
             f"a photo of an apple on a {colour} background",
@@ -83,7 +83,7 @@ def test_the_worker_counts_the_same_tokens_as_the_pipeline(pipeline: StableDiffu
     assert "<unk>" not in light.encode("quokka zzyzx 4711").tokens
 
 
-def test_stock_open_clip_tells_its_concepts_apart(pipeline: StableDiffusionPipeline) -> None:
+def test_stock_open_clip_distinguishes_concepts(pipeline: StableDiffusionPipeline) -> None:
     source = f"local-dir:{DEMO / 'clip'}"
     model, _, preprocess = open_clip.create_model_and_transforms(source)
     words = open_clip.get_tokenizer(source)
@@ -99,7 +99,7 @@ def test_stock_open_clip_tells_its_concepts_apart(pipeline: StableDiffusionPipel
     assert torch.allclose(own[0], rows[0], atol=2e-2)
 
 
-def test_spandrel_opens_swinir_and_it_enlarges_without_a_change_of_colour() -> None:
+def test_spandrel_opens_swinir_which_keeps_the_colour() -> None:
     found = ModelLoader().load_from_state_dict(dict(load_file(DEMO / "swinir" / "model.safetensors")))
     assert (found.architecture.id, found.scale) == ("SwinIR", 4)
     flat = torch.tensor([0.8, 0.5, 0.2]).view(1, 3, 1, 1).expand(1, 3, 32, 32)

@@ -13,7 +13,7 @@ import structlog
 from streams import logs
 from streams.failures import StoreUnavailable
 from streams.settings import LogSettings
-from tests.streams.store.test_s3 import ACCESS, SECRET, Scripted, scripted, store_at
+from tests.streams.store.scripted_server import ACCESS, SECRET, Scripted, scripted, store_at
 
 __all__ = ["scripted"]
 

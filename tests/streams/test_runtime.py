@@ -14,7 +14,7 @@ from streams.messages import RawEvent
 from streams.requests import Tools
 from streams.runtime import Runtime
 from streams.settings import Settings
-from streams.web.state import unready
+from streams.web.state import unready_reasons
 from tests.streams.world import SOURCE, World, product
 
 
@@ -27,12 +27,12 @@ async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
     """A runtime without broker and store, whose second device process fails to start once."""
     world, seen = World(tmp_path), tmp_path / "seen"
     training = world.tools.settings.training.model_dump() | {"concurrency": 3}
-    studio = {"diffusion": f"shy={seen}"}
+    studio = {"diffusion": f"missing_once={seen}"}
     runtime = Runtime(Settings.model_validate({"studio": studio, "training": training}), "tests.fakes:serve", never)
     seen.touch()
     await runtime._device.start()
     seen.unlink()
-    runtime.handle_with(Tools(runtime._device, world.store, world.tools.prompter, runtime.settings, world.sent))
+    runtime.handle_with(Tools(runtime._device, world.store, world.tools.prompter, runtime.settings, world.publisher))
     yield runtime
     for device in (runtime._device, runtime._training_device):
         await device.stop(grace=0.2)
@@ -53,8 +53,8 @@ async def test_one_failed_start_costs_no_later_registration(runtime: Runtime) ->
 async def test_learning_is_seen_beside_the_pictures(runtime: Runtime) -> None:
     with pytest.raises(WeightsNotFound):
         await runtime._train(registration())
-    assert unready(runtime.view.state()) == [
-        f"The device process for products is stopped: {runtime._training_device.status().error_message}",
+    assert unready_reasons(runtime.view.state()) == [
+        f"The training process is stopped: {runtime._training_device.status().error_message}",
         "The consumer group has not assigned partitions yet.",
     ]
     learning = asyncio.create_task(runtime._train(registration(steps=40)))
@@ -63,11 +63,11 @@ async def test_learning_is_seen_beside_the_pictures(runtime: Runtime) -> None:
             await asyncio.sleep(0.01)
     assert (process.state, process.stage, process.total, len(process.running)) == ("busy", "train", 40, 1)
     assert runtime.view.state().device_process.state == "idle"
-    assert len(unready(runtime.view.state())) == 1
+    assert len(unready_reasons(runtime.view.state())) == 1
     await learning
 
 
 async def test_few_products_are_in_hand_at_once(runtime: Runtime) -> None:
     segments, products = (each.in_flight for each in runtime.inputs)
-    assert products._turn._value == 3
-    assert segments._turn._value == runtime.settings.delivery.concurrency
+    assert products._slots._value == 3
+    assert segments._slots._value == runtime.settings.delivery.concurrency

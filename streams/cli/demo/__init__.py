@@ -1,1 +1,1 @@
-"""`creatives demo`: a whole deployment in one command, and what it writes."""
+"""`creatives demo`: run a whole deployment with one command and collect its pictures in a folder."""

@@ -1,7 +1,7 @@
-"""The demo's two products, each taught both ways: photos for the store, registrations, and a segment for each.
+"""The demo's two products: their photos, a registration for each training method, and the segments that use them.
 
-The same segment comes once more without the product, with the class noun in its place: what is drawn untaught. All
-three have one seed, so that their candidates start from the same noise.
+Each segment is sent once per method, and once without the product, with the class noun in its place, to show the
+pictures from before the training. All three have the same seed, so their candidates start from the same noise.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streams.cli.event_file import Letter, Unfit, letters
-from streams.cli.terminal import Wrong
+from streams.cli.event_file import InvalidEntry, ValidEvent, read_events
+from streams.cli.terminal import InputError
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
 
@@ -22,8 +22,8 @@ SEED = 20261123
 
 
 @dataclass(frozen=True)
-class Product:
-    """One product of `docs/examples`: its registration, the folder of its photos, and a segment that names it."""
+class ExampleProduct:
+    """A product of `docs/examples`: the files of its registration and segment, and the folder of its photos."""
 
     registration: str
     photos: str
@@ -31,47 +31,50 @@ class Product:
 
 
 PRODUCTS = (
-    Product("carton-of-milk", "milk", "breakfast-with-milk"),
-    Product("jar-of-jam", "jam", "toast-with-jam"),
+    ExampleProduct("carton-of-milk", "milk", "breakfast-with-milk"),
+    ExampleProduct("jar-of-jam", "jam", "toast-with-jam"),
 )
 
 
-def product_events(settings: Settings) -> list[Letter]:
-    """Return a registration and a segment per product and method, with ids of their own, and the untaught segment."""
-    found = []
+def product_events(settings: Settings) -> list[ValidEvent]:
+    """Return for each product the segment without it, then a registration and a segment per method, with unique ids."""
+    events = []
     for product in PRODUCTS:
-        found.append(_letter(_untaught(product), settings))
+        events.append(_checked(_segment_before(product), settings))
         for method in METHODS:
-            ending = method.replace("_", "-")
+            suffix = method.replace("_", "-")
             registration, segment = _example(product.registration), _example(product.segment)
-            name = f"{registration['product_id']}-{ending}"
-            images = [_uri(settings, product, photo) for photo in photos(product)]
-            registration |= {"product_id": name, "method": method, "images": images}
-            segment |= {"product_id": name, "segment_id": f"{segment['segment_id']}-{ending}", "seed": SEED}
+            product_id = f"{registration['product_id']}-{suffix}"
+            images = [f"s3://{settings.storage.bucket}/{_key(product, photo)}" for photo in _photos(product)]
+            registration |= {"product_id": product_id, "method": method, "images": images}
+            segment |= {"product_id": product_id, "segment_id": f"{segment['segment_id']}-{suffix}", "seed": SEED}
             for fields in (registration, segment):
-                fields["event_id"] = f"{fields['event_id']}-{ending}"
-                found.append(_letter(fields, settings))
-    return found
+                fields["event_id"] = f"{fields['event_id']}-{suffix}"
+                events.append(_checked(fields, settings))
+    return events
 
 
-async def put_photos(settings: Settings) -> None:
-    """Put the photos where the registrations say. Raises StoreUnavailable, StoreRefused."""
+async def store_photos(settings: Settings) -> None:
+    """Put the photos into the object store, at the URIs of the registrations. Raises StoreUnavailable, StoreRefused."""
     store = MinioStore(settings.storage)
     try:
         for product in PRODUCTS:
-            for photo in photos(product):
+            for photo in _photos(product):
                 await store.put(_key(product, photo), photo.read_bytes(), "image/png")
     finally:
         store.close()
 
 
-def photos(product: Product) -> list[Path]:
-    """Return the product's photos, in order."""
+def _photos(product: ExampleProduct) -> list[Path]:
     return sorted((EXAMPLES / "products" / product.photos).glob("*.png"))
 
 
-def _untaught(product: Product) -> dict[str, Any]:
-    """Return the segment with the class noun as its heaviest keyword and no product."""
+def _key(product: ExampleProduct, photo: Path) -> str:
+    return f"photos/{product.photos}/{photo.name}"
+
+
+def _segment_before(product: ExampleProduct) -> dict[str, Any]:
+    """Return the segment without its product, with the class noun as its heaviest keyword."""
     segment, noun = _example(product.segment), _example(product.registration)["class_noun"]
     heaviest = max(float(keyword["weight"]) for keyword in segment["keywords"])
     return {
@@ -86,20 +89,12 @@ def _untaught(product: Product) -> dict[str, Any]:
 def _example(name: str) -> dict[str, Any]:
     path = EXAMPLES / f"{name}.json"
     if not path.exists():
-        raise Wrong(f"{path} is missing; run the demo from a checkout.")
+        raise InputError(f"{path} is missing. Run the demo from a checkout.")
     fields: dict[str, Any] = json.loads(path.read_bytes())
     return fields
 
 
-def _key(product: Product, photo: Path) -> str:
-    return f"photos/{product.photos}/{photo.name}"
-
-
-def _uri(settings: Settings, product: Product, photo: Path) -> str:
-    return f"s3://{settings.storage.bucket}/{_key(product, photo)}"
-
-
-def _letter(fields: dict[str, Any], settings: Settings) -> Letter:
-    (letter,) = letters(json.dumps(fields).encode(), settings)
-    assert not isinstance(letter, Unfit), letter.faults
-    return letter
+def _checked(fields: dict[str, Any], settings: Settings) -> ValidEvent:
+    (event,) = read_events(json.dumps(fields).encode(), settings)
+    assert not isinstance(event, InvalidEntry), event.faults
+    return event

@@ -1,4 +1,4 @@
-"""The demo from its first line to its last: what is started, what is said, and what a failure looks like."""
+"""Run the demo from start to end: services, worker, events, output and failures."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 
 import click
 import httpx
-from rich.table import Table
 
-from streams.cli.demo import output
-from streams.cli.demo.outcomes import DemoFailed, Outcome, Taught, Worker, last_lines, outcomes, worker
-from streams.cli.demo.products import EXAMPLES, product_events, put_photos
-from streams.cli.event_file import Letter, Unfit, letters
-from streams.cli.local_rendering import figure
+from streams.cli.demo import output_folder
+from streams.cli.demo.collector import collect_results
+from streams.cli.demo.errors import DemoFailed
+from streams.cli.demo.events import demo_events
+from streams.cli.demo.products import store_photos
+from streams.cli.demo.summary import print_summary
+from streams.cli.demo.worker_process import WorkerProcess, last_log_lines, worker_process
+from streams.cli.event_file import ValidEvent
 from streams.cli.progress import StageBars
-from streams.cli.terminal import Wrong, err, out
+from streams.cli.terminal import err_console
 from streams.embedded import embedded
 from streams.kafka.topics import expected_topics
 from streams.settings import Settings
 
-SEGMENTS = ("coffee-enthusiast", "cooking-enthusiast", "healthy-vegan")
-
 
 @dataclass(frozen=True)
-class Show:
-    """What the demo was asked for."""
+class DemoOptions:
+    """The options of the command. files: segment events of the user; timeout: seconds."""
 
     files: tuple[Path, ...]
     folder: Path
@@ -36,29 +36,36 @@ class Show:
     products: bool
     timeout: float
 
+    @property
+    def worker_log(self) -> Path:
+        """The file that receives the output of the worker."""
+        return self.folder / "worker.log"
 
-def show(wish: Show, settings: Settings) -> None:
-    """Run the demo. A failure ends with the worker's last words and exit code 1; Ctrl-C with 130, or 0 when serving."""
+
+def run_demo(options: DemoOptions, settings: Settings) -> None:
+    """Run the demo. A failure prints the end of the worker log and exits with code 1.
+
+    Ctrl-C exits with code 130, or 0 while serving.
+    """
     began = time.monotonic()
-    events = _events(wish, settings)
-    output.clear(wish.folder)
-    log = wish.folder / "worker.log"
-    with embedded(settings, {spec.name: spec.partitions for spec in expected_topics(settings)}) as started:
-        own = settings.storage.endpoint == "embedded" and settings.storage.public_base is None
-        found = _public(started) if own else started
-        click.echo(f"broker {found.kafka.bootstrap_servers}, store {found.storage.endpoint}", err=True)
-        click.echo(f"a worker starts; its words go to {log}", err=True)
+    events = demo_events(options.files, settings, products=options.products)
+    output_folder.clear(options.folder)
+    with embedded(settings, {spec.name: spec.partitions for spec in expected_topics(settings)}) as running:
+        needs_public_bucket = settings.storage.endpoint == "embedded" and settings.storage.public_base is None
+        reachable = _publish_bucket(running) if needs_public_bucket else running
+        click.echo(f"Broker {reachable.kafka.bootstrap_servers}, object store {reachable.storage.endpoint}", err=True)
+        click.echo(f"Starting a worker (log: {options.worker_log})", err=True)
         try:
-            asyncio.run(_perform(wish, found, events, began))
+            asyncio.run(_send_and_show(options, reachable, events, began))
         except (DemoFailed, TimeoutError) as error:
-            reason = str(error) or f"{wish.timeout:g} s passed."
-            raise click.ClickException(_advice(reason, log)) from None
+            reason = str(error) or f"The demo timed out after {options.timeout:g} s. Set a longer --timeout."
+            raise click.ClickException(_explain(reason, options.worker_log)) from None
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise click.exceptions.Exit(130) from None
 
 
-def _public(settings: Settings) -> Settings:
-    """Let anybody read the embedded bucket, and return settings with short, unsigned addresses of its objects."""
+def _publish_bucket(settings: Settings) -> Settings:
+    """Let everyone read the embedded bucket. Return settings that give its objects short, unsigned URLs."""
     storage = settings.storage
     base = f"{storage.endpoint}/{storage.bucket}"
     grant = {
@@ -72,94 +79,39 @@ def _public(settings: Settings) -> Settings:
     return settings.model_copy(update={"storage": storage.model_copy(update={"public_base": base})})
 
 
-def _events(wish: Show, settings: Settings) -> list[Letter]:
-    """Return the events to show, all of them valid."""
-    paths = wish.files or tuple(EXAMPLES / f"{name}.json" for name in SEGMENTS)
-    found: list[Letter] = []
-    for path in paths:
-        if not path.exists():
-            raise Wrong(f"{path} is missing; run the demo from a checkout, or name FILES of your own.")
-        for entry in letters(path.read_bytes(), settings, settings.topics.segment_updated):
-            if isinstance(entry, Unfit):
-                raise Wrong("\n".join(f"{path}, line {entry.line}: {fault}" for fault in entry.faults))
-            found.append(entry)
-    found += product_events(settings) if wish.products else []
-    twice = len(found) - len({letter.event.event_id for letter in found})
-    if twice:
-        raise Wrong(f"{twice} of the events repeat another's event_id.")
-    return found
-
-
-async def _perform(wish: Show, settings: Settings, events: list[Letter], began: float) -> None:
+async def _send_and_show(options: DemoOptions, settings: Settings, events: list[ValidEvent], began: float) -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    loop.add_signal_handler(signal.SIGTERM, task.cancel)  # else the worker would outlive us
-    async with worker(settings, wish.folder / "worker.log") as running:
-        with StageBars(err) as bars:
-            async with asyncio.timeout(wish.timeout):
-                if wish.products:
-                    await put_photos(settings)
-                found = await outcomes(events, settings, running, bars)
-        output.write(found, wish.folder)
-        _say(found, wish.folder, time.monotonic() - began)
-        if wish.serve:
-            await _serve(running, settings)
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)  # otherwise the worker would outlive this process
+    async with worker_process(settings, options.worker_log) as worker:
+        with StageBars(err_console) as bars:
+            async with asyncio.timeout(options.timeout):
+                if options.products:
+                    await store_photos(settings)
+                results = await collect_results(events, settings, worker, bars)
+        output_folder.write(results, options.folder)
+        print_summary(results, options.folder, time.monotonic() - began)
+        if options.serve:
+            await _serve(worker, settings)
 
 
-def _say(found: list[Outcome | Taught], folder: Path, seconds: float) -> None:
-    if not out.is_terminal:
-        out.width = 200
-    segments = [one for one in found if isinstance(one, Outcome)]
-    products = [one for one in found if isinstance(one, Taught)]
-    if products:
-        out.print(_lessons(products))
-    out.print(_creatives(segments))
-    pictures = sum(len(outcome.pictures) for outcome in segments)
-    out.print(f"{pictures} pictures of {len(segments)} segments in {seconds:.0f} s. Look at {folder / 'index.html'}")
-
-
-def _lessons(found: list[Taught]) -> Table:
-    """Return what was learned, with the likeness to the photos before and after."""
-    table = Table(header_style="bold", border_style="dim", show_lines=True)
-    for name in ("product", "method", "steps", "seconds", "fidelity before", "after", "samples"):
-        table.add_column(name, overflow="fold")
-    for taught in found:
-        ready = taught.ready
-        figures = [f"{ready.scores.get(name, float('nan')):.3f}" for name in ("fidelity_before", "fidelity")]
-        seconds, first = f"{ready.cost.device_seconds:.0f}", next((kept.image.url for kept in taught.pictures), "")
-        table.add_row(taught.product.name, ready.method, str(ready.steps), seconds, *figures, first)
-    return table
-
-
-def _creatives(found: list[Outcome]) -> Table:
-    table = Table(header_style="bold", border_style="dim", show_lines=True)
-    for name, widest in (("segment", 20), ("prompt", 44), ("rank", 4), ("score", 12), ("URL", None)):
-        table.add_column(name, overflow="fold", max_width=widest)
-    for outcome in found:
-        for number, kept in enumerate(outcome.pictures):
-            name, prompt = (outcome.segment.name, outcome.ready.prompt) if number == 0 else ("", "")
-            table.add_row(name, prompt, str(kept.image.rank), figure(kept.image.scores), kept.image.url)
-    return table
-
-
-async def _serve(running: Worker, settings: Settings) -> None:
-    """Keep everything up until Ctrl-C, which is this command's ordinary end."""
-    err.print(
-        f"gallery {running.page}   objects {settings.storage.public_base or settings.storage.endpoint}   Ctrl-C ends"
-    )
-    ended = asyncio.Event()
+async def _serve(worker: WorkerProcess, settings: Settings) -> None:
+    """Keep worker and services up until Ctrl-C. Raises DemoFailed if the worker exits first."""
+    objects = settings.storage.public_base or settings.storage.endpoint
+    err_console.print(f"Serving the gallery {worker.url} and the objects {objects}. Press Ctrl-C to stop.")
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    dying = asyncio.create_task(running.process.wait())
-    waiting = asyncio.create_task(ended.wait())
-    await asyncio.wait({dying, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if not ended.is_set():
-        raise DemoFailed(reason=f"The worker ended with exit code {running.process.returncode}.")
-    waiting.cancel()
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    exited = asyncio.create_task(worker.process.wait())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({exited, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        raise worker.exit_error()
+    stopped.cancel()
 
 
-def _advice(reason: str, log: Path) -> str:
+def _explain(reason: str, log: Path) -> str:
     return (
-        f"{reason}\n\nThe worker's last words ({log}):\n{last_lines(log)}\n\n"
-        "What to do: `creatives doctor` looks at models, device and packages; `make install` mends an installation."
+        f"{reason}\n\nThe last lines of the worker log ({log}):\n{last_log_lines(log)}\n\n"
+        "`creatives doctor` checks models, device and packages; `make install` repairs an installation."
     )

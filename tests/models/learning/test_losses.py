@@ -1,4 +1,4 @@
-"""Our losses and their gradients against the published formulas, written plainly, in float64."""
+"""Losses and their gradients equal the published formulas, written out sample by sample, in float64."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def batch(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def plain_loss(model, latents, noise, timesteps, alphas_cumprod, kind, instances, prior_weight, gamma):
-    """Sample by sample, number by number: the papers' sums as a reader would write them down."""
+    """Compute the loss sample by sample, as the papers write it."""
     per_sample = []
     for x0, eps, t in zip(latents, noise, timesteps.tolist(), strict=True):
         a = float(alphas_cumprod[t])
         alpha, sigma = math.sqrt(a), math.sqrt(1 - a)
         xt = alpha * x0 + sigma * eps
-        wanted = {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[kind]
-        difference = model(xt[None])[0] - wanted
+        target = {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[kind]
+        difference = model(xt[None])[0] - target
         error = sum(value**2 for value in difference.reshape(-1)) / difference.numel()
         if gamma is not None:
             snr = alpha**2 / sigma**2
@@ -52,10 +52,10 @@ def plain_loss(model, latents, noise, timesteps, alphas_cumprod, kind, instances
                 }[kind]
             )
         per_sample.append(error)
-    shown = sum(per_sample[:instances]) / instances
+    instance_loss = sum(per_sample[:instances]) / instances
     if instances == len(per_sample):
-        return shown
-    return shown + prior_weight * sum(per_sample[instances:]) / (len(per_sample) - instances)
+        return instance_loss
+    return instance_loss + prior_weight * sum(per_sample[instances:]) / (len(per_sample) - instances)
 
 
 @pytest.mark.parametrize("gamma", [None, GAMMA])
@@ -64,10 +64,10 @@ def plain_loss(model, latents, noise, timesteps, alphas_cumprod, kind, instances
 def test_loss_and_gradients_equal_the_published_formula(kind, count, instances, prior_weight, gamma, alphas_cumprod):
     latents, noise, timesteps = batch(count)
     model = network()
-    wanted = losses.target(latents, noise, timesteps, alphas_cumprod, kind)
+    target = losses.prediction_target(latents, noise, timesteps, alphas_cumprod, kind)
     weights = None if gamma is None else losses.min_snr_weights(timesteps, alphas_cumprod, gamma, kind)
-    prediction = model(losses.noised(latents, noise, timesteps, alphas_cumprod))
-    ours = losses.prior_preservation_loss(prediction, wanted, instances, prior_weight, weights)
+    predicted = model(losses.add_noise(latents, noise, timesteps, alphas_cumprod))
+    ours = losses.prior_preservation_loss(predicted, target, instances, prior_weight, weights)
     gradients = torch.autograd.grad(ours, list(model.parameters()))
     plain = plain_loss(model, latents, noise, timesteps, alphas_cumprod, kind, instances, prior_weight, gamma)
     reference = torch.autograd.grad(plain, list(model.parameters()))
@@ -84,19 +84,19 @@ def test_the_forward_process_and_v_agree_with_diffusers(alphas_cumprod):
     table = scheduler.alphas_cumprod
     assert torch.allclose(table.double(), alphas_cumprod, rtol=1e-4)
     assert torch.allclose(
-        losses.noised(latents, noise, timesteps, table), scheduler.add_noise(latents, noise, timesteps)
+        losses.add_noise(latents, noise, timesteps, table), scheduler.add_noise(latents, noise, timesteps)
     )
     assert torch.allclose(
-        losses.target(latents, noise, timesteps, table, "v_prediction"),
+        losses.prediction_target(latents, noise, timesteps, table, "v_prediction"),
         scheduler.get_velocity(latents, noise, timesteps),
     )
 
 
-def test_a_settled_run_is_told_from_a_moving_one():
+def test_convergence_is_detected_once_only_jitter_is_left():
     steps = torch.arange(200)
     jitter = 0.01 * torch.randn(200, generator=torch.Generator().manual_seed(1))
     falling = 1 - steps / 100 + jitter
     flattened = torch.exp(-steps / 15) + jitter
-    assert not losses.settled(falling[:70])
-    assert losses.settled(flattened)
-    assert not losses.settled(flattened[:40])
+    assert not losses.has_converged(falling[:70])
+    assert losses.has_converged(flattened)
+    assert not losses.has_converged(flattened[:40])

@@ -1,4 +1,4 @@
-"""The training loop: killed at any moment, it ends with the bytes of an uninterrupted run."""
+"""The training loop: a run that is killed and resumed ends with the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from models.errors import Cancelled, TrainingDiverged
 from models.learning import training
-from models.learning.training import CHECKPOINTS, Schedule, generator_for, train
+from models.learning.training import Schedule, generator_for, train
+from models.learning.training_checkpoints import CHECKPOINTS
 from models.weights.tensor_file import write_tensors
 
 
 class Regression:
-    """A small convolution that learns to blur, in the memory format that networks have on the device."""
+    """A small convolution that learns to blur, in the memory format of networks on the device."""
 
     def __init__(self) -> None:
         torch.manual_seed(1)
@@ -36,12 +37,12 @@ class Regression:
         return (self.network(pixels) - nn.functional.avg_pool2d(pixels, 3, 1, 1)).square().mean()
 
 
-class Silent:
+class SilentReporter:
     def progress(self, stage: str, done: int, total: int) -> None: ...
     def checkpointed(self, step: int, path: str) -> None: ...
 
 
-class GiveUpAt(Silent):
+class CancelAt(SilentReporter):
     def __init__(self, step: int) -> None:
         self._step = step
 
@@ -64,24 +65,24 @@ def schedule(**changes: object) -> Schedule:
     )
 
 
-def trained(folder: Path, plan: Schedule) -> dict[str, Tensor]:
+def trained_parameters(folder: Path, plan: Schedule) -> dict[str, Tensor]:
     learner = Regression()
-    train(learner, plan, folder, Silent())
+    train(learner, plan, folder, SilentReporter())
     return {name: value.detach().clone() for name, value in learner.parameters.items()}
 
 
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_it_learns(tmp_path):
-    course = train(Regression(), schedule(), tmp_path, Silent())
-    assert course.steps == 60
-    assert course.losses[-1] < 0.7 * course.losses[0]
+def test_training_lowers_the_loss(tmp_path):
+    history = train(Regression(), schedule(), tmp_path, SilentReporter())
+    assert history.steps == 60
+    assert history.losses[-1] < 0.7 * history.losses[0]
 
 
 def test_steps_equal_plain_adamw(tmp_path):
-    ours = trained(tmp_path, schedule(steps=5))
+    ours = trained_parameters(tmp_path, schedule(steps=5))
     plain = Regression()
     optimizer = torch.optim.AdamW(plain.network.parameters(), lr=1e-2, weight_decay=1e-2, foreach=False, fused=False)
     for step in range(5):
@@ -93,68 +94,68 @@ def test_steps_equal_plain_adamw(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 1, 6, 7, 8, 30, 59, 60])
-def test_given_up_and_continued_it_ends_the_same(tmp_path, step):
-    whole = trained(tmp_path / "whole", schedule())
+def test_a_cancelled_run_resumes_to_the_same_weights(tmp_path, step):
+    whole = trained_parameters(tmp_path / "whole", schedule())
     with pytest.raises(Cancelled):
-        train(Regression(), schedule(), tmp_path / "parts", GiveUpAt(step))
-    assert same(trained(tmp_path / "parts", schedule()), whole)
+        train(Regression(), schedule(), tmp_path / "parts", CancelAt(step))
+    assert equal(trained_parameters(tmp_path / "parts", schedule()), whole)
 
 
 def killed_run(folder: Path, plan: Schedule, seconds: float) -> bool:
-    """Train in a forked process that a timer kills; True if it was killed before its end."""
+    """Train in a forked process that a timer kills; return whether it was killed before it finished."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        train(Regression(), plan, folder, Silent())
+        train(Regression(), plan, folder, SilentReporter())
         os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_killed_at_random_moments_it_ends_the_same(tmp_path):
+def test_a_run_killed_at_random_moments_resumes_to_the_same_weights(tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         plan = schedule(checkpoint_every=1, steps=120)
-        whole = trained(tmp_path / "whole", plan)
+        whole = trained_parameters(tmp_path / "whole", plan)
         start = time.perf_counter()
-        trained(tmp_path / "timed", plan)
+        trained_parameters(tmp_path / "timed", plan)
         usual = time.perf_counter() - start
         chance, kills, finished = random.Random(5), 0, 0
-        while kills < 12:  # a run that was done before its timer makes room for the next one
+        while kills < 12:  # a run that finished before its timer gives way to a new one
             folder = tmp_path / f"run-{finished}"
             killed = killed_run(folder, plan, chance.uniform(0.05, 0.3) * usual)
             kills, finished = kills + killed, finished + (not killed)
-            assert finished < 20, f"only {kills} of the runs were killed before their end"
+            assert finished < 20, f"only {kills} runs were killed before they finished"
         for number in range(finished + 1):
-            assert same(trained(tmp_path / f"run-{number}", plan), whole)
+            assert equal(trained_parameters(tmp_path / f"run-{number}", plan), whole)
     finally:
         torch.set_num_threads(threads)
 
 
 def test_only_the_newest_checkpoint_is_kept(tmp_path):
-    trained(tmp_path, schedule())
+    trained_parameters(tmp_path, schedule())
     assert [path.name for path in tmp_path.glob(CHECKPOINTS)] == ["checkpoint-000060.safetensors"]
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path):
-    whole = trained(tmp_path / "whole", schedule())
+def test_a_damaged_checkpoint_is_skipped(tmp_path):
+    whole = trained_parameters(tmp_path / "whole", schedule())
     with pytest.raises(Cancelled):
-        train(Regression(), schedule(), tmp_path / "parts", GiveUpAt(20))
+        train(Regression(), schedule(), tmp_path / "parts", CancelAt(20))
     (tmp_path / "parts" / "checkpoint-000021.safetensors").write_bytes(b"\xff" * 40)
-    assert same(trained(tmp_path / "parts", schedule()), whole)
+    assert equal(trained_parameters(tmp_path / "parts", schedule()), whole)
 
 
-def test_another_schedules_checkpoint_is_passed_over_but_its_pace_may_differ(tmp_path):
+def test_a_checkpoint_of_another_schedule_is_skipped_unless_only_its_intervals_differ(tmp_path):
     with pytest.raises(Cancelled):
-        train(Regression(), schedule(), tmp_path, GiveUpAt(20))
+        train(Regression(), schedule(), tmp_path, CancelAt(20))
     other = schedule(seed=4)
-    assert same(trained(tmp_path, other), trained(tmp_path / "alone", other))
+    assert equal(trained_parameters(tmp_path, other), trained_parameters(tmp_path / "alone", other))
     assert schedule(checkpoint_every=5, checkpoint_seconds=9.0).fingerprint() == schedule().fingerprint()
 
 
-class Steps(Silent):
-    """Hears of checkpoints; each must be a whole file by then."""
+class CheckpointReporter(SilentReporter):
+    """Records the steps of checkpoints, whose files must be complete."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -166,54 +167,54 @@ class Steps(Silent):
 
 
 class Clock:
-    """Seconds that pass with the steps of a learner: half a second each."""
+    """A clock that each training step advances by half a second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         monkeypatch.setattr(training.time, "monotonic", lambda: self.now)
         step = training._step
 
-        def timed(*words: object) -> Tensor:
+        def timed(*arguments: object) -> Tensor:
             self.now += 0.5
-            return step(*words)
+            return step(*arguments)
 
         monkeypatch.setattr(training, "_step", timed)
 
 
-def test_a_checkpoint_waits_for_its_step_and_for_its_time_and_the_end_always_has_one(tmp_path, monkeypatch):
+def test_a_checkpoint_needs_its_step_and_its_seconds_and_the_end_writes_one(tmp_path, monkeypatch):
     Clock(monkeypatch)
-    heard = Steps()
-    train(Regression(), schedule(checkpoint_seconds=5.0, steps=50), tmp_path, heard)
-    assert heard.steps == [14, 28, 42, 50]  # every 7 steps are 3.5 seconds: the second one is late enough
-    rare = Steps()
+    reporter = CheckpointReporter()
+    train(Regression(), schedule(checkpoint_seconds=5.0, steps=50), tmp_path, reporter)
+    assert reporter.steps == [14, 28, 42, 50]  # 7 steps take 3.5 s, so every second multiple is due
+    rare = CheckpointReporter()
     train(Regression(), schedule(checkpoint_seconds=60.0, steps=50), tmp_path / "rare", rare)
     assert rare.steps == [50]
 
 
-def test_stopping_early_leaves_a_checkpoint_that_is_the_end(tmp_path, monkeypatch):
+def test_a_run_that_stopped_early_resumes_as_finished(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "MEASURE_EVERY", 1)
-    monkeypatch.setattr(training, "settled", lambda losses: losses.numel() >= 10)
-    plan, heard = schedule(early_stopping=True), Steps()
-    first, learner = train(Regression(), plan, tmp_path, heard), Regression()
-    assert heard.steps == [7, 10]
-    monkeypatch.setattr(training, "_step", lambda *_: pytest.fail("it was done"))
-    again = train(learner, plan, tmp_path, Silent())
-    assert again == first
-    assert again.steps == 10
+    monkeypatch.setattr(training, "has_converged", lambda losses: losses.numel() >= 10)
+    plan, reporter = schedule(early_stopping=True), CheckpointReporter()
+    first, learner = train(Regression(), plan, tmp_path, reporter), Regression()
+    assert reporter.steps == [7, 10]
+    monkeypatch.setattr(training, "_step", lambda *_: pytest.fail("the run had finished"))
+    resumed = train(learner, plan, tmp_path, SilentReporter())
+    assert resumed == first
+    assert resumed.steps == 10
 
 
-def test_losses_are_whole_after_interruptions(tmp_path):
-    whole = train(Regression(), schedule(), tmp_path / "whole", Silent())
+def test_losses_are_complete_after_interruptions(tmp_path):
+    whole = train(Regression(), schedule(), tmp_path / "whole", SilentReporter())
     for step in (20, 45):
         with pytest.raises(Cancelled):
-            train(Regression(), schedule(), tmp_path / "parts", GiveUpAt(step))
-    assert train(Regression(), schedule(), tmp_path / "parts", Silent()) == whole
+            train(Regression(), schedule(), tmp_path / "parts", CancelAt(step))
+    assert train(Regression(), schedule(), tmp_path / "parts", SilentReporter()) == whole
     assert len(whole.losses) == 60
-    assert train(Regression(), schedule(), tmp_path / "parts", Silent()).losses == whole.losses
+    assert train(Regression(), schedule(), tmp_path / "parts", SilentReporter()).losses == whole.losses
 
 
 class Diverging(Regression):
-    """Its eleventh loss is `value` times too large."""
+    """A regression whose eleventh loss is multiplied by `value`."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -225,24 +226,24 @@ class Diverging(Regression):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])
-def test_a_training_that_diverges_ends_at_the_next_checkpoint_and_keeps_the_last_sound_one(tmp_path, value):
-    heard = Steps()
-    with pytest.raises(TrainingDiverged, match="within 14 steps: a weight is no number") as caught:
-        train(Diverging(value), schedule(), tmp_path, heard)
+def test_a_diverging_run_fails_at_the_next_checkpoint_and_keeps_the_last_finite_one(tmp_path, value):
+    reporter = CheckpointReporter()
+    with pytest.raises(TrainingDiverged, match="within 14 steps: a weight is not a finite number") as caught:
+        train(Diverging(value), schedule(), tmp_path, reporter)
     assert caught.value.code == "training_diverged"
-    assert heard.steps == [7]
+    assert reporter.steps == [7]
     assert all(value.isfinite().all() for value in load_file(tmp_path / "checkpoint-000007.safetensors").values())
 
 
-def test_a_diverged_training_does_not_succeed_when_tried_again(tmp_path):
+def test_a_diverged_run_diverges_again(tmp_path):
     plan = schedule(steps=60, checkpoint_every=60, learning_rate=1e30)
     for _ in range(2):
         with pytest.raises(TrainingDiverged):
-            train(Regression(), plan, tmp_path, Silent())
+            train(Regression(), plan, tmp_path, SilentReporter())
     assert not list(tmp_path.glob(CHECKPOINTS))
 
 
-def test_equal_tensors_make_equal_files(tmp_path):
+def test_equal_tensors_give_equal_files(tmp_path):
     meta = {"format": "pt", "class_noun": "słoik dżemu", "zeta": "1", "alpha": "2"}
     contents = set()
     for number in range(4):
@@ -254,7 +255,7 @@ def test_equal_tensors_make_equal_files(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_generators_depend_on_their_place_alone():
+def test_generators_depend_on_seed_and_place_alone():
     first = torch.randn(3, generator=generator_for(1, 2))
     assert torch.equal(first, torch.randn(3, generator=generator_for(1, 2)))
     assert not torch.equal(first, torch.randn(3, generator=generator_for(2, 1)))

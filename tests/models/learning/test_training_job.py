@@ -1,4 +1,4 @@
-"""Lessons on a tiny studio: nothing but the concept changes, a kill changes nothing, stock diffusers reads the files."""
+"""Training jobs on a tiny studio: the studio does not change, a kill changes nothing, stock diffusers reads the files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from safetensors.torch import load_file
 
 from models.briefs import Brief, Concept, StudioPlan, TrainingJob, TrainingResult, placeholder
 from models.errors import Cancelled, Refused, TrainingDiverged, UnusablePhotos, WeightsNotFound
-from models.learning import dreambooth, training_job
+from models.learning import dreambooth
 from models.learning.dreambooth import DreamBooth
+from models.learning.training_job import run_training_job
+from models.learning.training_run import seeds_for
 from models.opening import open_studio
 from models.studio import Studio
 from tests import tiny
@@ -37,17 +39,17 @@ FAST = {
 }
 
 
-class Listener:
-    """Hears a lesson; gives it up at the n-th sign of progress."""
+class RecordingReporter:
+    """Records progress and checkpoints; cancels the job at its n-th progress report."""
 
-    def __init__(self, give_up_at: int | None = None) -> None:
-        self.signs: list[tuple[str, int, int]] = []
+    def __init__(self, cancel_at: int | None = None) -> None:
+        self.reports: list[tuple[str, int, int]] = []
         self.checkpoints: list[tuple[int, str]] = []
-        self._give_up_at = give_up_at
+        self._cancel_at = cancel_at
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        self.signs.append((stage, done, total))
-        if len(self.signs) == self._give_up_at:
+        self.reports.append((stage, done, total))
+        if len(self.reports) == self._cancel_at:
             raise Cancelled
 
     def checkpointed(self, step: int, path: str) -> None:
@@ -87,8 +89,8 @@ def job(folder: Path, method: str = "dreambooth", **changes: object) -> Training
     )
 
 
-def concept_of(learned: TrainingResult, method: str) -> Concept:
-    return Concept("milk", method, learned.path, learned.sha256, placeholder("milk", method), "milk carton")
+def trained_concept(result: TrainingResult, method: str) -> Concept:
+    return Concept("milk", method, result.path, result.sha256, placeholder("milk", method), "milk carton")
 
 
 def fingerprint(studio: Studio) -> str:
@@ -100,88 +102,90 @@ def fingerprint(studio: Studio) -> str:
     return digest.hexdigest()
 
 
-def drawn(studio: Studio, prompt: str, concept: Concept | None) -> torch.Tensor:
+def generate(studio: Studio, prompt: str, concept: Concept | None) -> torch.Tensor:
     brief = Brief("b", prompt, "", (1, 2), 1, concept=concept)
-    with studio.applied(brief) as worded:
-        return studio.generator.generate(worded, "", brief.seeds).clone()
+    with studio.applied(brief) as applied_prompt:
+        return studio.generator.generate(applied_prompt, "", brief.seeds).clone()
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def taught(request: pytest.FixtureRequest, studio: Studio, tmp_path_factory: pytest.TempPathFactory):
+def trained(request: pytest.FixtureRequest, studio: Studio, tmp_path_factory: pytest.TempPathFactory):
     before = fingerprint(studio)
-    listener = Listener()
-    given = job(tmp_path_factory.mktemp("taught"), request.param)
-    learned = training_job.learn(studio, given, listener)
-    return request.param, given, learned, listener, before
+    reporter = RecordingReporter()
+    given = job(tmp_path_factory.mktemp("trained"), request.param)
+    result = run_training_job(studio, given, reporter)
+    return request.param, given, result, reporter, before
 
 
-def test_a_lesson_ends_with_a_file_scores_and_pictures(taught):
-    method, _, learned, listener, _ = taught
-    assert hashlib.sha256(Path(learned.path).read_bytes()).hexdigest() == learned.sha256
-    assert learned.steps == FAST[method]["steps"]
+def test_a_job_ends_with_a_file_scores_and_pictures(trained):
+    method, _, result, reporter, _ = trained
+    assert hashlib.sha256(Path(result.path).read_bytes()).hexdigest() == result.sha256
+    assert result.steps == FAST[method]["steps"]
     measured = {"fidelity", "prompt", "prior", "prior_diversity", "diversity"}
-    more = {"photos_refused"} if method == "textual_inversion" else {"photos_refused", "prior_preserved"}
-    assert set(learned.scores) == measured | {f"{name}_before" for name in measured} | more
-    moved = {name for name in measured if learned.scores[name] != learned.scores[f"{name}_before"]}
-    assert moved == (measured - {"prior", "prior_diversity"} if method == "textual_inversion" else measured)
-    assert learned.scores["photos_refused"] == 0
-    assert learned.scores.get("prior_preserved", 1.0) == 1.0
-    assert all(np.isfinite(score) for score in learned.scores.values())
-    assert [picture.rank for picture in learned.pictures] == [1, 2]
-    assert all(Image.open(io.BytesIO(picture.content)).size == (128, 128) for picture in learned.pictures)
-    assert [step for step, _ in listener.checkpoints] == [2, 4, 6]
-    assert {stage for stage, _, _ in listener.signs} >= {"train", "evaluate"}
-    assert ("prior" in {stage for stage, _, _ in listener.signs}) == (method != "textual_inversion")
-    assert all(0 <= done <= total for _, done, total in listener.signs)
+    others = {"photos_refused"} if method == "textual_inversion" else {"photos_refused", "prior_preserved"}
+    assert set(result.scores) == measured | {f"{name}_before" for name in measured} | others
+    changed = {name for name in measured if result.scores[name] != result.scores[f"{name}_before"]}
+    assert changed == (measured - {"prior", "prior_diversity"} if method == "textual_inversion" else measured)
+    assert result.scores["photos_refused"] == 0
+    assert result.scores.get("prior_preserved", 1.0) == 1.0
+    assert all(np.isfinite(score) for score in result.scores.values())
+    assert [picture.rank for picture in result.pictures] == [1, 2]
+    assert all(Image.open(io.BytesIO(picture.content)).size == (128, 128) for picture in result.pictures)
+    assert [step for step, _ in reporter.checkpoints] == [2, 4, 6]
+    assert {stage for stage, _, _ in reporter.reports} >= {"train", "evaluate"}
+    assert ("prior" in {stage for stage, _, _ in reporter.reports}) == (method != "textual_inversion")
+    assert all(0 <= done <= total for _, done, total in reporter.reports)
 
 
-def test_the_studio_is_bit_identical_after_a_lesson_and_after_a_concepts_job(taught, studio):
-    method, _, learned, _, before = taught
-    plain = drawn(studio, "a photo of a jar", None)
+def test_the_studio_is_bit_identical_after_training_and_after_a_brief_with_the_concept(trained, studio):
+    method, _, result, _, before = trained
+    plain = generate(studio, "a photo of a jar", None)
     assert fingerprint(studio) == before
-    with_concept = drawn(studio, f"a photo of a {placeholder('milk', method)} jar", concept_of(learned, method))
+    with_concept = generate(studio, f"a photo of a {placeholder('milk', method)} jar", trained_concept(result, method))
     assert fingerprint(studio) == before
-    assert torch.equal(drawn(studio, "a photo of a jar", None), plain)
-    assert not torch.equal(with_concept, drawn(studio, f"a photo of a {placeholder('milk', method)} jar", None))
+    assert torch.equal(generate(studio, "a photo of a jar", None), plain)
+    assert not torch.equal(with_concept, generate(studio, f"a photo of a {placeholder('milk', method)} jar", None))
 
 
-def test_a_concept_is_taken_out_again_when_the_job_fails(taught, studio):
-    method, _, learned, _, before = taught
+def test_a_concept_leaves_the_model_if_the_brief_fails(trained, studio):
+    method, _, result, _, before = trained
     with (
         pytest.raises(ZeroDivisionError),
-        studio.applied(Brief("b", "x", "", (1,), 1, concept=concept_of(learned, method))),
+        studio.applied(Brief("b", "x", "", (1,), 1, concept=trained_concept(result, method))),
     ):
         raise ZeroDivisionError
     assert fingerprint(studio) == before
 
 
-def stock(studio: Studio):
-    """A stock pipeline with its own copies of the studio's networks."""
+def stock_pipeline(studio: Studio):
+    """Return a stock pipeline with copies of the studio's networks."""
     from diffusers import StableDiffusionPipeline
 
     parts = {name: copy.deepcopy(part) for name, part in studio.generator.pipeline.components.items()}
-    made = StableDiffusionPipeline(**parts, requires_safety_checker=False)
-    made.set_progress_bar_config(disable=True)
-    return made
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
-def test_stock_diffusers_reads_the_file_and_draws_the_same_pictures(taught, studio, tmp_path):
-    method, given, learned, _, _ = taught
-    pipeline = stock(studio)
+def test_stock_diffusers_reads_the_file_and_generates_the_same_pictures(trained, studio, tmp_path):
+    method, given, result, _, _ = trained
+    pipeline = stock_pipeline(studio)
     if method == "textual_inversion":
-        pipeline.load_textual_inversion(learned.path)
+        pipeline.load_textual_inversion(result.path)
     elif method == "dreambooth_lora":
-        pipeline.load_lora_weights(learned.path)
+        pipeline.load_lora_weights(result.path)
     else:
         config = tmp_path / "unet"
         pipeline.unet.save_config(config)
-        pipeline.unet = type(pipeline.unet).from_single_file(learned.path, config=str(config))
-    same_pictures(studio, pipeline, f"a photo of a {given.placeholder_token} milk carton", concept_of(learned, method))
+        pipeline.unet = type(pipeline.unet).from_single_file(result.path, config=str(config))
+    assert_same_pictures(
+        studio, pipeline, f"a photo of a {given.placeholder_token} milk carton", trained_concept(result, method)
+    )
 
 
-def same_pictures(studio: Studio, pipeline: Any, prompt: str, concept: Concept) -> None:
-    """A stock pipeline draws what we draw with the concept, and that is not what we draw without it."""
-    ours = drawn(studio, prompt, concept)
+def assert_same_pictures(studio: Studio, pipeline: Any, prompt: str, concept: Concept) -> None:
+    """Assert that the stock pipeline generates our pictures with the concept, and that those without it differ."""
+    ours = generate(studio, prompt, concept)
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     theirs = pipeline(
         [prompt] * 2,
@@ -192,47 +196,50 @@ def same_pictures(studio: Studio, pipeline: Any, prompt: str, concept: Concept) 
         output_type="pt",
     ).images
     assert torch.allclose(ours, theirs, atol=1e-3)
-    assert not torch.allclose(ours, drawn(studio, prompt, None), atol=1e-2)
+    assert not torch.allclose(ours, generate(studio, prompt, None), atol=1e-2)
 
 
-def test_only_the_placeholders_rows_move(studio, tmp_path):
-    learned = training_job.learn(studio, job(tmp_path, "textual_inversion"), Listener())
-    tensors = load_file(learned.path)
+def test_only_the_placeholders_rows_are_added(studio, tmp_path):
+    result = run_training_job(studio, job(tmp_path, "textual_inversion"), RecordingReporter())
+    tensors = load_file(result.path)
     assert list(tensors) == ["<milk>"]
     assert tensors["<milk>"].shape == (2, 32)
     table = studio.generator.pipeline.text_encoder.get_input_embeddings().weight.data
     original = table.clone()
-    with studio.applied(Brief("b", "<milk>", "", (1,), 1, concept=concept_of(learned, "textual_inversion"))):
+    with studio.applied(Brief("b", "<milk>", "", (1,), 1, concept=trained_concept(result, "textual_inversion"))):
         during = studio.generator.pipeline.text_encoder.get_input_embeddings().weight.data
         assert torch.equal(during[: len(original)], original)
         assert torch.equal(during[len(original) :], tensors["<milk>"])
 
 
-def test_two_words_may_be_applied_together(studio, tmp_path):
-    shelf_concepts = []
+def test_two_placeholders_can_be_applied_together(studio, tmp_path):
+    concepts = []
     for product in ("milk", "jam"):
         given = job(tmp_path / product, "textual_inversion", placeholder_token=f"<{product}>", steps=2)
-        learned = training_job.learn(studio, given, Listener())
-        word = (f"<{product}>", "milk carton")
-        shelf_concepts.append(Concept(product, "textual_inversion", learned.path, learned.sha256, *word))
+        result = run_training_job(studio, given, RecordingReporter())
+        concepts.append(
+            Concept(product, "textual_inversion", result.path, result.sha256, f"<{product}>", "milk carton")
+        )
     from models.rendering.concept_shelf import ConceptShelf
 
     before, shelf = fingerprint(studio), ConceptShelf(1)
-    with shelf.applied(studio.generator.pipeline, shelf_concepts):
+    with shelf.applied(studio.generator.pipeline, concepts):
         pipeline = studio.generator.pipeline
-        worded = pipeline.maybe_convert_prompt("<milk> with <jam>", pipeline.tokenizer)
-        assert worded == "<milk> <milk>_1 with <jam> <jam>_1"
+        prompt = pipeline.maybe_convert_prompt("<milk> with <jam>", pipeline.tokenizer)
+        assert prompt == "<milk> <milk>_1 with <jam> <jam>_1"
     assert fingerprint(studio) == before
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_lesson_killed_again_and_again_ends_with_the_same_bytes(studio, tmp_path, method):
-    whole = training_job.learn(studio, job(tmp_path / "whole", method), Listener())
+def test_a_job_cancelled_several_times_ends_with_the_same_bytes(studio, tmp_path, method):
+    whole = run_training_job(studio, job(tmp_path / "whole", method), RecordingReporter())
     rng = np.random.default_rng(11)
     for _ in range(3):
         with pytest.raises(Cancelled):
-            training_job.learn(studio, job(tmp_path / "killed", method), Listener(give_up_at=int(rng.integers(1, 7))))
-    resumed = training_job.learn(studio, job(tmp_path / "killed", method), Listener())
+            run_training_job(
+                studio, job(tmp_path / "killed", method), RecordingReporter(cancel_at=int(rng.integers(1, 7)))
+            )
+    resumed = run_training_job(studio, job(tmp_path / "killed", method), RecordingReporter())
     assert resumed.sha256 == whole.sha256
     assert resumed.scores == whole.scores
 
@@ -243,12 +250,12 @@ KILLED = {
 }
 
 
-def killed_lesson(studio: Studio, given: TrainingJob, seconds: float) -> bool:
-    """Learn in a forked process that the kernel kills after so many seconds; True if that was before its end."""
+def killed_job(studio: Studio, given: TrainingJob, seconds: float) -> bool:
+    """Run the job in a forked process and kill it after `seconds`; return whether it was killed before it finished."""
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            training_job.learn(studio, given, Listener())
+            run_training_job(studio, given, RecordingReporter())
             os._exit(0)
         os._exit(1)
     deadline = time.perf_counter() + seconds
@@ -264,24 +271,24 @@ def killed_lesson(studio: Studio, given: TrainingJob, seconds: float) -> bool:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("method", KILLED)
-def test_a_trainer_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterrupted_one(studio, tmp_path, method):
+def test_a_job_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterrupted_one(studio, tmp_path, method):
     def given(folder: str) -> TrainingJob:
         return job(tmp_path / folder, method, checkpoint_every=1, **KILLED[method])
 
     start = time.perf_counter()
-    whole = training_job.learn(studio, given("whole"), Listener())
+    whole = run_training_job(studio, given("whole"), RecordingReporter())
     usual = time.perf_counter() - start
     chance, kills, runs, seen = random.Random(7), 0, 0, set()
-    while kills < 10:  # a run that was done before its kill makes room for the next one
-        if killed_lesson(studio, given(f"run-{runs}"), chance.uniform(0.02, 0.4) * usual):
+    while kills < 10:  # a run that finished before its kill gives way to a new one
+        if killed_job(studio, given(f"run-{runs}"), chance.uniform(0.02, 0.4) * usual):
             kills += 1
             seen.add(tuple(sorted(path.name for path in (tmp_path / f"run-{runs}").rglob("*.safetensors"))))
         else:
             runs += 1
-        assert runs < 12, f"only {kills} runs were killed before their end"
-    assert len(seen) > 3  # they were killed in different states
+        assert runs < 12, f"only {kills} runs were killed before they finished"
+    assert len(seen) > 3  # the kills hit different states
     for number in range(runs + 1):
-        resumed = training_job.learn(studio, given(f"run-{number}"), Listener())
+        resumed = run_training_job(studio, given(f"run-{number}"), RecordingReporter())
         assert Path(resumed.path).read_bytes() == Path(whole.path).read_bytes()
         assert resumed.scores == whole.scores
         assert (tmp_path / f"run-{number}" / "losses.json").read_text() == (
@@ -291,18 +298,18 @@ def test_a_trainer_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterru
 
 def test_class_images_are_made_once_per_noun(studio, tmp_path):
     cache = str(tmp_path / "cache")
-    first, second = Listener(), Listener()
-    one = training_job.learn(studio, job(tmp_path / "one", class_cache=cache), first)
-    two = training_job.learn(studio, job(tmp_path / "two", class_cache=cache), second)
-    assert "prior" in {stage for stage, _, _ in first.signs}
-    assert "prior" not in {stage for stage, _, _ in second.signs}
+    first, second = RecordingReporter(), RecordingReporter()
+    one = run_training_job(studio, job(tmp_path / "one", class_cache=cache), first)
+    two = run_training_job(studio, job(tmp_path / "two", class_cache=cache), second)
+    assert "prior" in {stage for stage, _, _ in first.reports}
+    assert "prior" not in {stage for stage, _, _ in second.reports}
     assert one.sha256 == two.sha256
 
 
-def test_class_images_are_what_the_model_draws_without_guidance(studio, tmp_path):
-    training_job.learn(studio, job(tmp_path), Listener())
+def test_class_images_are_generated_without_guidance(studio, tmp_path):
+    run_training_job(studio, job(tmp_path), RecordingReporter())
     (path,) = tmp_path.glob("class-*/*.safetensors")
-    seeds = training_job.seeds_for("class", "milk carton", FAST["dreambooth"]["class_images"])
+    seeds = seeds_for("class", "milk carton", FAST["dreambooth"]["class_images"])
     prompt = dreambooth.class_prompt("milk carton")
     free, guided = (one.generate(prompt, "", seeds) for one in (studio.generator.unguided(), studio.generator))
     assert torch.equal(load_file(path)["pixels"], free.mul(255).round().to(torch.uint8))
@@ -313,78 +320,80 @@ def class_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("class-*/*.safetensors")}
 
 
-def test_class_images_that_were_made_before_an_interruption_are_kept(studio, tmp_path):
-    whole, parts = Listener(), Listener(give_up_at=8)
-    one = training_job.learn(studio, job(tmp_path / "whole", class_images=10), whole)
+def test_class_images_survive_an_interruption(studio, tmp_path):
+    whole, parts = RecordingReporter(), RecordingReporter(cancel_at=8)
+    one = run_training_job(studio, job(tmp_path / "whole", class_images=10), whole)
     with pytest.raises(Cancelled):
-        training_job.learn(studio, job(tmp_path / "parts", class_images=10), parts)
-    kept = class_files(tmp_path / "parts")
-    assert sorted(kept) == ["00000.safetensors", "00004.safetensors"]  # two buckets of four were done
-    rest = Listener()
-    two = training_job.learn(studio, job(tmp_path / "parts", class_images=10), rest)
-    assert [done for stage, done, total in rest.signs if (stage, total) == ("prior", 10)] == [8]
+        run_training_job(studio, job(tmp_path / "parts", class_images=10), parts)
+    complete = class_files(tmp_path / "parts")
+    assert sorted(complete) == ["00000.safetensors", "00004.safetensors"]  # two buckets of four were complete
+    rest = RecordingReporter()
+    two = run_training_job(studio, job(tmp_path / "parts", class_images=10), rest)
+    assert [done for stage, done, total in rest.reports if (stage, total) == ("prior", 10)] == [8]
     assert class_files(tmp_path / "parts") == class_files(tmp_path / "whole")
     assert one.sha256 == two.sha256
 
 
-def test_a_torn_class_image_is_made_anew(studio, tmp_path):
-    one = training_job.learn(studio, job(tmp_path / "one"), Listener())
-    (torn,) = (tmp_path / "one").glob("class-*/00000.safetensors")
-    two = tmp_path / "two" / torn.parent.name
+def test_a_truncated_class_image_file_is_replaced(studio, tmp_path):
+    one = run_training_job(studio, job(tmp_path / "one"), RecordingReporter())
+    (truncated,) = (tmp_path / "one").glob("class-*/00000.safetensors")
+    two = tmp_path / "two" / truncated.parent.name
     two.mkdir(parents=True)
-    (two / torn.name).write_bytes(torn.read_bytes()[:99])
-    assert training_job.learn(studio, job(tmp_path / "two"), Listener()).sha256 == one.sha256
-    assert (two / torn.name).read_bytes() == torn.read_bytes()
+    (two / truncated.name).write_bytes(truncated.read_bytes()[:99])
+    assert run_training_job(studio, job(tmp_path / "two"), RecordingReporter()).sha256 == one.sha256
+    assert (two / truncated.name).read_bytes() == truncated.read_bytes()
 
 
-def test_without_prior_no_class_image_is_made(studio, tmp_path):
-    listener = Listener()
-    learned = training_job.learn(studio, job(tmp_path, prior_loss_weight=0.0), listener)
-    assert "prior" not in {stage for stage, _, _ in listener.signs}
-    assert learned.scores["prior_preserved"] == 0.0
+def test_no_class_images_without_prior_preservation(studio, tmp_path):
+    reporter = RecordingReporter()
+    result = run_training_job(studio, job(tmp_path, prior_loss_weight=0.0), reporter)
+    assert "prior" not in {stage for stage, _, _ in reporter.reports}
+    assert result.scores["prior_preserved"] == 0.0
 
 
-def test_a_concept_learned_before_is_scored_and_nothing_else(taught, studio, tmp_path):
-    method, given, learned, _, before = taught
-    standing = {path: path.read_bytes() for path in Path(given.workdir).rglob("*") if path.is_file()}
-    listener = Listener()
-    asked = replace(given, request_id="r2", workdir=str(tmp_path / "none"), concept=concept_of(learned, method))
-    scored = training_job.learn(studio, asked, listener)
-    assert {stage for stage, _, _ in listener.signs}.isdisjoint({"train", "prior"})
-    assert listener.checkpoints == []
-    assert (scored.scores, scored.steps, scored.sha256) == (learned.scores, learned.steps, learned.sha256)
+def test_a_given_concept_is_only_scored(trained, studio, tmp_path):
+    method, given, result, _, before = trained
+    files = {path: path.read_bytes() for path in Path(given.workdir).rglob("*") if path.is_file()}
+    reporter = RecordingReporter()
+    job_with_concept = replace(
+        given, request_id="r2", workdir=str(tmp_path / "none"), concept=trained_concept(result, method)
+    )
+    scored = run_training_job(studio, job_with_concept, reporter)
+    assert {stage for stage, _, _ in reporter.reports}.isdisjoint({"train", "prior"})
+    assert reporter.checkpoints == []
+    assert (scored.scores, scored.steps, scored.sha256) == (result.scores, result.steps, result.sha256)
     assert [picture.content for picture in scored.pictures] != []
     assert not (tmp_path / "none").exists()
-    assert {path: path.read_bytes() for path in Path(given.workdir).rglob("*") if path.is_file()} == standing
+    assert {path: path.read_bytes() for path in Path(given.workdir).rglob("*") if path.is_file()} == files
     assert fingerprint(studio) == before
 
 
-def test_scoring_a_file_that_is_not_the_concept_says_so(studio, tmp_path):
+def test_a_missing_concept_file_is_refused(studio, tmp_path):
     missing = Concept("milk", "dreambooth", str(tmp_path / "concept.safetensors"), "0" * 64, "sks", "milk carton")
     with pytest.raises(WeightsNotFound):
-        training_job.learn(studio, job(tmp_path, concept=missing), Listener())
+        run_training_job(studio, job(tmp_path, concept=missing), RecordingReporter())
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_lesson_that_diverges_is_refused_again_and_again_and_writes_no_concept(studio, tmp_path, method):
+def test_a_diverging_job_fails_each_time_and_writes_no_concept(studio, tmp_path, method):
     for _ in range(2):
         with pytest.raises(TrainingDiverged):
-            training_job.learn(studio, job(tmp_path, method, learning_rate=1e30), Listener())
+            run_training_job(studio, job(tmp_path, method, learning_rate=1e30), RecordingReporter())
     assert not (tmp_path / "concept.safetensors").exists()
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
 def test_weights_too_large_for_the_concepts_file_are_refused(studio, tmp_path, monkeypatch):
-    artefact = DreamBooth.artefact
+    concept_tensors = DreamBooth.concept_tensors
 
     def too_large(learner: DreamBooth) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             learner.parameters["conv_in.bias"][0] = 70_000.0
-        return artefact(learner)
+        return concept_tensors(learner)
 
-    monkeypatch.setattr(DreamBooth, "artefact", too_large)
+    monkeypatch.setattr(DreamBooth, "concept_tensors", too_large)
     with pytest.raises(TrainingDiverged, match="too large for the concept's file"):
-        training_job.learn(studio, job(tmp_path), Listener())
+        run_training_job(studio, job(tmp_path), RecordingReporter())
     assert not (tmp_path / "concept.safetensors").exists()
 
 
@@ -392,74 +401,72 @@ def test_a_model_with_two_text_encoders_is_refused_with_a_code(tmp_path):
     plan = tiny.family(tmp_path / "family")
     xl = open_studio(replace(plan, diffusion=str(tiny.sdxl_folder(tmp_path / "family" / "xl"))))
     with pytest.raises(Refused, match="two text encoders") as caught:
-        training_job.learn(xl, job(tmp_path / "lesson"), Listener())
+        run_training_job(xl, job(tmp_path / "job"), RecordingReporter())
     assert caught.value.code == "unsupported_training"
 
 
-def test_photos_left_out_are_counted_and_losses_written_down(studio, tmp_path):
+def test_refused_photos_are_counted_and_losses_are_written(studio, tmp_path):
     photos = (b"<html>", *(photo(seed) for seed in range(3)), photo(1))
-    learned = training_job.learn(studio, job(tmp_path, "textual_inversion", photos=photos), Listener())
-    assert learned.scores["photos_refused"] == 2
+    result = run_training_job(studio, job(tmp_path, "textual_inversion", photos=photos), RecordingReporter())
+    assert result.scores["photos_refused"] == 2
     assert len(json.loads((tmp_path / "losses.json").read_text())) == 6
 
 
-def test_dino_gives_a_second_fidelity_and_leaves_pictures_and_request_ids_alone(studio, tiny_plan, tmp_path):
-    both = open_studio(replace(tiny_plan, dino=str(tiny.dino_folder(tmp_path / "dino"))))
-    both.training = FAST
-    assert both.recipe == studio.recipe
-    plain = training_job.learn(studio, job(tmp_path / "plain", "textual_inversion"), Listener())
-    learned = training_job.learn(both, job(tmp_path / "both", "textual_inversion"), Listener())
-    assert learned.sha256 == plain.sha256
-    assert learned.scores.keys() - plain.scores.keys() == {"fidelity_dino", "fidelity_dino_before"}
-    assert all(-1 <= learned.scores[name] <= 1 for name in ("fidelity_dino", "fidelity_dino_before"))
-    assert learned.scores["fidelity_dino"] not in (learned.scores["fidelity"], learned.scores["fidelity_dino_before"])
+def test_dino_adds_a_second_fidelity_and_changes_neither_concept_nor_recipe(studio, tiny_plan, tmp_path):
+    with_dino = open_studio(replace(tiny_plan, dino=str(tiny.dino_folder(tmp_path / "dino"))))
+    with_dino.training = FAST
+    assert with_dino.recipe == studio.recipe
+    plain = run_training_job(studio, job(tmp_path / "plain", "textual_inversion"), RecordingReporter())
+    result = run_training_job(with_dino, job(tmp_path / "dino-job", "textual_inversion"), RecordingReporter())
+    assert result.sha256 == plain.sha256
+    assert result.scores.keys() - plain.scores.keys() == {"fidelity_dino", "fidelity_dino_before"}
+    assert all(-1 <= result.scores[name] <= 1 for name in ("fidelity_dino", "fidelity_dino_before"))
+    assert result.scores["fidelity_dino"] not in (result.scores["fidelity"], result.scores["fidelity_dino_before"])
 
 
-def test_a_dino_that_is_not_there_is_found_out_before_anything_is_learned(tiny_plan, tmp_path):
-    listener = Listener()
+def test_a_missing_dino_fails_before_training(tiny_plan, tmp_path):
+    reporter = RecordingReporter()
     missing = open_studio(replace(tiny_plan, dino=str(tmp_path / "nowhere")))
     with pytest.raises(WeightsNotFound, match="dino"):
-        training_job.learn(missing, job(tmp_path), listener)
-    assert listener.signs == []
+        run_training_job(missing, job(tmp_path), reporter)
+    assert reporter.reports == []
 
 
-def test_stock_diffusers_reads_unet_and_text_encoder_from_one_file_and_draws_the_same_pictures(
-    studio, family_folder, tmp_path
-):
+def test_stock_diffusers_reads_unet_and_text_encoder_from_one_file(studio, family_folder, tmp_path):
     before = fingerprint(studio)
-    learned = training_job.learn(studio, job(tmp_path, train_text_encoder=True), Listener())
+    result = run_training_job(studio, job(tmp_path, train_text_encoder=True), RecordingReporter())
     assert fingerprint(studio) == before
-    base = stock(studio)
-    kept = {"vae": base.vae, "scheduler": base.scheduler}
-    pipeline = type(base).from_single_file(learned.path, config=str(family_folder / "diffusion"), **kept)
+    base = stock_pipeline(studio)
+    unchanged = {"vae": base.vae, "scheduler": base.scheduler}
+    pipeline = type(base).from_single_file(result.path, config=str(family_folder / "diffusion"), **unchanged)
     pipeline.set_progress_bar_config(disable=True)
-    untaught = base.text_encoder.state_dict()
-    trained = dict(pipeline.text_encoder.named_parameters())
-    moved = [name for name, value in trained.items() if (value - untaught[name]).abs().max() > 2e-3]
-    assert len(moved) > len(trained) / 2
-    same_pictures(studio, pipeline, "a photo of a sks milk carton", concept_of(learned, "dreambooth"))
+    base_weights = base.text_encoder.state_dict()
+    weights = dict(pipeline.text_encoder.named_parameters())
+    changed = [name for name, value in weights.items() if (value - base_weights[name]).abs().max() > 2e-3]
+    assert len(changed) > len(weights) / 2
+    assert_same_pictures(studio, pipeline, "a photo of a sks milk carton", trained_concept(result, "dreambooth"))
     assert fingerprint(studio) == before
 
     config = tmp_path / "unet"
     base.unet.save_config(config)
-    alone = type(base.unet).from_single_file(learned.path, config=str(config)).state_dict()
+    alone = type(base.unet).from_single_file(result.path, config=str(config)).state_dict()
     assert all(torch.equal(value, alone[name]) for name, value in pipeline.unet.state_dict().items())
 
 
-def test_unusable_photos_are_refused_before_anything_is_made(studio, tmp_path):
-    listener = Listener()
+def test_unusable_photos_are_refused_before_training(studio, tmp_path):
+    reporter = RecordingReporter()
     with pytest.raises(UnusablePhotos):
-        training_job.learn(studio, job(tmp_path, photos=(photo(0), photo(0), b"<html>")), listener)
-    assert listener.signs == []
+        run_training_job(studio, job(tmp_path, photos=(photo(0), photo(0), b"<html>")), reporter)
+    assert reporter.reports == []
 
 
-def test_early_stopping_and_snr_weighting_are_settings(studio, tmp_path, monkeypatch):
+def test_early_stopping_and_snr_weighting_take_effect(studio, tmp_path, monkeypatch):
     monkeypatch.setattr("models.learning.training.MEASURE_EVERY", 1)
-    monkeypatch.setattr("models.learning.training.settled", lambda losses: losses.numel() >= 3)
-    stopped, taken = job(tmp_path, early_stopping=True, snr_gamma=5.0), Listener()
-    learned = training_job.learn(studio, stopped, taken)
-    assert learned.steps == 3
-    assert taken.checkpoints[-1][0] == 3
-    again = Listener()
-    assert training_job.learn(studio, stopped, again).sha256 == learned.sha256
-    assert {(done, total) for stage, done, total in again.signs if stage == "train"} == {(3, 6)}
+    monkeypatch.setattr("models.learning.training.has_converged", lambda losses: losses.numel() >= 3)
+    given, reporter = job(tmp_path, early_stopping=True, snr_gamma=5.0), RecordingReporter()
+    result = run_training_job(studio, given, reporter)
+    assert result.steps == 3
+    assert reporter.checkpoints[-1][0] == 3
+    second = RecordingReporter()
+    assert run_training_job(studio, given, second).sha256 == result.sha256
+    assert {(done, total) for stage, done, total in second.reports if stage == "train"} == {(3, 6)}

@@ -1,4 +1,4 @@
-"""Concepts on the shelf: kept up to the limit, loaded again after eviction, forgotten whole, never seen by a neighbour."""
+"""The shelf keeps concepts up to its limit, loads them again after eviction, and never mixes them between briefs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from models.briefs import Brief, Concept, TrainingJob, placeholder
 from models.learning.concept_file import write_concept
 from models.opening import open_studio
 from models.rendering import concept_shelf
-from models.rendering.concept_shelf import ConceptShelf, grouped
+from models.rendering.concept_shelf import ConceptShelf, group_by_concept
 from models.studio import Studio
 
 NOUNS = {"milk": "carton of milk", "jam": "jar of jam", "tea": "box of tea"}
 
 
 def concept(studio: Studio, folder: Path, product: str, method: str, strength: float = 0.05) -> Concept:
-    """Write a concept of random values, as a lesson would write a learned one."""
+    """Write a concept of random values, as a training job writes a trained one."""
     folder = folder / f"{product}-{method}"
     token = placeholder(product, method)
     training_job = TrainingJob("r", product, NOUNS[product], token, method, (), 1, str(folder))
@@ -37,15 +37,15 @@ def concept(studio: Studio, folder: Path, product: str, method: str, strength: f
 
 
 @pytest.fixture(scope="module")
-def taught(tiny_studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Concept]:
+def concepts(tiny_studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Concept]:
     folder = tmp_path_factory.mktemp("concepts")
-    ways = {"milk": "textual_inversion", "jam": "textual_inversion", "tea": "dreambooth"}
-    made = {product: concept(tiny_studio, folder, product, method) for product, method in ways.items()}
+    methods = {"milk": "textual_inversion", "jam": "textual_inversion", "tea": "dreambooth"}
+    made = {product: concept(tiny_studio, folder, product, method) for product, method in methods.items()}
     return made | {"jam, all weights": concept(tiny_studio, folder, "jam", "dreambooth")}
 
 
-def brief(number: int, prompt: str, wanted: Concept | None = None) -> Brief:
-    return Brief(f"request-{number}", prompt, "blurry", (number, number + 100), 1, concept=wanted)
+def brief(number: int, prompt: str, concept: Concept | None = None) -> Brief:
+    return Brief(f"request-{number}", prompt, "blurry", (number, number + 100), 1, concept=concept)
 
 
 def files(rendering: object) -> list[bytes]:
@@ -53,47 +53,47 @@ def files(rendering: object) -> list[bytes]:
 
 
 @pytest.fixture
-def briefs(taught: dict[str, Concept]) -> list[Brief]:
-    """Two words, two sets of weights and none; some name a neighbour's word, which means nothing to them."""
+def briefs(concepts: dict[str, Concept]) -> list[Brief]:
+    """Briefs with two tokens, with two sets of weights and without a concept; some prompts hold another brief's token."""
     return [
-        brief(1, "a photo of <milk> and bread", taught["milk"]),
+        brief(1, "a photo of <milk> and bread", concepts["milk"]),
         brief(2, "a photo of <milk> and <jam>"),
-        brief(3, "a photo of sks box of tea and <milk>", taught["tea"]),
-        brief(4, "a photo of <jam> and <milk>", taught["jam"]),
+        brief(3, "a photo of sks box of tea and <milk>", concepts["tea"]),
+        brief(4, "a photo of <jam> and <milk>", concepts["jam"]),
         brief(5, "a photo of sks box of tea"),
-        brief(6, "a photo of sks jar of jam", taught["jam, all weights"]),
-        brief(7, "a photo of <milk>", taught["milk"]),
+        brief(6, "a photo of sks jar of jam", concepts["jam, all weights"]),
+        brief(7, "a photo of <milk>", concepts["milk"]),
     ]
 
 
 def loads(shelf_module: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Return a list that notes every loading from now on."""
+    """Return a list to which every load from now on is added."""
     noted: list[tuple[str, ...]] = []
     loading = concept_shelf._load
 
-    def load(pipeline, wanted):
-        noted.append(tuple(one.product_id for one in wanted))
-        return loading(pipeline, wanted)
+    def load(pipeline, requested):
+        noted.append(tuple(one.product_id for one in requested))
+        return loading(pipeline, requested)
 
     shelf_module.setattr(concept_shelf, "_load", load)
     return noted
 
 
-def test_briefs_of_a_group_stand_together_and_the_first_stays_first(briefs):
-    assert [one.request_id[-1] for one in grouped(briefs)] == ["1", "7", "2", "5", "4", "3", "6"]
-    assert [one.request_id[-1] for one in grouped(briefs[2:])] == ["3", "4", "5", "7", "6"]
-    assert grouped([]) == []
+def test_briefs_of_one_concept_come_together_in_order_of_appearance(briefs):
+    assert [one.request_id[-1] for one in group_by_concept(briefs)] == ["1", "7", "2", "5", "4", "3", "6"]
+    assert [one.request_id[-1] for one in group_by_concept(briefs[2:])] == ["3", "4", "5", "7", "6"]
+    assert group_by_concept([]) == []
 
 
-def test_no_order_and_no_company_changes_a_byte(tiny_studio, briefs):
-    """Each alone on a fresh shelf; then all, in several orders, grouped and not, on shelves that hold one and four."""
+def test_neither_order_nor_neighbours_change_a_byte(tiny_studio, briefs):
+    """Render each brief alone, then all in several orders, grouped and not, on shelves that hold one and four."""
     alone = {}
     for one in briefs:
         tiny_studio.shelf = ConceptShelf(4)
         (rendering,) = tiny_studio.render([one])
         alone[one.request_id] = files(rendering)
     assert len({content for contents in alone.values() for content in contents}) == len(briefs)
-    orders = [briefs, briefs[::-1], grouped(briefs), grouped(briefs[::-1]), briefs[3:] + briefs[:3]]
+    orders = [briefs, briefs[::-1], group_by_concept(briefs), group_by_concept(briefs[::-1]), briefs[3:] + briefs[:3]]
     for limit, order in itertools.product((1, 4), orders):
         tiny_studio.shelf = ConceptShelf(limit)
         for one, rendering in zip(order, tiny_studio.render(order), strict=True):
@@ -103,42 +103,42 @@ def test_no_order_and_no_company_changes_a_byte(tiny_studio, briefs):
 def test_a_grouped_batch_loads_each_concept_once_however_small_the_shelf(tiny_studio, briefs, monkeypatch):
     tiny_studio.shelf = ConceptShelf(1)
     noted = loads(monkeypatch)
-    tiny_studio.render(grouped([*briefs, *briefs]))
+    tiny_studio.render(group_by_concept([*briefs, *briefs]))
     assert noted == [("milk",), ("jam",), ("tea",), ("jam",)]
 
 
-def test_the_oldest_leaves_a_full_shelf_and_comes_back_right(tiny_studio, taught, monkeypatch):
+def test_a_full_shelf_drops_the_oldest_and_loads_it_again(tiny_studio, concepts, monkeypatch):
     pipeline, shelf = tiny_studio.generator.pipeline, ConceptShelf(2)
     noted = loads(monkeypatch)
     for product in ("milk", "tea", "milk", "jam"):
-        with shelf.applied(pipeline, (taught[product],)):
+        with shelf.applied(pipeline, (concepts[product],)):
             pass
     assert len(shelf) == 2
     assert noted == [("milk",), ("tea",), ("jam",)]
-    learned = load_file(taught["tea"].path)
+    trained = load_file(concepts["tea"].path)
     for evicted in ("milk", "tea"):
-        with shelf.applied(pipeline, (taught[evicted],)):
+        with shelf.applied(pipeline, (concepts[evicted],)):
             if evicted == "tea":
-                now = dict(pipeline.unet.named_parameters())
-                assert all(torch.equal(value, learned[name]) for name, value in now.items())
+                current = dict(pipeline.unet.named_parameters())
+                assert all(torch.equal(value, trained[name]) for name, value in current.items())
             else:
                 rows = pipeline.text_encoder.get_input_embeddings().weight[-2:]
-                assert torch.equal(rows, load_file(taught["milk"].path)["<milk>"])
+                assert torch.equal(rows, load_file(concepts["milk"].path)["<milk>"])
     assert noted[3:] == [("tea",)]
 
 
 @pytest.mark.parametrize("product", ["milk", "tea"])
-def test_what_is_evicted_or_forgotten_gives_its_memory_back(tiny_studio, taught, product):
+def test_evicted_and_forgotten_concepts_free_their_memory(tiny_studio, concepts, product):
     shelf, pipeline = ConceptShelf(1), tiny_studio.generator.pipeline
 
     def held() -> list[weakref.ref]:
-        with shelf.applied(pipeline, (taught[product],)):
+        with shelf.applied(pipeline, (concepts[product],)):
             (loaded,) = shelf._shelf.values()
             return [weakref.ref(value) for _, value in loaded.values] + [weakref.ref(loaded)]
 
     evicted = held()
     assert all(reference() is not None for reference in evicted)
-    with shelf.applied(pipeline, (taught["jam"],)):
+    with shelf.applied(pipeline, (concepts["jam"],)):
         gc.collect()
         assert not [reference for reference in evicted if reference() is not None]
     forgotten = held()
@@ -160,11 +160,11 @@ def test_what_is_evicted_or_forgotten_gives_its_memory_back(tiny_studio, taught,
         ("textual_inversion", "<a.b>", r"ca\1n", "<a.b>, <axb>, x<a.b>", r"ca\1n, <axb>, x<a.b>"),
     ],
 )
-def test_plain_words_keep_the_product_and_every_other_word(method, token, noun, prompt, plain):
-    assert Concept("p", method, "/nowhere", "0" * 64, token, noun).in_plain_words(prompt) == plain
+def test_the_placeholder_is_replaced_and_no_other_word(method, token, noun, prompt, plain):
+    assert Concept("p", method, "/nowhere", "0" * 64, token, noun).replace_placeholder(prompt) == plain
 
 
-def test_the_shelf_is_as_large_as_the_plan_says_and_not_in_the_recipe(tiny_plan, tiny_studio):
+def test_the_plan_sets_the_shelfs_limit_and_the_recipe_leaves_it_out(tiny_plan, tiny_studio):
     small = open_studio(dataclasses.replace(tiny_plan, concepts=1))
     assert (small.shelf._limit, open_studio(tiny_plan).shelf._limit) == (1, 4)
     assert small.recipe == tiny_studio.recipe

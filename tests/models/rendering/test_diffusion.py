@@ -1,10 +1,11 @@
-"""Candidates: shapes, seeds, buckets, guidance, samplers; through the tiny pipelines."""
+"""Candidates of the tiny pipelines: shapes, seeds, buckets, guidance, samplers."""
 
 import pytest
 import torch
 
 from models.rendering import diffusion
-from models.rendering.diffusion import ASPECTS, DiffusionGenerator, Sampling, shape_of, split
+from models.rendering.diffusion import DiffusionGenerator, Sampling, split
+from models.rendering.formats import ASPECTS
 from models.weights import pipelines
 from models.weights.catalog import resolve
 from tests import tiny, tiny_single
@@ -91,30 +92,12 @@ def test_buckets_cover_every_candidate_once(count, bucket, expected):
     assert split(count, bucket) == expected
 
 
-@pytest.mark.parametrize(
-    ("form", "size", "grain", "shape"),
-    [
-        ("square", 512, 64, (512, 512)),
-        ("portrait", 512, 64, (576, 448)),
-        ("landscape", 512, 64, (384, 704)),
-        ("story", 512, 64, (704, 384)),
-        ("square", 1024, 32, (1024, 1024)),
-        ("portrait", 1024, 32, (1152, 928)),
-        ("landscape", 1024, 32, (736, 1408)),
-        ("story", 1024, 32, (1376, 768)),
-        ("square", 64, 32, (64, 64)),
-    ],
-)
-def test_formats_keep_the_native_area(form, size, grain, shape):
-    assert shape_of(ASPECTS[form], size, grain) == shape
-
-
 def test_every_format_of_the_tiny_model_renders_in_its_shape(generator):
-    for form in ASPECTS:
-        assert tuple(generator.generate("coffee", "", (1,), form).shape[-2:]) == generator.shape(form)
+    for name in ASPECTS:
+        assert tuple(generator.generate("coffee", "", (1,), name).shape[-2:]) == generator.shape(name)
 
 
-def test_memory_that_does_not_suffice_halves_the_bucket_once(generator, monkeypatch):
+def test_too_little_memory_halves_the_bucket_once(generator, monkeypatch):
     sizes = []
     denoise = DiffusionGenerator._denoise
 

@@ -1,4 +1,4 @@
-"""CLIP scores: open_clip's own answers, from tensors instead of PIL."""
+"""CLIP scores: the same as open_clip's own, from tensors instead of PIL pictures."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_scores_are_cosines_of_open_clips_own_embeddings(reranker, clip_folder):
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-def test_every_way_of_resizing_is_open_clips(reranker, mode):
+def test_every_resize_mode_is_open_clips(reranker, mode):
     cfg = open_clip.transform.PreprocessCfg(size=32, resize_mode=mode, interpolation="bicubic")
     transform = open_clip.transform.image_transform_v2(cfg, is_train=False)
     reranker_of_mode = ClipReranker(reranker.model, reranker.tokenizer, CPU)
@@ -90,7 +90,7 @@ def test_a_named_architecture_with_a_local_file(tmp_path, monkeypatch, clip_fold
         (lambda folder: drop(folder, "visual.proj"), WrongArchitecture, "it has no visual.proj"),
     ],
 )
-def test_a_folder_that_is_not_open_clips_is_refused_in_one_line(tmp_path, change, error, message):
+def test_a_folder_of_something_else_is_refused_in_one_line(tmp_path, change, error, message):
     folder = tiny.clip_folder(tmp_path / "clip")
     change(folder)
     with pytest.raises(error, match=message) as caught:
@@ -103,7 +103,7 @@ def drop(folder, key):
     save_file({name: value for name, value in load_file(path).items() if name != key}, path)
 
 
-def test_a_file_without_its_architecture_is_asked_for_it(tmp_path):
+def test_a_file_without_an_architecture_is_refused(tmp_path):
     (tmp_path / "weights.safetensors").write_text("x")
     with pytest.raises(WeightsNotFound, match="name the architecture"):
         _name_and_file(resolve("reranking", str(tmp_path / "weights.safetensors")))
@@ -112,7 +112,7 @@ def test_a_file_without_its_architecture_is_asked_for_it(tmp_path):
 def test_an_unknown_architecture_is_named(tmp_path):
     (tmp_path / "weights.safetensors").write_text("x")
     with pytest.raises(
-        WeightsNotFound, match=r"ViT-Z-99: open_clip knows no architecture of this name; near it are ViT"
+        WeightsNotFound, match=r"ViT-Z-99: open_clip has no architecture of this name; similar names: ViT"
     ):
         ClipReranker.load(resolve("reranking", f"ViT-Z-99:{tmp_path}/weights.safetensors"), CPU, torch.float32)
 
@@ -124,7 +124,7 @@ def test_an_unknown_architecture_is_named(tmp_path):
         ("roberta-ViT-B-32", "configuration is roberta-base"),
     ],
 )
-def test_what_must_come_from_the_hub_is_not_blamed_on_the_file(tmp_path, monkeypatch, architecture, what):
+def test_a_part_missing_from_the_hub_is_named_instead_of_the_file(tmp_path, monkeypatch, architecture, what):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     (tmp_path / "weights.safetensors").write_text("x")
@@ -134,8 +134,8 @@ def test_what_must_come_from_the_hub_is_not_blamed_on_the_file(tmp_path, monkeyp
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_whose_tokenizer_is_broken_says_so(tmp_path):
+def test_a_folder_with_a_broken_tokenizer_is_refused(tmp_path):
     folder = tiny.clip_folder(tmp_path / "clip")
     (folder / "tokenizer.json").write_text("[]")
-    with pytest.raises(WrongArchitecture, match=r"clip does not fit open_clip's tokenizer.*fetch it anew"):
+    with pytest.raises(WrongArchitecture, match=r"clip does not fit open_clip's tokenizer.*download it again"):
         ClipReranker.load(resolve("reranking", str(folder)), CPU, torch.float32)

@@ -1,4 +1,4 @@
-"""Samplers by name, and the rule where none is named."""
+"""Samplers by name, and the rule if no name is set."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def own(name="PNDMScheduler", **config):
         ("ddim", "DDIMScheduler", [999, 666, 333, 0]),
     ],
 )
-def test_every_name_is_its_sampler_with_the_weights_own_schedule(name, kind, timesteps):
+def test_every_sampler_runs_with_the_schedule_of_the_weights(name, kind, timesteps):
     made = samplers.choose(own("EulerDiscreteScheduler", timestep_spacing="linspace"), name, 4)
     assert type(made).__name__ == kind
     assert made.timesteps.round().int().tolist() == timesteps
@@ -37,7 +37,7 @@ def test_every_name_is_its_sampler_with_the_weights_own_schedule(name, kind, tim
     assert not made.config.get("use_karras_sigmas")
 
 
-def test_every_word_of_the_settings_has_a_sampler():
+def test_every_name_of_the_settings_has_a_sampler():
     from typing import get_args
 
     from models.briefs import Sampler
@@ -56,12 +56,12 @@ def test_every_word_of_the_settings_has_a_sampler():
         ("TCDScheduler", {}, "TCDScheduler"),
     ],
 )
-def test_where_none_is_named_distilled_weights_keep_theirs(name, config, chosen):
+def test_without_a_name_distilled_weights_keep_their_sampler(name, config, chosen):
     assert type(samplers.choose(own(name, **config), None, 4)).__name__ == chosen
     assert type(samplers.choose(own(name, **config), "ddim", 4)).__name__ == "DDIMScheduler"
 
 
-def test_what_cannot_be_sampled_is_said_in_one_line():
+def test_a_sampler_that_cannot_be_used_is_an_error_of_one_line():
     with pytest.raises(UnusableSampler, match=r"The sampler heun cannot be used: it is none of dpmsolver\+\+, euler,"):
         samplers.choose(own(), "heun", 4)
     with pytest.raises(UnusableSampler, match=r"The sampler lcm cannot be used: .*100.*__STEPS") as caught:

@@ -1,4 +1,4 @@
-"""Our SwinIR against two strangers with the same files: basicsr's own class, and spandrel."""
+"""Our SwinIR against two other implementations on the same files: basicsr's class, and spandrel."""
 
 import pytest
 import spandrel
@@ -58,13 +58,13 @@ def test_another_network_is_refused(change, message):
         swinir.load(state, "file.pth")
 
 
-def test_x3_is_read_from_its_shapes():
+def test_a_scale_of_three_is_read_from_the_shapes():
     network = swinir.blank(tiny.SWINIR | {"upsampler": "pixelshuffle", "upscale": 3})
-    assert swinir.architecture_of(network.state_dict(), "x")["upscale"] == 3
+    assert swinir.read_architecture(network.state_dict(), "x")["upscale"] == 3
 
 
 def smooth(height, width):
-    """A picture of slow colour waves: what a seam would be seen on."""
+    """Return a picture of slow colour waves, on which a seam shows."""
     rows, columns = torch.arange(height)[:, None] / 29, torch.arange(width)[None] / 17
     return (
         torch.stack([(rows + columns).sin(), (rows - columns).cos(), (rows * 0.7).sin() * columns.cos()])[None] / 2
@@ -74,7 +74,7 @@ def smooth(height, width):
 
 @pytest.fixture(scope="module")
 def realistic(tmp_path_factory):
-    """A network whose output follows its input, as a trained one's does: small weights, and a path straight through."""
+    """Return a file whose network follows its input as a trained one does: small weights, and a direct path."""
     state = tiny.swinir_state("light")
     for key, value in state.items():
         if value.is_floating_point() and "attn_mask" not in key and "norm" not in key:
@@ -89,7 +89,7 @@ def realistic(tmp_path_factory):
 
 @pytest.mark.parametrize("size", [(120, 96), (64, 200), (75, 131)])
 def test_tiles_leave_no_seam(realistic, size):
-    """Tiled and whole are alike, and nowhere is the step between neighbouring pixels larger than in the whole."""
+    """Tiling changes no pixel much, and no step between neighbouring pixels is larger than without tiling."""
     pixels = smooth(*size)
     whole, tiled = (
         upscaler(realistic, tile=512).upscale(pixels),
@@ -124,6 +124,6 @@ def test_pictures_smaller_than_a_window_are_padded(realistic, size):
     assert upscaler(realistic).upscale(torch.rand(1, 3, *size)).shape == (1, 3, size[0] * 4, size[1] * 4)
 
 
-def test_a_broken_wrapper_is_found_by_name(tmp_path):
+def test_a_safetensors_file_keeps_its_names(tmp_path):
     path = tiny.swinir_file(tmp_path / "model.safetensors", "real")
     assert read(path, "upscaling").keys() == tiny.swinir_state("real").keys()

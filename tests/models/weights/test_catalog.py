@@ -1,4 +1,4 @@
-"""References to weights: what they name, what they cannot, and that every byte is in the fingerprint."""
+"""References to weights: what each form names, and the errors for those that name nothing."""
 
 import json
 
@@ -32,7 +32,7 @@ def sd_folder(tmp_path):
     return folder
 
 
-def test_a_folder_is_hashed_as_it_is_read(sd_folder):
+def test_a_folders_hash_covers_the_files_that_are_read(sd_folder):
     weights = catalog.resolve("diffusion", str(sd_folder))
     assert [name for name, _ in weights.files] == [
         "model_index.json",
@@ -47,15 +47,15 @@ def test_a_folder_is_hashed_as_it_is_read(sd_folder):
     (sd_folder / "tokenizer/merges.txt").write_text("changed")
     assert catalog.resolve("diffusion", str(sd_folder)).revision != before
     (sd_folder / "notes.pdf").write_text("changed")
-    assert str(sd_folder.parent) not in repr(weights.used())
+    assert str(sd_folder.parent) not in repr(weights.recipe_entry())
 
 
 @pytest.mark.parametrize(
     "card", ["# no header", "---\nlicense: [broken", "---\ntags: x\n---\n", "text\n---\nlicense: mit\n---"]
 )
-def test_a_licence_that_is_not_stated_is_unknown(sd_folder, card):
+def test_a_missing_licence_is_unknown(sd_folder, card):
     (sd_folder / "README.md").write_text(card)
-    assert catalog.licence_of(sd_folder) == "unknown"
+    assert catalog.find_licence(sd_folder) == "unknown"
 
 
 def test_open_clip_references(tmp_path):
@@ -83,7 +83,7 @@ def test_a_folder_with_several_files_is_not_one_file(tmp_path):
         ("reranking", "ViT-B-32:/nowhere.safetensors", "check its spelling"),
     ],
 )
-def test_what_cannot_be_found_is_said_in_one_line(role, reference, hint):
+def test_a_reference_to_nothing_is_an_error_of_one_line(role, reference, hint):
     with pytest.raises(WeightsNotFound, match=hint) as caught:
         catalog.resolve(role, reference)
     assert "\n" not in str(caught.value)
@@ -96,13 +96,13 @@ def test_an_empty_folder_holds_no_weights(tmp_path):
 
 @pytest.fixture
 def hub(monkeypatch, sd_folder):
-    """The hub's client, answering with a folder named by its commit as the real cache does, or with an error."""
-    asked = {}
+    """A fake of the hub's client. It returns a folder named by its commit, as the real cache does, or raises."""
+    requested = {}
     snapshot = sd_folder.rename(sd_folder.parent / "0123abcd")
 
     def snapshot_download(repository, revision, allow_patterns, ignore_patterns):
-        asked.update(repository=repository, revision=revision, patterns=allow_patterns)
-        asked.setdefault("ignored", []).append(ignore_patterns)
+        requested.update(repository=repository, revision=revision, patterns=allow_patterns)
+        requested.setdefault("ignored", []).append(ignore_patterns)
         if revision == "offline":
             raise LocalEntryNotFoundError("offline")
         if revision == "missing":
@@ -111,10 +111,10 @@ def hub(monkeypatch, sd_folder):
         return str(snapshot)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    return asked
+    return requested
 
 
-def test_a_hub_id_is_pinned_to_the_commit_that_was_got(hub):
+def test_a_hub_id_is_pinned_to_the_commit_downloaded(hub):
     weights = catalog.resolve("diffusion", "owner/name@main")
     assert (weights.id, weights.revision, weights.licence) == ("owner/name", "0123abcd", "creativeml-openrail-m")
     assert hub["revision"] == "main"
@@ -122,7 +122,7 @@ def test_a_hub_id_is_pinned_to_the_commit_that_was_got(hub):
     assert len(hub["ignored"]) == 1
 
 
-def test_other_forms_of_the_weights_are_fetched_only_where_there_is_no_better_one(hub, sd_folder):
+def test_other_forms_of_the_weights_are_downloaded_only_if_there_is_no_better_one(hub, sd_folder):
     for path in (sd_folder.parent / "0123abcd").rglob("*.*"):
         if path.suffix in catalog.WEIGHT_SUFFIXES:
             path.unlink()
@@ -149,7 +149,7 @@ def test_a_hub_that_fails_is_a_named_error(hub, revision, hint):
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ("{", r"some-model/family\.json cannot be used: it is not JSON; mend it"),
+        ("{", r"some-model/family\.json cannot be used: it is not JSON; fix or remove it"),
         ("[]", r"it holds \[\]"),
         ('{"size": "64"}', 'its size is "64"'),
         ('{"steps": 0}', "its steps is 0"),
@@ -159,20 +159,20 @@ def test_a_hub_that_fails_is_a_named_error(hub, revision, hint):
         ('{"training": {"dreambooth": 5}}', "its training is"),
     ],
 )
-def test_a_card_that_means_nothing_is_named(sd_folder, card, message):
+def test_a_card_with_an_invalid_value_is_named(sd_folder, card, message):
     (sd_folder / "family.json").write_text(card)
     with pytest.raises(UnusableCard, match=message) as caught:
         catalog.resolve("diffusion", str(sd_folder))
     assert str(sd_folder.parent) not in str(caught.value)
 
 
-def test_a_folder_may_state_its_own_defaults(sd_folder):
+def test_a_folders_card_sets_its_defaults(sd_folder):
     (sd_folder / "family.json").write_text('{"size": 512, "guidance_scale": 0, "negative_prompt": null, "other": 1}')
     assert catalog.resolve("diffusion", str(sd_folder)).family == Family(size=512, guidance_scale=0)
 
 
-@pytest.mark.parametrize("reference", ["x" * 5000, "~nobody-of-this-name/model"])
-def test_what_the_system_cannot_even_look_for_is_not_found(reference):
+@pytest.mark.parametrize("reference", ["x" * 5000, "~no-such-user/model"])
+def test_an_impossible_path_is_not_found(reference):
     with pytest.raises(WeightsNotFound) as caught:
         catalog.resolve("diffusion", reference)
     assert "\n" not in str(caught.value)
@@ -195,7 +195,7 @@ def demo(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_the_demo_family_states_its_own_defaults(demo):
+def test_the_demo_familys_card_sets_its_defaults(demo):
     weights = catalog.resolve("upscaling", "demo")
     assert (weights.id, weights.revision, weights.licence) == ("demo-family", "3", "Apache-2.0")
     assert weights.family == Family(size=128, training={"dreambooth": {"steps": 5}})
@@ -207,6 +207,6 @@ def test_a_damaged_demo_file_is_not_loaded(demo):
         catalog.resolve("upscaling", "demo")
 
 
-def test_an_incomplete_demo_is_said(demo):
+def test_an_incomplete_demo_is_named(demo):
     with pytest.raises(WeightsNotFound, match="models/demo is incomplete"):
         catalog.resolve("diffusion", "demo")

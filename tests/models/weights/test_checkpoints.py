@@ -1,4 +1,4 @@
-"""Weight files: tensors in, and never code."""
+"""Weight files: their tensors are read, and code in them never runs."""
 
 import pickle
 
@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from models.errors import UnreadableCheckpoint, UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
-from models.weights.checkpoints import fill, fitting, read, reason, sha256_of
+from models.weights.checkpoints import fill, read, sha256_of
+from models.weights.library_border import architecture_border, library_reason
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
 
@@ -22,13 +23,13 @@ def same(found):
 
 
 @pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict", None])
-def test_a_torch_file_gives_its_tensors_wherever_they_lie(tmp_path, wrapper):
+def test_a_torch_file_gives_its_tensors_under_any_wrapper(tmp_path, wrapper):
     path = tmp_path / "model.pth"
     torch.save({wrapper: STATE, "epoch": 3} if wrapper else STATE, path)
     assert same(read(path, "upscaling"))
 
 
-def test_of_two_sets_the_averaged_one_is_taken(tmp_path):
+def test_the_averaged_weights_are_preferred(tmp_path):
     torch.save({"params": {"a.weight": torch.zeros(1)}, "params_ema": STATE}, tmp_path / "model.pth")
     assert same(read(tmp_path / "model.pth", "upscaling"))
 
@@ -68,22 +69,22 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, protocol):
         (b"\n<!DOCTYPE html>\n<html><title>Sign in</title>", "it is a web page"),
         (b"\xef\xbb\xbf<HTML>", "it is a web page"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is a web page"),
-        (b'{"error": "Repository not found"}', "it is text|no whole safetensors file"),
-        (b"Not Found", "it is text|no whole safetensors file"),
-        (b"PK\x03\x04 cut", "no whole"),
-        (b"\xff" * 64, "no whole"),
+        (b'{"error": "Repository not found"}', "it is text|not a complete safetensors file"),
+        (b"Not Found", "it is text|not a complete safetensors file"),
+        (b"PK\x03\x04 cut", "not a complete"),
+        (b"\xff" * 64, "not a complete"),
     ],
 )
 def test_a_broken_file_is_a_named_error_of_one_line(tmp_path, suffix, content, message):
     name = f"model.{suffix}"
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UnreadableCheckpoint, match=rf"{message}.*fetch it anew") as caught:
+    with pytest.raises(UnreadableCheckpoint, match=rf"{message}.*download it again") as caught:
         read(tmp_path / name, "upscaling")
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_something_else_is_a_named_error(tmp_path):
+def test_a_file_without_tensors_is_a_named_error(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WrongArchitecture, match="it holds a list"):
         read(tmp_path / "list.pth", "upscaling")
@@ -91,7 +92,7 @@ def test_a_file_of_something_else_is_a_named_error(tmp_path):
         read(tmp_path / "absent.pth", "upscaling")
 
 
-def test_filling_wants_every_key_and_shape():
+def test_filling_needs_every_key_and_shape():
     with torch.device("meta"):
         linear = torch.nn.Sequential()
         linear.a = torch.nn.Linear(3, 2)
@@ -111,28 +112,28 @@ def test_the_digest_is_sha256(tmp_path):
     assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-@pytest.mark.parametrize("raised", [KeyError("a.weight"), IndexError("too far"), Exception("tokenizers says this")])
-def test_what_libraries_raise_at_damaged_content_is_named(raised):
+@pytest.mark.parametrize("raised", [KeyError("a.weight"), IndexError("too far"), Exception("tokenizers raises this")])
+def test_an_error_of_a_library_becomes_a_named_one(raised):
     with (
-        pytest.raises(WrongArchitecture, match=r"model\.bin does not fit CLIP.*fetch it anew") as caught,
-        fitting("model.bin", "CLIP"),
+        pytest.raises(WrongArchitecture, match=r"model\.bin does not fit CLIP.*download it again") as caught,
+        architecture_border("model.bin", "CLIP"),
     ):
         raise raised
     assert str(raised.args[0]) in str(caught.value)
 
 
-def test_no_more_than_that_is_named():
-    with pytest.raises(StopAsyncIteration), fitting("model.bin", "CLIP"):
+def test_other_errors_pass_unchanged():
+    with pytest.raises(StopAsyncIteration), architecture_border("model.bin", "CLIP"):
         raise StopAsyncIteration
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("message", "expected"),
     [
         ("no file /home/ada/models/unet/config.json here", "no file config.json here"),
         ("local-dir:/home/ada/clip: broken", "local-dir:clip: broken"),
         ("see https://huggingface.co/docs/x", "see https://huggingface.co/docs/x"),
     ],
 )
-def test_reasons_keep_the_machines_folders_to_themselves(said, told):
-    assert reason(OSError(f"{said}\nmore")) == told
+def test_a_reason_is_one_line_without_the_machines_folders(message, expected):
+    assert library_reason(OSError(f"{message}\nmore")) == expected

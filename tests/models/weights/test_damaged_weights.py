@@ -1,4 +1,4 @@
-"""Weights of every format, damaged at random but by seed: they load, or one named error of one line says why not."""
+"""Weights in every layout, damaged by seeded chance: they load, or raise one named error of one line."""
 
 import json
 import random
@@ -26,7 +26,7 @@ VALUES = (None, 5, -1, 0, 2.5, "x", [], {}, [None], True, [[1]], "float16")
 def open_diffusion(path):
     weights = resolve("diffusion", str(path))
     pipeline = pipelines.load(weights, torch.float32)
-    DiffusionGenerator(pipeline, opening.sampling_of(StudioPlan(), pipeline, weights.family), CPU)
+    DiffusionGenerator(pipeline, opening.choose_sampling(StudioPlan(), pipeline, weights.family), CPU)
 
 
 def open_reranking(path):
@@ -38,7 +38,7 @@ def open_upscaling(path):
 
 
 def damage_bytes(path, chance):
-    """Flip, cut out, insert or cut off; mostly near the beginning, where the structure lies."""
+    """Change, cut out, insert or cut off bytes, mostly near the beginning, which holds the structure."""
     content = bytearray(path.read_bytes())
     for _ in range(chance.choice((1, 1, 3, 20))):
         place = int(len(content) * chance.random() ** chance.choice((1, 4)))
@@ -55,7 +55,7 @@ def damage_bytes(path, chance):
 
 
 def damage_tensors(path, chance):
-    """Leave out, rename, retype and reshape tensors."""
+    """Drop, rename, retype and reshape tensors."""
     state = load_file(path)
     for key in chance.sample(sorted(state), chance.choice((1, 2, 5))):
         value = state[key]
@@ -129,7 +129,7 @@ def test_damaged_weights_load_or_are_named(sources, tmp_path, name, seed):
     chance = random.Random(f"{name} {seed}")
     chance.choice(damages)(path, chance)
     try:
-        with warnings.catch_warnings(action="ignore"):  # the libraries' remarks are not what is tested
+        with warnings.catch_warnings(action="ignore"):  # the libraries' warnings are not tested
             load(path)
     except WeightsError as error:
         message = str(error)

@@ -1,4 +1,4 @@
-"""The full-size published architectures through our own loading code, without their gigabytes: on the meta device.
+"""The full-size published architectures through our own loading code, on the meta device (no memory).
 
 The parameter counts are the published ones.
 """
@@ -37,9 +37,9 @@ def test_stable_diffusion(kind, unet, text, second):
 
 @pytest.mark.parametrize("kind", ["sd15", "sd21", "sdxl"])
 def test_a_full_size_single_file_is_recognised_and_sized(kind):
-    """The keys and shapes of a real file, as meta tensors, through detection, sizing, conversion and filling."""
+    """Detect, size, convert and fill from the keys and shapes of a real file, as meta tensors."""
     state = full_size(kind)
-    assert single_file.kind_of(state, "x") == kind
+    assert single_file.detect_kind(state, "x") == kind
     assert comparable(single_file.unet_config(state, kind)) == comparable(single_file.published(kind, "unet"))
     for name in single_file.TEXT_PREFIXES[kind]:
         found, published = single_file.text_config(state, kind, name), single_file.published(kind, name)
@@ -62,7 +62,7 @@ def test_a_full_size_single_file_is_recognised_and_sized(kind):
 
 
 def comparable(config):
-    unused = {"transformer_layers_per_block"}  # the first level has no attention: any number will do there
+    unused = {"transformer_layers_per_block"}  # the first level has no attention, so its number does not matter
     found = {key: value for key, value in config.items() if key not in unused}
     return found | {"depth": list(config.get("transformer_layers_per_block", [1, 1]))[1:]}
 
@@ -103,7 +103,7 @@ def test_swinir_real(size, parameters):
     }
     network = swinir.blank(official | size)
     state = network.state_dict()
-    found = swinir.architecture_of(state, "x")
+    found = swinir.read_architecture(state, "x")
     assert found == official | size | {"img_size": 16, "qkv_bias": True, "patch_norm": True}
     again = swinir.blank(found)
     fill(

@@ -1,4 +1,4 @@
-"""The original repository's names: those of the published files, and the way there is the way back."""
+"""The names of the original repository: those of published files, and both conversions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from models.errors import WrongArchitecture
-from models.weights.original_layout import is_original, original_state, parts_of
+from models.weights.original_layout import is_original, original_state, split_original
 from models.weights.single_file import published
 from tests import tiny
 
@@ -31,14 +31,14 @@ PUBLISHED = (
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sd21"])
-def test_names_are_the_published_ones_and_lead_back(kind):
+def test_names_are_the_published_ones_and_convert_back(kind):
     with init_empty_weights(include_buffers=False):
         unet = UNet2DConditionModel.from_config(published(kind, "unet"))
         text_encoder = CLIPTextModel(CLIPTextConfig(**published(kind, "text_encoder")))
     state = original_state(unet, text_encoder)
     assert len(state) == 686 + len(text_encoder.state_dict())
     assert set(PUBLISHED) <= state.keys()
-    own, text = parts_of(state, unet, text_encoder)
+    own, text = split_original(state, unet, text_encoder)
     for found, module in ((own, unet), (text, text_encoder)):
         wanted = module.state_dict()
         assert found.keys() == wanted.keys()
@@ -49,7 +49,7 @@ def test_names_are_the_published_ones_and_lead_back(kind):
 
 def test_values_are_neither_mixed_up_nor_changed():
     unet, text_encoder = tiny._unet(), tiny._text_encoder()
-    own, text = parts_of(original_state(unet, text_encoder), unet, text_encoder)
+    own, text = split_original(original_state(unet, text_encoder), unet, text_encoder)
     assert all(torch.equal(own[name], value) for name, value in unet.state_dict().items())
     assert all(torch.equal(text[name], value) for name, value in text_encoder.state_dict().items())
 
@@ -60,4 +60,4 @@ def test_a_unet_of_another_family_is_refused():
     with pytest.raises(WrongArchitecture, match="add_embedding"):
         original_state(unet, tiny._text_encoder())
     with pytest.raises(WrongArchitecture, match="it has no label_emb"):
-        parts_of(original_state(tiny._unet(), tiny._text_encoder()), unet, tiny._text_encoder())
+        split_original(original_state(tiny._unet(), tiny._text_encoder()), unet, tiny._text_encoder())

@@ -1,4 +1,4 @@
-"""Diffusers folders in the layouts of SD 1.5 and SDXL, and folders that are something else."""
+"""Diffusers folders in the layouts of SD 1.5 and SDXL, and folders of something else."""
 
 import json
 import shutil
@@ -73,7 +73,7 @@ def test_a_torch_file_with_code_is_refused(folder):
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
-def test_weights_that_do_not_fit_are_no_random_start(folder, change):
+def test_weights_that_do_not_fit_are_refused(folder, change):
     state = load_file(unet_file(folder))
     key = "mid_block.resnets.0.conv1.weight"
     value = state.pop(key)
@@ -101,11 +101,11 @@ def test_another_pipeline_is_refused(folder, changes, message):
         load(folder)
 
 
-@pytest.mark.parametrize("gone", ["model_index.json", "vae", "scheduler/scheduler_config.json", "tokenizer"])
-def test_a_folder_with_a_part_missing_says_which(folder, gone):
-    path = folder / gone
+@pytest.mark.parametrize("missing", ["model_index.json", "vae", "scheduler/scheduler_config.json", "tokenizer"])
+def test_a_missing_part_is_named(folder, missing):
+    path = folder / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(WeightsNotFound, match=gone):
+    with pytest.raises(WeightsNotFound, match=missing):
         load(folder)
 
 
@@ -115,11 +115,11 @@ def test_a_folder_with_a_part_missing_says_which(folder, gone):
         ([1, 2], r"model_index\.json holds \[1, 2\], not an object"),
         (None, r"model_index\.json holds null, not an object"),
         ({"_class_name": ["x"]}, r"it is a \['x'\], not a Stable Diffusion"),
-        ({"_class_name": "StableDiffusionPipeline", "unet": 5}, r"model_index\.json says 5 of unet"),
-        ({"_class_name": "StableDiffusionPipeline"}, r"model_index\.json says null of unet"),
+        ({"_class_name": "StableDiffusionPipeline", "unet": 5}, r"model_index\.json has 5 for unet"),
+        ({"_class_name": "StableDiffusionPipeline"}, r"model_index\.json has null for unet"),
     ],
 )
-def test_an_index_of_another_form_is_named(folder, index, message):
+def test_an_index_with_invalid_values_is_named(folder, index, message):
     (folder / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(WrongArchitecture, match=message) as caught:
         load(folder)
@@ -146,7 +146,7 @@ def test_a_part_with_a_broken_configuration_is_named(folder, file, changes, mess
     assert str(folder.parent) not in str(caught.value)
 
 
-def test_the_native_size_is_read_or_asked_for(family_folder):
+def test_the_native_size_is_in_the_unets_configuration(family_folder):
     pipeline = load(family_folder / "diffusion")
     assert pipelines.native_size(pipeline) == 32
     pipeline.unet.register_to_config(sample_size=None)

@@ -1,4 +1,4 @@
-"""Single files: told apart by their keys, sized by their shapes, equal to the networks they were written from."""
+"""Single files: recognised by their keys, sized by their shapes, equal to the networks they were written from."""
 
 import open_clip
 import pytest
@@ -23,7 +23,9 @@ def files(tmp_path_factory):
 def test_a_single_file_holds_the_networks_it_was_written_from(files, kind):
     weights = resolve("diffusion", str(files[kind]))
     pipeline = pipelines.load(weights, torch.float32)
-    assert weights.used() == WeightsUsed("diffusion", f"{kind}.safetensors", weights.files[0][1][:12], "unknown")
+    assert weights.recipe_entry() == WeightsUsed(
+        "diffusion", f"{kind}.safetensors", weights.files[0][1][:12], "unknown"
+    )
     assert type(pipeline).__name__ == ("StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline")
     for name, expected in tiny_single.networks(kind).items():
         found = getattr(pipeline, name)
@@ -52,7 +54,7 @@ def test_half_precision_is_kept_and_float16_files_widen(files):
 
 
 def test_velocity_models_are_recognised(tmp_path, files):
-    """By the marker key of SDXL files; by asking the UNet in SD 2.x."""
+    """SDXL files have a marker key; in SD 2.x the UNet runs once."""
     marked = tiny_single.single_file(tmp_path / "marked.safetensors", "sdxl", v_pred=torch.tensor([]))
     assert (
         pipelines.load(resolve("diffusion", str(marked)), torch.float32).scheduler.config.prediction_type
@@ -66,7 +68,7 @@ def test_velocity_models_are_recognised(tmp_path, files):
 
 
 @pytest.mark.parametrize(("shift", "size", "prediction"), [(0.0, 512, "epsilon"), (-5.0, 768, "v_prediction")])
-def test_sd2_is_as_large_as_its_kind_of_prediction_was_trained(tmp_path, files, shift, size, prediction):
+def test_the_prediction_type_decides_the_size_of_sd2(tmp_path, files, shift, size, prediction):
     state = read(files["sd21"], "diffusion")
     state["model.diffusion_model.out.2.weight"].zero_()
     state["model.diffusion_model.out.2.bias"].fill_(0.5 + shift)
@@ -93,7 +95,7 @@ def test_the_packed_vocabulary_gives_clips_tokens(text):
     ("keys", "message"),
     [
         ({"lora_unet_down.weight": 1}, "a LoRA or other adapter"),
-        ({"double_blocks.0.img_attn.norm.key_norm.scale": 1}, "no whole SD 1.x, SD 2.x or SDXL model"),
+        ({"double_blocks.0.img_attn.norm.key_norm.scale": 1}, "no complete SD 1.x, SD 2.x or SDXL model"),
     ],
 )
 def test_another_model_is_refused_in_one_line(tmp_path, keys, message):
@@ -116,7 +118,7 @@ def test_another_model_is_refused_in_one_line(tmp_path, keys, message):
         ("cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", "token_embedding.weight"),
     ],
 )
-def test_a_file_with_a_hole_is_refused_and_the_hole_named(tmp_path, files, dropped, named):
+def test_a_file_without_a_tensor_is_refused_by_the_tensors_name(tmp_path, files, dropped, named):
     state = read(files["sd15"], "diffusion")
     del state[dropped]
     save_file(state, tmp_path / "hole.safetensors")

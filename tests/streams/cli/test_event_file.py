@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from streams.cli.event_file import Letter, Unfit, entries, letters
+from streams.cli.event_file import InvalidEntry, ValidEvent, read_entries, read_events
 from streams.settings import Settings
 
 SETTINGS = Settings()
@@ -18,33 +18,33 @@ PRODUCT = {
 
 
 def read(text, topic=None):
-    return letters(text.encode() if isinstance(text, str) else text, SETTINGS, topic)
+    return read_events(text.encode() if isinstance(text, str) else text, SETTINGS, topic)
 
 
 def lines_and_faults(text):
-    unfit = [entry for entry in read(text) if isinstance(entry, Unfit)]
-    return [(entry.line, str(fault)) for entry in unfit for fault in entry.faults]
+    invalid = [entry for entry in read(text) if isinstance(entry, InvalidEntry)]
+    return [(entry.line, str(fault)) for entry in invalid for fault in entry.faults]
 
 
 def test_one_object_over_several_lines():
-    (letter,) = read(json.dumps(SEGMENT, indent=2))
-    assert (letter.line, letter.topic, letter.key) == (1, "segment-updated", b"s1")
+    (event,) = read(json.dumps(SEGMENT, indent=2))
+    assert (event.line, event.topic, event.key) == (1, "segment-updated", b"s1")
 
 
-def test_an_array_gives_the_line_each_element_begins_on():
+def test_array_elements_have_the_line_they_begin_on():
     text = f"\n[\n  {json.dumps(SEGMENT)},\n\n  {json.dumps(PRODUCT)}\n]\n"
-    assert [(letter.line, letter.topic) for letter in read(text)] == [(3, "segment-updated"), (5, "product-registered")]
+    assert [(event.line, event.topic) for event in read(text)] == [(3, "segment-updated"), (5, "product-registered")]
 
 
 def test_jsonl_with_empty_lines_and_a_byte_order_mark():
     text = b"\xef\xbb\xbf" + f"{json.dumps(SEGMENT)}\r\n\r\n{json.dumps(PRODUCT)}".encode()
-    assert [letter.line for letter in read(text)] == [1, 3]
+    assert [event.line for event in read(text)] == [1, 3]
 
 
-def test_a_broken_line_is_named_and_the_next_one_is_read():
-    found = read(f'{{"a": }}\n{json.dumps(SEGMENT)}\n')
-    assert [type(entry) for entry in found] == [Unfit, Letter]
-    assert "column 7" in str(found[0].faults[0])
+def test_a_broken_line_is_reported_and_the_next_one_is_read():
+    entries = read(f'{{"a": }}\n{json.dumps(SEGMENT)}\n')
+    assert [type(entry) for entry in entries] == [InvalidEntry, ValidEvent]
+    assert "column 7" in str(entries[0].faults[0])
 
 
 def test_a_broken_array_ends_the_reading():
@@ -59,11 +59,11 @@ def test_an_array_that_is_not_closed():
 
 @pytest.mark.parametrize("text", ["", "  \n", "[]"])
 def test_a_file_without_events(text):
-    assert lines_and_faults(text) == [(1, "value: there is no event in this file")]
+    assert lines_and_faults(text) == [(1, "value: the file contains no event")]
 
 
 @pytest.mark.parametrize("value", ["1", '"text"', "null", "[[]]"])
-def test_what_is_no_object(value):
+def test_a_value_that_is_not_an_object(value):
     assert lines_and_faults(value) == [(1, "value: must be a JSON object")]
 
 
@@ -71,36 +71,36 @@ def test_numbers_that_json_does_not_have():
     assert "NaN is not a number in JSON" in lines_and_faults('{"weight": NaN}')[0][1]
 
 
-def test_bytes_that_are_not_utf_8_are_placed():
+def test_bytes_that_are_not_utf_8_are_reported_with_their_place():
     assert [(entry.line, str(entry.faults[0])) for entry in read(b'{"a": 1}\n{"b": "\xff"}')] == [
         (2, "line 2: is not UTF-8 at byte 16 of the file")
     ]
 
 
-def test_the_kind_is_told_by_the_ids_and_by_the_topic():
+def test_ids_or_the_topic_option_decide_the_topic():
     both = {**SEGMENT, "product_id": "jam"}
     assert read(json.dumps(both))[0].topic == "segment-updated"
     assert "--topic" in lines_and_faults('{"event_id": "e"}')[0][1]
-    (unfit,) = read(json.dumps(SEGMENT), topic="product-registered")
-    assert "Field required" in str(unfit.faults[0])
+    (entry,) = read(json.dumps(SEGMENT), topic="product-registered")
+    assert "Field required" in str(entry.faults[0])
 
 
-def test_the_workers_own_decoder_judges():
+def test_the_decoder_of_the_worker_decides():
     assert lines_and_faults(json.dumps({**SEGMENT, "segment_id": "a/b"}))[0][1].startswith("segment_id: ")
     assert "more than" in lines_and_faults(json.dumps({**SEGMENT, "description": "x" * 300_000}))[0][1]
 
 
-def test_fields_we_do_not_know_are_sent_and_named():
-    (letter,) = read(json.dumps({**SEGMENT, "keyword": [], "copy": {"headline": "Hej"}}))
-    assert letter.unknown == ("keyword",)
-    assert "keyword" in json.loads(letter.value)
+def test_unknown_fields_are_sent_and_reported():
+    (event,) = read(json.dumps({**SEGMENT, "keyword": [], "copy": {"headline": "Hej"}}))
+    assert event.unknown_fields == ("keyword",)
+    assert "keyword" in json.loads(event.value)
 
 
 def test_deep_nesting_is_a_fault_not_a_crash():
-    assert len(list(entries("[" * 100_000))) == 1
+    assert len(list(read_entries("[" * 100_000))) == 1
 
 
-def test_every_fault_of_an_event_is_told():
+def test_every_fault_of_an_event_is_reported():
     event = {**SEGMENT, "segment_id": "a/b", "occurred_at": "yesterday", "keywords": [{"term": "x", "weight": -1}]}
     faults = dict(fault.split(": ", 1) for _, fault in lines_and_faults(json.dumps(event)))
     assert sorted(faults) == ["keywords.0.weight", "occurred_at", "segment_id"]
@@ -116,5 +116,5 @@ def test_unknown_fields_are_found_at_any_depth():
         "brand": {"name": "B", "feature": ["x"]},
         "copy": {"headline": "H", "cta": "C"},
     }
-    [letter] = read(json.dumps(event))
-    assert letter.unknown == ("brand.feature", "copy.cta", "interests.1.english", "keyword", "keywords.1.wieght")
+    [valid] = read(json.dumps(event))
+    assert valid.unknown_fields == ("brand.feature", "copy.cta", "interests.1.english", "keyword", "keywords.1.wieght")

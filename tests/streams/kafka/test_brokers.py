@@ -1,4 +1,4 @@
-"""What aiokafka is made to notice."""
+"""Group errors that the patched aiokafka raises."""
 
 from typing import Any
 
@@ -12,26 +12,26 @@ from streams.kafka.brokers import raise_group_errors
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]
-    """Asks one broker, which gives one answer."""
+    """Asks one broker, which gives one answer. lost: whether the coordinator was dropped."""
 
     def __init__(self, answer: object) -> None:
         self.coordinator_id, self.group_id = 1, "group"
         self.answer = answer
-        self.given_up = False
+        self.lost = False
         self._client = self
 
     async def send(self, *_: Any, **__: Any) -> object:
         return self.answer
 
     def coordinator_dead(self) -> None:
-        self.given_up = True
+        self.lost = True
 
     def __del__(self, *_: Any) -> None: ...
 
 
 @pytest.fixture
-def _heeding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GroupCoordinator, "_send_req", GroupCoordinator._send_req)  # put back at the end
+def _patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GroupCoordinator, "_send_req", GroupCoordinator._send_req)  # restored at the end
     raise_group_errors()
 
 
@@ -42,31 +42,31 @@ async def fetch(answer: object) -> Coordinator:
     return coordinator
 
 
-@pytest.mark.usefixtures("_heeding")
+@pytest.mark.usefixtures("_patched")
 class TestCommittedOffsets:
-    async def test_a_broker_that_is_no_longer_the_coordinator_is_given_up(self) -> None:
+    async def test_a_broker_that_is_no_longer_the_coordinator_is_lost(self) -> None:
         coordinator = Coordinator(OffsetFetchResponse_v3(0, [], 16))
         with pytest.raises(NotCoordinatorForGroupError) as caught:
             await coordinator._do_fetch_commit_offsets([TopicPartition("topic", 0)])
         assert caught.value.retriable
-        assert coordinator.given_up
+        assert coordinator.lost
 
-    async def test_one_that_still_loads_the_group_is_asked_again(self) -> None:
+    async def test_a_coordinator_that_still_loads_the_group_is_kept(self) -> None:
         coordinator = Coordinator(OffsetFetchResponse_v3(0, [], 14))
         with pytest.raises(GroupLoadInProgressError) as caught:
             await coordinator._do_fetch_commit_offsets([TopicPartition("topic", 0)])
         assert caught.value.retriable
-        assert not coordinator.given_up
+        assert not coordinator.lost
 
-    async def test_offsets_come_through(self) -> None:
+    async def test_committed_offsets_are_returned(self) -> None:
         coordinator = await fetch(OffsetFetchResponse_v3(0, [("topic", [(0, 7, "", 0)])], 0))
-        assert not coordinator.given_up
+        assert not coordinator.lost
 
-    async def test_other_requests_are_left_alone(self) -> None:
+    async def test_other_requests_are_not_checked(self) -> None:
         answer = OffsetFetchResponse_v3(0, [], 16)
         assert await Coordinator(answer)._send_req(object()) is answer
 
-    async def test_heeding_twice_is_heeding_once(self) -> None:
+    async def test_patching_twice_patches_once(self) -> None:
         first = GroupCoordinator._send_req
         raise_group_errors()
         assert GroupCoordinator._send_req is first

@@ -1,4 +1,4 @@
-"""Faust's consumer without its thread, against the embedded broker."""
+"""Faust's consumer without its thread, on the embedded broker. Each test guards a row of docs/decisions/0012."""
 # ruff: noqa: ASYNC110
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def broker() -> AsyncIterator[EmbeddedBroker]:
     found.stop()
 
 
-def app_on(servers: str, tmp_path: Path, taken: list[bytes]) -> App:
+def make_app(servers: str, tmp_path: Path, values: list[bytes]) -> App:
     app = App(
         "group",
         broker=f"aiokafka://{servers}",
@@ -45,11 +45,11 @@ def app_on(servers: str, tmp_path: Path, taken: list[bytes]) -> App:
         datadir=str(tmp_path),
     )
 
-    async def take(stream: Any) -> None:
+    async def consume(stream: Any) -> None:
         async for value in stream:
-            taken.append(value)
+            values.append(value)
 
-    app.agent(app.topic(TOPIC, value_type=bytes, value_serializer="raw", key_serializer="raw"))(take)
+    app.agent(app.topic(TOPIC, value_type=bytes, value_serializer="raw", key_serializer="raw"))(consume)
     return app
 
 
@@ -61,16 +61,16 @@ async def produce(servers: str, count: int) -> None:
     await producer.stop()
 
 
-async def busy(servers: str, tmp_path: Path, count: int) -> tuple[App, list[bytes]]:
-    """Return a started app that has taken `count` events, and what it took; it goes on."""
-    taken: list[bytes] = []
+async def start_app(servers: str, tmp_path: Path, count: int) -> tuple[App, list[bytes]]:
+    """Return a running app that has consumed `count` events, and the list it adds values to."""
+    values: list[bytes] = []
     await produce(servers, count)
-    app = app_on(servers, tmp_path, taken)
+    app = make_app(servers, tmp_path, values)
     async with asyncio.timeout(60):
         await app.start()
-        while len(taken) < count:
+        while len(values) < count:
             await asyncio.sleep(0.05)
-    return app, taken
+    return app, values
 
 
 async def committed(servers: str) -> int:
@@ -81,35 +81,37 @@ async def committed(servers: str) -> int:
     return sum(found)
 
 
-async def test_events_are_taken_and_committed_on_the_loop_of_the_app_and_stopping_leaves_the_loop_alone(
+async def test_the_app_consumes_and_commits_on_its_own_loop_and_stops_no_other_task(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    mine = asyncio.create_task(asyncio.sleep(60))
+    other_task = asyncio.create_task(asyncio.sleep(60))
     threads = set(threading.enumerate())
-    app, taken = await busy(broker.bootstrap_servers, tmp_path, 10)
+    app, values = await start_app(broker.bootstrap_servers, tmp_path, 10)
     async with asyncio.timeout(60):
         new = [thread.name for thread in threading.enumerate() if thread not in threads]
-        assert not [name for name in new if not name.startswith("asyncio")], "nobody but the loop's own executor"
+        assert not [name for name in new if not name.startswith("asyncio")], (
+            "no thread but those of the loop's executor"
+        )
         assert app.consumer._thread.thread_loop is asyncio.get_running_loop()
         await app.stop()
-    assert not mine.done()
-    mine.cancel()
-    assert sorted(map(int, taken)) == list(range(10))
+    assert not other_task.done()
+    other_task.cancel()
+    assert sorted(map(int, values)) == list(range(10))
     assert await committed(broker.bootstrap_servers) == 10
 
 
-async def test_an_app_ends_soon_where_the_broker_is_gone_for_good(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    app, _ = await busy(broker.bootstrap_servers, tmp_path, 2)
+async def test_the_app_stops_in_time_without_a_broker(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    app, _ = await start_app(broker.bootstrap_servers, tmp_path, 2)
     broker.down()
-    await asyncio.sleep(1)  # until a fetch is under way that nobody answers
+    await asyncio.sleep(1)  # until a fetch waits that no broker answers
     with capture_logs() as lines:
         async with asyncio.timeout(30):
             await app.stop()
-    assert "left the group without a word to it: no broker answers" in [line["event"] for line in lines]
+    assert "could not leave the consumer group cleanly: no broker answers" in [line["event"] for line in lines]
 
 
-async def test_a_call_goes_on_where_its_caller_gives_up(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+async def test_a_call_goes_on_if_its_caller_is_cancelled(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
     begun, done = asyncio.Event(), asyncio.Event()
 
     async def commit(word: str) -> str:
@@ -129,18 +131,18 @@ async def test_a_call_goes_on_where_its_caller_gives_up(broker: EmbeddedBroker, 
     await asyncio.wait_for(done.wait(), 5)
 
 
-async def test_a_fetch_that_is_given_up_takes_no_record(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+async def test_a_cancelled_fetch_takes_no_record(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
     kafka = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
     partitions = {TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)}
     async with asyncio.timeout(60):
         await kafka.start()
         kafka.assign(partitions)
         consumer._thread._consumer, consumer.flow_active = kafka, True
-        given_up = asyncio.create_task(consumer._thread.getmany(partitions, 30.0))
+        cancelled = asyncio.create_task(consumer._thread.getmany(partitions, 30.0))
         await asyncio.sleep(0.1)
-        given_up.cancel()
-        await asyncio.wait({given_up})
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
         await produce(broker.bootstrap_servers, 1)
         await asyncio.sleep(0.5)
         found = await consumer._thread.getmany(partitions, 5.0)
@@ -148,20 +150,20 @@ async def test_a_fetch_that_is_given_up_takes_no_record(broker: EmbeddedBroker, 
     assert [record.value for records in found.values() for record in records] == [b"0"]
 
 
-async def test_a_broker_that_is_not_there_is_told_to_who_starts(tmp_path: Path) -> None:
-    app = app_on("127.0.0.1:9", tmp_path, [])
+async def test_starting_without_a_broker_raises(tmp_path: Path) -> None:
+    app = make_app("127.0.0.1:9", tmp_path, [])
     with pytest.raises(Exception, match="Unable to bootstrap"):
         await asyncio.wait_for(app.consumer.start(), 30)
 
 
-def test_the_service_uses_it_and_its_lines_stay_fausts() -> None:
+def test_the_service_uses_this_transport_and_the_loggers_of_faust() -> None:
     app = CreativesApp("group", broker="aiokafka://127.0.0.1:9")
     assert type(app.transport) is Transport
     assert {app.consumer.logger.name, app.consumer._thread.logger.name} == {"faust.consumer"}
 
 
-async def test_a_message_there_is_room_for_is_delivered_at_once(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+async def test_a_message_with_room_is_delivered_with_one_task(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
     delivered: list[set[asyncio.Task[Any]]] = []
 
     async def deliver() -> None:
@@ -169,13 +171,22 @@ async def test_a_message_there_is_room_for_is_delivered_at_once(broker: Embedded
 
     before = asyncio.all_tasks()
     await consumer.wait_first(deliver(), consumer.suspend_flow.wait())
-    assert delivered == [before]
+    assert [len(tasks - before) for tasks in delivered] == [1], "Faust makes four tasks"
 
 
-async def test_one_that_has_to_wait_is_delivered_when_there_is_room_or_given_up_when_the_flow_ends(
+async def test_a_sleep_of_no_seconds_is_one_turn_without_a_task(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
+    turns: list[set[asyncio.Task[Any]]] = []
+    before = asyncio.all_tasks()
+    asyncio.get_running_loop().call_soon(lambda: turns.append(asyncio.all_tasks()))
+    await consumer.sleep(0)
+    assert turns == [before]
+
+
+async def test_a_message_without_room_waits_until_there_is_room_or_the_flow_ends(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
     room, turns = asyncio.Event(), []
 
     async def deliver() -> str:
@@ -186,7 +197,7 @@ async def test_one_that_has_to_wait_is_delivered_when_there_is_room_or_given_up_
             await asyncio.sleep(0)
             turns.append("delivered")
         except asyncio.CancelledError:
-            turns.append("given up")
+            turns.append("cancelled")
             raise
         return "delivered"
 
@@ -203,12 +214,29 @@ async def test_one_that_has_to_wait_is_delivered_when_there_is_room_or_given_up_
         await asyncio.sleep(0.01)
         consumer.suspend_flow.set()
         await waiting
-        while turns[3:] != ["given up"]:
+        while turns[3:] != ["cancelled"]:
             await asyncio.sleep(0)
 
 
-async def test_a_message_that_cannot_be_delivered_says_so(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    consumer = app_on(broker.bootstrap_servers, tmp_path, []).consumer
+async def test_a_cancelled_wait_cancels_its_delivery(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
+    delivered: list[int] = []
+
+    async def deliver() -> None:
+        await asyncio.sleep(0)
+        delivered.append(1)
+
+    waiting = asyncio.create_task(consumer.wait_first(deliver(), consumer.suspend_flow.wait()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await asyncio.sleep(0.01)
+    assert waiting.cancelled()
+    assert delivered == []
+
+
+async def test_an_error_of_a_delivery_is_raised(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    consumer = make_app(broker.bootstrap_servers, tmp_path, []).consumer
 
     async def deliver(turns: int) -> None:
         for _ in range(turns):
@@ -221,13 +249,13 @@ async def test_a_message_that_cannot_be_delivered_says_so(broker: EmbeddedBroker
 
 
 async def test_the_flow_stops_for_a_rebalance_and_goes_on(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    app, taken = await busy(broker.bootstrap_servers, tmp_path, 10)
+    app, values = await start_app(broker.bootstrap_servers, tmp_path, 10)
     async with asyncio.timeout(60):
         app.consumer.stop_flow()
         await asyncio.sleep(1.5)  # beyond a fetch
         await produce(broker.bootstrap_servers, 4)
         app.consumer.resume_flow()
-        while len(taken) < 14:
+        while len(values) < 14:
             await asyncio.sleep(0.05)
         await app.stop()
     assert not app.crashed

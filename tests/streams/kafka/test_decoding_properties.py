@@ -1,4 +1,4 @@
-"""Arbitrary bytes at the decoder: an event, or InvalidEvent with field and rule; never anything else."""
+"""The decoder turns arbitrary bytes into an event or into InvalidEvent with field and rule, and nothing else."""
 
 import json
 import random
@@ -39,8 +39,8 @@ JSON = st.recursive(
 )
 
 
-def fate(value: bytes | None, model: type[Contract]) -> Contract | InvalidEvent:
-    """Return the event or the InvalidEvent; anything else escapes and fails the test."""
+def decode_or_error(value: bytes | None, model: type[Contract]) -> Contract | InvalidEvent:
+    """Return the event or the InvalidEvent. Any other error fails the test."""
     raw = RawEvent(Source(topic="segment-updated", partition=0, offset=0), key=None, value=value)
     try:
         event = decode(raw, model, LIMIT)
@@ -49,8 +49,8 @@ def fate(value: bytes | None, model: type[Contract]) -> Contract | InvalidEvent:
     else:
         end = None
     if end is not None:
-        assert end.fields["field"], "a reason names the field"
-        assert end.fields["rule"], "a reason names the rule"
+        assert end.fields["field"], "the error names the field"
+        assert end.fields["rule"], "the error names the rule"
         assert "\n" not in str(end.fields["field"])
         return end
     assert decode(RawEvent(raw.source, None, event.to_json()), model, 10 * LIMIT) == event, "the canonical form decodes"
@@ -61,28 +61,28 @@ def fate(value: bytes | None, model: type[Contract]) -> Contract | InvalidEvent:
 @settings(max_examples=400, deadline=None)
 def test_arbitrary_bytes(value: bytes) -> None:
     for model in MODELS:
-        fate(value, model)
+        decode_or_error(value, model)
 
 
 @given(JSON)
 @settings(max_examples=300, deadline=None)
 def test_arbitrary_json(value: object) -> None:
     for model in MODELS:
-        fate(json.dumps(value).encode("utf-8", "surrogatepass"), model)
+        decode_or_error(json.dumps(value).encode("utf-8", "surrogatepass"), model)
 
 
 @given(st.sampled_from(sorted(SEGMENT)), JSON)
 @settings(max_examples=500, deadline=None)
 def test_a_good_segment_with_one_field_replaced(field: str, value: object) -> None:
     changed = json.dumps({**SEGMENT, field: value}).encode("utf-8", "surrogatepass")
-    end = fate(changed, SegmentUpdated)
+    end = decode_or_error(changed, SegmentUpdated)
     if isinstance(end, InvalidEvent) and "value" not in str(end.fields["field"]):
-        assert str(end.fields["field"]).split(".")[0] == field, "the reason names the field that was broken"
+        assert str(end.fields["field"]).split(".")[0] == field, "the error names the broken field"
 
 
-def test_the_good_ones_are_good() -> None:
+def test_unchanged_events_are_valid() -> None:
     for good, model in ((SEGMENT, SegmentUpdated), (PRODUCT, ProductRegistered)):
-        assert isinstance(fate(json.dumps(good).encode(), model), model)
+        assert isinstance(decode_or_error(json.dumps(good).encode(), model), model)
 
 
 @pytest.mark.parametrize(
@@ -93,20 +93,20 @@ def test_the_good_ones_are_good() -> None:
         (b"1" * 10_000, "value"), (b'{"event_id": 1' + b"0" * 5000 + b"}", "value"),
     ],
 )  # fmt: skip
-def test_values_that_are_no_event(value: bytes | None, field: str) -> None:
+def test_values_that_are_not_an_event(value: bytes | None, field: str) -> None:
     for model in MODELS:
-        end = fate(value, model)
+        end = decode_or_error(value, model)
         assert isinstance(end, InvalidEvent)
         assert end.fields["field"] == field
 
 
 def test_100_000_mutated_events() -> None:
-    """Good events with bytes flipped, cut, doubled, or values swapped for nasty ones."""
+    """Valid events with bytes replaced, cut or doubled, or with values replaced by nasty ones."""
     chance, count = random.Random(20261123), 100_000
     ends = {InvalidEvent: 0, SegmentUpdated: 0, ProductRegistered: 0}
     for _ in range(count):
         good, model = chance.choice(((SEGMENT, SegmentUpdated), (PRODUCT, ProductRegistered)))
-        ends[type(fate(mutated(good, chance), model))] += 1
+        ends[type(decode_or_error(mutated(good, chance), model))] += 1
     assert ends[InvalidEvent] > count / 10
     assert ends[SegmentUpdated] > count / 100
 

@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC110
-"""Lag, and whether the broker is there, on an embedded broker that goes away and comes back."""
+"""The lag probe on an embedded broker that goes down and comes up again."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
 from streams.runtime import Runtime
 from streams.settings import KafkaSettings, Settings
-from streams.web.state import unready
+from streams.web.state import unready_reasons
 
 PARTITION = Partition("segment-updated", 0)
 
@@ -28,8 +28,8 @@ def broker():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(lag, "_EVERY", 0.1)
-    monkeypatch.setattr(lag, "_PATIENCE", 1.0)
+    monkeypatch.setattr(lag, "_INTERVAL", 0.1)
+    monkeypatch.setattr(lag, "_TIMEOUT", 1.0)
 
 
 async def until(condition, seconds=30):
@@ -58,13 +58,13 @@ async def produce(broker, count):
 
 
 @pytest.mark.parametrize("partitions", [[PARTITION], []])
-async def test_a_broker_that_goes_away_is_noticed_and_one_that_comes_back_too(broker, partitions):
+async def test_the_probe_notices_when_the_broker_goes_down_and_comes_up(broker, partitions):
     await produce(broker, 3)
     probe = LagProbe(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "g")
     async with following(probe, partitions):
         await asyncio.sleep(1)
         assert probe.unreachable_seconds == 0
-        assert probe.behind == ({"segment-updated[0]": 3} if partitions else {})
+        assert probe.lag_by_partition == ({"segment-updated[0]": 3} if partitions else {})
         broker.down()
         await until(lambda: probe.unreachable_seconds > 1)
         before = probe.unreachable_seconds
@@ -74,18 +74,18 @@ async def test_a_broker_that_goes_away_is_noticed_and_one_that_comes_back_too(br
         await produce(broker, 2)
         found = {"segment-updated[0]": 5} if partitions else {}
         await until(
-            lambda: not probe.unreachable_seconds and probe.behind == found
+            lambda: not probe.unreachable_seconds and probe.lag_by_partition == found
         )  # a probe may have come before the second message
 
 
-async def test_no_trouble_of_a_probe_is_its_last(broker, monkeypatch):
+async def test_a_failed_probe_does_not_stop_the_next_one(broker, monkeypatch):
     probe = LagProbe(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "g")
     measure, calls = LagProbe.measure, []
 
     async def broken(self, partitions):
         calls.append(partitions)
         if len(calls) <= 3:
-            raise AssertionError("something in a library")
+            raise AssertionError("an error in a library")
         return await measure(self, partitions)
 
     monkeypatch.setattr(LagProbe, "measure", broken)
@@ -94,23 +94,23 @@ async def test_no_trouble_of_a_probe_is_its_last(broker, monkeypatch):
         with capture_logs() as lines:
             await until(lambda: not probe.unreachable_seconds)
         assert "the broker answers again" in [line["event"] for line in lines]
-        assert probe.behind == {"segment-updated[0]": 0}
+        assert probe.lag_by_partition == {"segment-updated[0]": 0}
         assert not task.done()
 
 
-async def test_a_worker_is_ready_only_while_it_has_a_place_in_the_group_and_a_broker(broker):
+async def test_a_worker_is_ready_only_with_an_assignment_and_a_broker(broker):
     kafka = {"bootstrap_servers": broker.bootstrap_servers}
     runtime = Runtime(Settings(kafka=kafka, storage={"endpoint": "http://127.0.0.1:1"}), "tests.fakes:serve", [].append)
-    no_place = "The consumer group has not assigned partitions yet."
-    assert no_place in unready(runtime.view.state())
+    unassigned = "The consumer group has not assigned partitions yet."
+    assert unassigned in unready_reasons(runtime.view.state())
     runtime.assigned([PARTITION])
-    assert no_place not in unready(runtime.view.state())
+    assert unassigned not in unready_reasons(runtime.view.state())
     runtime.revoked([PARTITION])
-    assert no_place in unready(runtime.view.state())
+    assert unassigned in unready_reasons(runtime.view.state())
     runtime.assigned([PARTITION])
     async with following(runtime._lag, [PARTITION]):
         await until(lambda: runtime.view.state().lag)
         broker.down()
         await until(
-            lambda: any("The broker has not answered for" in reason for reason in unready(runtime.view.state()))
+            lambda: any("The broker has not answered for" in reason for reason in unready_reasons(runtime.view.state()))
         )

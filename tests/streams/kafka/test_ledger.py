@@ -11,7 +11,7 @@ THERE = Partition("segment-updated", 1)
 
 
 class Acks(list):
-    """Records offsets in the order they are acked."""
+    """The acked offsets, in order."""
 
     def of(self, offset):
         return lambda: self.append(offset)
@@ -75,7 +75,7 @@ async def test_finishing_after_revocation_acks_nothing():
     assert acks == []
 
 
-async def test_waiting_for_room_in_a_revoked_partition_ends_with_a_stale_entry():
+async def test_revoking_a_full_partition_returns_a_stale_entry_to_the_waiter():
     ledger, acks = Ledger(window=1), Acks()
     await enter(ledger, acks, [0])
     waiting = asyncio.create_task(ledger.enter(HERE, 1, acks.of(1)))
@@ -86,7 +86,7 @@ async def test_waiting_for_room_in_a_revoked_partition_ends_with_a_stale_entry()
     assert ledger.unacked() == 0
 
 
-async def test_offsets_that_go_back_make_the_earlier_entries_stale():
+async def test_offsets_that_go_back_make_earlier_entries_stale():
     ledger, acks = Ledger(window=10), Acks()
     old = await enter(ledger, acks, [4, 5])
     new = await enter(ledger, acks, [4])
@@ -97,7 +97,7 @@ async def test_offsets_that_go_back_make_the_earlier_entries_stale():
     assert acks == [4]
 
 
-async def test_the_last_offset_again_makes_the_earlier_entries_stale_too():
+async def test_the_last_offset_again_makes_its_earlier_entry_stale():
     ledger, acks = Ledger(window=10), Acks()
     (entry,) = await enter(ledger, acks, [6])
     (again,) = await enter(ledger, acks, [6])
@@ -107,18 +107,18 @@ async def test_the_last_offset_again_makes_the_earlier_entries_stale_too():
     assert acks == [6]
 
 
-async def test_the_oldest_unfinished_event_is_known():
+async def test_the_ledger_reports_its_oldest_unfinished_event():
     ledger, acks = Ledger(window=10), Acks()
-    assert ledger.oldest() is None
+    assert ledger.oldest_entered_at() is None
     first, second = await enter(ledger, acks, [0, 1])
-    assert ledger.oldest() == first.entered_at
+    assert ledger.oldest_entered_at() == first.entered_at
     ledger.finish(first)
-    assert ledger.oldest() == second.entered_at
+    assert ledger.oldest_entered_at() == second.entered_at
 
 
 @given(st.data())
 @pytest.mark.filterwarnings("default")
-def test_whatever_finishes_in_whatever_order_acks_are_the_contiguous_prefix(data):
+def test_acks_are_the_contiguous_prefix_in_any_order_of_finishing(data):
     """After every step the acked offsets are exactly the longest finished prefix of each generation."""
 
     async def run():

@@ -1,4 +1,4 @@
-"""The ledger against a model of Kafka: whatever the order, only the completed prefix of the owned partition is acked."""
+"""The ledger against a model of Kafka: in any order, it acks only the completed prefix of an owned partition."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ PARTITIONS = [Partition("segment-updated", 0), Partition("segment-updated", 1)]
 
 
 class LedgerAgainstKafka(RuleBasedStateMachine):
-    """Kafka's side: per partition the next offset to deliver, the offset acked, and the owner's generation."""
+    """The model of Kafka: per partition the next offset to deliver, the acked offsets, the present owner's entries."""
 
     entries = Bundle("entries")
 
@@ -66,10 +66,11 @@ class LedgerAgainstKafka(RuleBasedStateMachine):
             self._rewind(partition)
 
     @rule(partition=st.sampled_from(PARTITIONS))
-    def reassign_without_a_word(self, partition: Partition) -> None:
-        """A lost generation may come back without a revocation: the same offsets simply arrive again.
+    def reassign_without_revoking(self, partition: Partition) -> None:
+        """A lost generation may come back without a revocation: the same offsets arrive again.
 
-        The first of them tells the ledger; what is finished before it arrives is acked rightly, and by the same owner.
+        The first of them makes the earlier entries stale. Events that finish before it arrives are acked correctly, by
+        the same owner.
         """
         if 0 < self.ledger.unacked(partition) < WINDOW:
             stale = [entry for entry in self.owned[partition] if not entry.done]
@@ -88,7 +89,7 @@ class LedgerAgainstKafka(RuleBasedStateMachine):
             assert acked == sorted(set(acked)), "acked twice or out of order"
 
     @invariant()
-    def nothing_unfinished_is_passed(self) -> None:
+    def no_unfinished_event_is_passed(self) -> None:
         for partition in PARTITIONS:
             assert set(self.acked[partition]) <= self.finished[partition]
             for entry in self.owned[partition]:
@@ -96,7 +97,7 @@ class LedgerAgainstKafka(RuleBasedStateMachine):
                     assert entry.offset >= self.committed(partition)
 
     @invariant()
-    def the_window_is_kept(self) -> None:
+    def the_window_is_never_exceeded(self) -> None:
         assert all(self.ledger.unacked(partition) <= WINDOW for partition in PARTITIONS)
 
 
@@ -104,7 +105,7 @@ LedgerAgainstKafka.TestCase.settings = settings(max_examples=150, stateful_step_
 TestLedger = LedgerAgainstKafka.TestCase
 
 
-async def test_a_full_window_lets_the_next_event_wait_until_the_head_is_done() -> None:
+async def test_a_full_window_makes_the_next_event_wait_for_the_head() -> None:
     ledger, partition, acked = Ledger(2), PARTITIONS[0], []
     first, second = [await ledger.enter(partition, offset, lambda: acked.append(1)) for offset in (0, 1)]
     waiting = asyncio.create_task(ledger.enter(partition, 2, lambda: acked.append(1)))
@@ -116,7 +117,7 @@ async def test_a_full_window_lets_the_next_event_wait_until_the_head_is_done() -
     assert len(acked) == 2
 
 
-async def test_revoking_wakes_whoever_waits_for_room() -> None:
+async def test_revoking_wakes_an_event_that_waits_for_room() -> None:
     ledger, partition = Ledger(1), PARTITIONS[0]
     await ledger.enter(partition, 0, lambda: None)
     waiting = asyncio.create_task(ledger.enter(partition, 1, lambda: None))
@@ -124,4 +125,4 @@ async def test_revoking_wakes_whoever_waits_for_room() -> None:
     ledger.revoke([partition])
     assert (await waiting).stale
     assert ledger.unacked() == 0
-    assert ledger.oldest() is None
+    assert ledger.oldest_entered_at() is None

@@ -12,7 +12,7 @@ from streams.embedded import EmbeddedBroker
 from streams.failures import BrokerUnavailable, MessageRefused
 from streams.kafka import publisher as publisher_module
 from streams.kafka.publisher import Publisher, worker_version
-from streams.kafka.topics import dead
+from streams.kafka.topics import dead_letter_topic
 from streams.messages import Outcome, RawEvent
 from streams.settings import Settings
 
@@ -52,17 +52,17 @@ def raw(settings, **changes):
     return RawEvent(**(fields | changes))
 
 
-async def test_an_outcome_goes_to_its_topic_as_it_is(settings):
+async def test_an_outcome_reaches_its_topic_unchanged(settings):
     async with running(settings) as publisher:
         await publisher.publish(Outcome("creative_ready", b"key", b'{"a":1}', (("ce_id", b"1"),)))
     (message,) = await read(settings, settings.topics.creative_ready, 1)
     assert (message.key, message.value, message.headers) == (b"key", b'{"a":1}', (("ce_id", b"1"),))
 
 
-async def test_a_dead_letter_keeps_the_original_bytes_and_says_where_and_why(settings):
+async def test_a_dead_letter_keeps_the_original_bytes_and_names_origin_and_reason(settings):
     async with running(settings) as publisher:
         await publisher.dead_letter(raw(settings), 3, "invalid_event", "name: Field required")
-    (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
+    (message,) = await read(settings, dead_letter_topic(settings.topics, settings.topics.segment_updated), 1)
     assert (message.key, message.value) == (b"coffee", b"\xff\x00not json")
     assert dict(message.headers) == {
         "traceparent": b"00-abc",
@@ -75,23 +75,23 @@ async def test_a_dead_letter_keeps_the_original_bytes_and_says_where_and_why(set
         "dead_message": b"name: Field required",
         "dead_worker_version": worker_version().encode(),
     }
-    assert len(message.headers) == 9, "an earlier burial's headers do not pile up"
+    assert len(message.headers) == 9, "headers of an earlier dead letter are replaced"
 
 
-async def test_a_tombstone_without_a_key_can_be_buried(settings):
+async def test_a_tombstone_without_a_key_can_be_dead_lettered(settings):
     async with running(settings) as publisher:
         await publisher.dead_letter(raw(settings, key=None, value=None), 1, "invalid_event", "value: null")
-    (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
+    (message,) = await read(settings, dead_letter_topic(settings.topics, settings.topics.segment_updated), 1)
     assert not message.key
     assert not message.value
 
 
-async def test_a_key_too_large_is_left_out_and_named(settings):
-    """For real: our own producer refuses what is larger than its limit."""
+async def test_a_key_that_is_too_large_is_replaced_by_its_digest(settings):
+    """The producer itself refuses a message above its limit."""
     key = b"k" * (8 * 2**20)
     async with running(settings) as publisher:
         await publisher.dead_letter(raw(settings, key=key), 1, "invalid_event", "too large")
-    (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
+    (message,) = await read(settings, dead_letter_topic(settings.topics, settings.topics.segment_updated), 1)
     headers = dict(message.headers)
     assert not message.key
     assert message.value == b""
@@ -99,10 +99,10 @@ async def test_a_key_too_large_is_left_out_and_named(settings):
     assert headers["dead_offset"] == b"41"
 
 
-async def test_an_event_too_large_to_bury_is_buried_by_reference(settings):
+async def test_an_event_too_large_for_a_dead_letter_is_kept_by_reference(settings):
     async with running(settings) as publisher:
         await publisher.dead_letter(raw(settings, value=b"x" * (8 * 2**20)), 1, "invalid_event", "too large")
-    (message,) = await read(settings, dead(settings.topics, settings.topics.segment_updated), 1)
+    (message,) = await read(settings, dead_letter_topic(settings.topics, settings.topics.segment_updated), 1)
     assert (message.key, message.value) == (b"coffee", b"")
     headers = dict(message.headers)
     assert headers["dead_offset"] == b"41"
@@ -110,7 +110,7 @@ async def test_an_event_too_large_to_bury_is_buried_by_reference(settings):
     assert "dead_key_omitted" not in headers
 
 
-async def test_an_outcome_that_the_topic_refuses_is_the_deployments_fault(settings):
+async def test_an_outcome_that_is_too_large_for_its_topic_names_the_setting(settings):
     async with running(settings) as publisher:
         with pytest.raises(MessageRefused, match=r"max\.message\.bytes"):
             await publisher.publish(Outcome("creative_ready", b"key", b"x" * (8 * 2**20)))
@@ -123,16 +123,16 @@ def broker():
     found.stop()
 
 
-def broker_errors(broker):
+def settings_for(broker):
     return Settings(kafka={"bootstrap_servers": broker.bootstrap_servers, "request_timeout": 0.5})
 
 
-async def left(publisher):
-    while publisher._leaving:
-        await asyncio.wait(publisher._leaving)
+async def producers_stopped(publisher):
+    while publisher._stopping:
+        await asyncio.wait(publisher._stopping)
 
 
-async def test_stopping_does_not_wait_for_a_broker_that_is_away(broker, monkeypatch):
+async def test_stop_does_not_wait_for_an_unreachable_broker(broker, monkeypatch):
     monkeypatch.setattr(publisher_module, "_STOP_SECONDS", 0.2)
     publisher = Publisher(Settings(kafka={"bootstrap_servers": broker.bootstrap_servers}))
     await publisher.publish(Outcome("creative_ready", b"key", b"{}"))
@@ -142,16 +142,16 @@ async def test_stopping_does_not_wait_for_a_broker_that_is_away(broker, monkeypa
     async with asyncio.timeout(2):
         await publisher.stop()
     assert not sending.done()
-    assert publisher._leaving, "it goes on trying"
+    assert publisher._stopping, "the producer still retries"
     broker.up()
     async with asyncio.timeout(20):
         await sending
-        await left(publisher)
+        await producers_stopped(publisher)
 
 
-async def test_a_discarded_producer_ends_in_its_own_time(broker):
-    """Nothing of it is left: neither its sender nor an unclosed client, which would be a warning."""
-    publisher = Publisher(broker_errors(broker))
+async def test_a_replaced_producer_stops_in_the_background(broker):
+    """It leaves neither a sender task nor an unclosed client, which would be a warning."""
+    publisher = Publisher(settings_for(broker))
     await publisher.start()
     first = publisher._producer
     broker.down()
@@ -160,13 +160,13 @@ async def test_a_discarded_producer_ends_in_its_own_time(broker):
     assert publisher._producer is None
     broker.up()
     async with asyncio.timeout(20):
-        await left(publisher)
+        await producers_stopped(publisher)
     assert first._sender.sender_task.done()
     assert not first.client._conns
     await publisher.stop()
 
 
-async def test_a_connection_given_up_half_way_is_closed(broker, monkeypatch):
+async def test_a_cancelled_connection_is_closed(broker, monkeypatch):
     begun = asyncio.Event()
     start = AIOKafkaProducer.start
 
@@ -176,7 +176,7 @@ async def test_a_connection_given_up_half_way_is_closed(broker, monkeypatch):
         await asyncio.sleep(60)
 
     monkeypatch.setattr(AIOKafkaProducer, "start", slow)
-    publisher = Publisher(broker_errors(broker))
+    publisher = Publisher(settings_for(broker))
     connecting = asyncio.create_task(publisher.start())
     await begun.wait()
     connecting.cancel()
@@ -186,7 +186,7 @@ async def test_a_connection_given_up_half_way_is_closed(broker, monkeypatch):
     gc.collect()  # an unclosed producer would be a warning, and so an error
 
 
-async def test_a_failed_send_speaks_of_the_broker_and_the_next_one_has_a_fresh_producer(settings, monkeypatch):
+async def test_a_failed_send_names_the_broker_and_the_next_one_uses_a_new_producer(settings, monkeypatch):
     async with running(settings) as publisher:
         first = publisher._producer
 
@@ -202,7 +202,7 @@ async def test_a_failed_send_speaks_of_the_broker_and_the_next_one_has_a_fresh_p
     assert len(await read(settings, settings.topics.creative_rejected, 1)) == 1
 
 
-async def test_a_broker_that_is_not_there_is_named():
+async def test_an_unreachable_broker_is_named():
     publisher = Publisher(Settings(kafka={"bootstrap_servers": "127.0.0.1:1"}))
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
         await publisher.start()

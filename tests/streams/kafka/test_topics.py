@@ -18,18 +18,18 @@ def test_inputs_outputs_and_dead_letters_are_expected():
     ]
 
 
-async def test_topics_that_are_right_pass(settings):
+async def test_correct_topics_pass(settings):
     await topics.check(settings)
     assert {state.found for state in await topics.topic_states(settings)} == {4}
 
 
-async def test_a_wrong_partition_count_is_refused_with_what_mends_it(settings):
+async def test_a_wrong_partition_count_is_refused_with_a_remedy(settings):
     other = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": 3})})
     with pytest.raises(WrongPartitions, match=r"has 4 partitions, not 3.*Set CREATIVES_TOPICS__PARTITIONS"):
         await topics.check(other)
 
 
-async def test_a_broker_that_is_not_there_is_named_with_cause_setting_and_no_second_line(caplog):
+async def test_an_unreachable_broker_is_one_error_with_cause_and_setting(caplog):
     nowhere = Settings(kafka={"bootstrap_servers": "127.0.0.1:1"})
     reason = (
         r"^The broker at 127\.0\.0\.1:1 does not answer: Connection refused\. Start it, or correct CREATIVES_KAFKA__B"
@@ -39,7 +39,7 @@ async def test_a_broker_that_is_not_there_is_named_with_cause_setting_and_no_sec
     assert caplog.text == ""
 
 
-async def test_a_certificate_that_is_none_is_no_traceback(tmp_path):
+async def test_an_invalid_certificate_is_a_named_error(tmp_path):
     junk = tmp_path / "junk.pem"
     junk.write_text("junk")
     kafka = {"bootstrap_servers": "127.0.0.1:1", "security_protocol": "SSL", "ca_file": str(junk)}
@@ -47,7 +47,7 @@ async def test_a_certificate_that_is_none_is_no_traceback(tmp_path):
         await topics.check(Settings(kafka=kafka))
 
 
-def test_what_is_missing_is_said_before_what_has_other_partitions():
+def test_missing_topics_come_before_wrong_partitions():
     spec = topics.TopicSpec("t", 4, 1)
     missing, wrong, right = (topics.TopicState(spec, found) for found in (None, 3, 4))
     assert topics.topic_problem([right, right]) is None

@@ -1,9 +1,8 @@
-"""Products learned, segments parked and released, checkpoints kept: on a store in memory."""
-# ruff: noqa: ASYNC110, ASYNC240
+"""The product handler on a store in memory and a fake device."""
+# ruff: noqa: ASYNC240
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -12,31 +11,18 @@ from typing import Any
 import pytest
 
 from models.briefs import TrainingJob
-from models.errors import ConceptTooWeak, UnusablePhotos, WrongArchitecture
-from schemas.events import CreativeReady, CreativeRejected, ProductReady, SegmentUpdated
-from streams.failures import (
-    ConceptUnusable,
-    DeviceProcessDied,
-    StoreUnavailable,
-    TrainingUnsupportedByWeights,
-    Verdict,
-    judge,
-)
-from streams.messages import Outcome
+from models.errors import ConceptTooWeak, UnusablePhotos
+from schemas.events import CreativeRejected, ProductReady
+from streams.failures import DeviceProcessDied, StoreUnavailable
 from streams.products.learn import train_product
 from streams.requests import Tools
 from streams.store.concepts import current_concept
 from tests import fakes
 from tests.fakes import FakeDevice
-from tests.streams.world import SOURCE, World, product, segment
+from tests.streams.world import SOURCE, World, product
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-async def test_a_product_is_learned_and_announced(world: World) -> None:
+async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
     outcome = await world.train(product(steps=7))
     ready = ProductReady.model_validate_json(outcome.value)
     assert (outcome.topic, outcome.key) == ("product_ready", b"jam")
@@ -56,101 +42,13 @@ async def test_a_product_is_learned_and_announced(world: World) -> None:
     assert not Path(training_job.workdir).exists()
 
 
-async def test_a_redelivery_teaches_nothing_anew(world: World) -> None:
+async def test_a_redelivery_does_not_train_again(world: World) -> None:
     first = await world.train(product())
     assert await world.train(product()) == first
     assert len(world.device.training_jobs) == 1
 
 
-async def test_a_segment_shows_the_product(world: World) -> None:
-    await world.train(product())
-    outcome = await world.render(segment())
-    assert outcome is not None
-    ready = CreativeReady.model_validate_json(outcome.value)
-    assert ready.prompt.startswith("an advertising photo of sks jar of jam and bread, ")
-    assert ready.product_id == "jam"
-    [brief] = world.device.briefs
-    assert brief.concept is not None
-    assert hashlib.sha256(Path(brief.concept.path).read_bytes()).hexdigest() == brief.concept.sha256
-    assert (brief.concept.product_id, brief.concept.method) == ("jam", "dreambooth")
-
-
-async def test_a_textual_inversion_has_its_own_token(world: World) -> None:
-    await world.train(product(method="textual_inversion"))
-    await world.render(segment())
-    assert world.device.briefs[0].prompt.startswith("an advertising photo of <jam> and bread, ")
-
-
-async def test_a_segment_before_its_product_waits_and_is_released(world: World) -> None:
-    assert await world.render(segment("s1")) is None
-    assert await world.render(segment("s2")) is None
-    assert await world.render(segment("s1")) is None
-    assert len(world.keys("parked/jam/")) == 2
-    assert world.device.briefs == []
-    await world.train(product())
-    assert world.keys("parked/") == []
-    released = [SegmentUpdated.model_validate_json(outcome.value) for outcome in world.sent.outcomes]
-    assert sorted(event.event_id for event in released) == ["s1", "s2"]
-    assert {(outcome.topic, outcome.key) for outcome in world.sent.outcomes} == {("segment_updated", b"breakfast")}
-    outcome = await world.render(released[0])
-    assert outcome is not None
-    assert outcome.topic == "creative_ready"
-
-
-async def test_a_concept_that_comes_between_the_two_looks(world: World) -> None:
-    """Parking writes its marker first: what the trainer misses, the second look finds."""
-
-    def learned_meanwhile(operation: str, key: str) -> None:
-        if operation == "put" and key.startswith("parked/"):
-            world.store.fail = lambda operation, key: None
-            asyncio.get_running_loop().create_task(other.train(product())).add_done_callback(done.append)
-
-    done: list[asyncio.Task[Outcome]] = []
-    other = world
-    await_parked = world.store.put
-
-    async def put(key: str, content: bytes, media_type: str) -> None:
-        await await_parked(key, content, media_type)
-        while key.startswith("parked/") and not done:
-            await asyncio.sleep(0)
-
-    world.store.put = put  # type: ignore[method-assign]
-    world.store.fail = learned_meanwhile
-    outcome = await world.render(segment())
-    assert outcome is not None
-    assert outcome.topic == "creative_ready"
-    assert world.keys("parked/") == []
-
-
-async def test_a_release_that_fails_is_made_up_for(world: World) -> None:
-    await world.render(segment())
-    world.sent.down = True
-    with pytest.raises(ConnectionError):
-        await world.train(product())
-    assert len(world.keys("parked/jam/")) == 1
-    world.sent.down = False
-    outcome = await world.train(product())
-    assert outcome.topic == "product_ready"
-    assert len(world.sent.outcomes) == 1
-    assert len(world.device.training_jobs) == 1
-    assert world.keys("parked/") == []
-
-
-async def test_a_product_registered_anew_serves_later_events_only(world: World) -> None:
-    await world.train(product())
-    first = await world.render(segment("s1"))
-    await world.train(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z", class_noun="jar of raspberry jam"))
-    assert await world.render(segment("s1")) == first
-    await world.render(segment("s2"))
-    before, after = world.device.briefs
-    assert "sks jar of jam and" in before.prompt
-    assert "sks jar of raspberry jam and" in after.prompt
-    assert before.concept is not None
-    assert after.concept is not None
-    assert before.concept.sha256 != after.concept.sha256
-
-
-async def test_a_late_repeat_of_an_old_registration_changes_nothing(world: World) -> None:
+async def test_a_redelivered_old_registration_does_not_become_current(world: World) -> None:
     await world.train(product())
     await world.train(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z"))
     await world.train(product())
@@ -173,7 +71,7 @@ async def test_a_late_repeat_of_an_old_registration_changes_nothing(world: World
         (["https://evil.example/1.png"] * 3, "unusable_photos", "ALLOWED_HOSTS does not name its host"),
     ],
 )
-async def test_photos_that_cannot_be_had_are_a_refusal(world: World, images: list[str], code: str, reason: str) -> None:
+async def test_unreadable_photos_reject_the_product(world: World, images: list[str], code: str, reason: str) -> None:
     outcome = await world.train(product(images=images))
     message = CreativeRejected.model_validate_json(outcome.value)
     assert (outcome.topic, outcome.key, message.product_id) == ("creative_rejected", b"jam", "jam")
@@ -184,7 +82,7 @@ async def test_photos_that_cannot_be_had_are_a_refusal(world: World, images: lis
     assert await current_concept(world.store, "jam") is None
 
 
-async def test_a_photo_too_large(tmp_path: Path) -> None:
+async def test_photos_that_are_too_large_reject_the_product(tmp_path: Path) -> None:
     world = World(tmp_path, max_photo_bytes=5)
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert message.code == "unusable_photos"
@@ -193,13 +91,13 @@ async def test_a_photo_too_large(tmp_path: Path) -> None:
     )
 
 
-async def test_the_devices_refusal(world: World) -> None:
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
+async def test_a_refusal_of_the_device_rejects_the_product(world: World) -> None:
+    world.device.error = UnusablePhotos(detail="2 of 3 are no pictures")
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert (message.code, message.segment_id) == ("unusable_photos", None)
 
 
-async def test_a_weak_concept_is_refused_with_its_figures(tmp_path: Path) -> None:
+async def test_a_missed_threshold_rejects_the_product_with_its_scores(tmp_path: Path) -> None:
     world = World(tmp_path, min_fidelity=0.95)
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert message.code == ConceptTooWeak.code
@@ -208,13 +106,13 @@ async def test_a_weak_concept_is_refused_with_its_figures(tmp_path: Path) -> Non
     assert not any(key.endswith(".safetensors") for key in world.store.objects)
 
 
-async def test_a_dead_device_leaves_the_checkpoints(world: World) -> None:
-    class Dying(FakeDevice):
+async def test_checkpoints_survive_a_dead_device_process(world: World) -> None:
+    class DyingDevice(FakeDevice):
         async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
             await super().train(training_job, on_checkpoint)
             raise DeviceProcessDied(request_id="r", how="died", crashes=1, limit=3)
 
-    dying = Dying()
+    dying = DyingDevice()
     with pytest.raises(DeviceProcessDied):
         await train_product(product(), SOURCE, Tools(dying, world.store, world.tools.prompter, world.tools.settings))
     [checkpoint] = world.keys("checkpoints/jam/")
@@ -222,17 +120,17 @@ async def test_a_dead_device_leaves_the_checkpoints(world: World) -> None:
     assert world.store.objects[checkpoint] == b"jam at 2"
 
 
-async def test_the_next_owner_goes_on_from_the_newest_checkpoint(tmp_path: Path) -> None:
+async def test_another_worker_resumes_from_the_newest_checkpoint(tmp_path: Path) -> None:
     seen: list[list[str]] = []
 
-    class Looking(FakeDevice):
+    class RecordingDevice(FakeDevice):
         async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
             seen.append(sorted(path.name for path in Path(training_job.workdir).iterdir()))
             return await super().train(training_job, on_checkpoint)
 
     world = World(tmp_path)
-    world.device = Looking()
-    tools = Tools(world.device, world.store, world.tools.prompter, world.tools.settings, world.sent)
+    world.device = RecordingDevice()
+    tools = Tools(world.device, world.store, world.tools.prompter, world.tools.settings, world.publisher)
     first = ProductReady.model_validate_json((await world.train(product())).value)
     del world.store.objects[f"concepts/jam/{first.request_id}/manifest.json"]
     for step in (100, 200):
@@ -243,24 +141,7 @@ async def test_the_next_owner_goes_on_from_the_newest_checkpoint(tmp_path: Path)
     assert world.keys("checkpoints/") == []
 
 
-async def test_a_torn_concept_is_not_used(world: World) -> None:
-    outcome = await world.train(product())
-    ready = ProductReady.model_validate_json(outcome.value)
-    world.store.objects[ready.concept_uri.removeprefix("s3://creatives/")] = b"torn"
-    with pytest.raises(Exception, match="There is no object s3://creatives/concepts/jam/"):
-        await world.render(segment())
-    assert world.device.briefs == []
-
-
-async def test_few_concept_files_are_kept_here(world: World) -> None:
-    for number in range(10):
-        await world.train(product(event_id=f"p{number}", product_id=f"jam-{number}"))
-        await world.render(segment(f"s{number}", product_id=f"jam-{number}"))
-    assert len(list((world.folder / "concepts").glob("*.safetensors"))) == 8
-    assert len(list((world.folder / "concepts").iterdir())) == 8
-
-
-async def test_an_outage_while_a_product_is_stored(world: World) -> None:
+async def test_a_retry_after_an_outage_stores_the_concept(world: World) -> None:
     def fail(operation: str, key: str) -> None:
         if operation == "put" and key.startswith("concepts/"):
             fakes.unavailable(operation, key)
@@ -273,75 +154,7 @@ async def test_an_outage_while_a_product_is_stored(world: World) -> None:
     assert json.loads(outcome.value)["product_id"] == "jam"
 
 
-async def test_every_delivery_of_a_segment_shows_the_same_concept(world: World) -> None:
-    """A partition moves while its segment renders, and meanwhile the product is registered anew."""
-    await world.train(product())
-
-    def fail(operation: str, key: str) -> None:
-        if operation == "put_if_absent" and key.endswith("manifest.json"):
-            fakes.unavailable(operation, key)
-
-    world.store.fail = fail
-    with pytest.raises(StoreUnavailable):
-        await world.render(segment("s1"))
-    world.store.fail = lambda operation, key: None
-    await world.train(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z", class_noun="jar of honey"))
-    world.restart()
-    outcome = await world.render(segment("s1"))
-    assert outcome is not None
-    ready = CreativeReady.model_validate_json(outcome.value)
-    assert ready.prompt.startswith("an advertising photo of sks jar of jam and bread, ")
-    pin = json.loads(world.store.objects[f"creatives/breakfast/{ready.request_id}/concept.json"])
-    assert (pin["sha256"], f"s3://creatives/{pin['key']}") == (ready.concept_sha256, ready.concept_uri)
-    later = await world.render(segment("s2"))
-    assert later is not None
-    assert CreativeReady.model_validate_json(later.value).concept_sha256 != ready.concept_sha256
-
-
-async def test_a_concept_of_other_weights_is_none_until_the_product_is_registered_again(world: World) -> None:
-    await world.train(product())
-    world.restart(revision="2")
-    assert await world.render(segment()) is None
-    assert len(world.keys("parked/jam/")) == 1
-    assert world.device.briefs == []
-    await world.train(product())
-    assert len(world.device.training_jobs) == 1
-    [released] = world.sent.outcomes
-    outcome = await world.render(SegmentUpdated.model_validate_json(released.value))
-    assert outcome is not None
-    current = await current_concept(world.store, "jam")
-    assert current is not None
-    assert CreativeReady.model_validate_json(outcome.value).concept_sha256 == current.sha256
-
-
-async def test_what_the_device_cannot_use_blocks_no_partition(world: World) -> None:
-    await world.train(product())
-    world.device.end = WrongArchitecture(path="concept", architecture="this UNet", detail="it does not fit")
-    with pytest.raises(ConceptUnusable) as unusable:
-        await world.render(segment())
-    with pytest.raises(TrainingUnsupportedByWeights) as cannot:
-        await world.train(product(event_id="p2"))
-    for caught in (unusable, cannot):
-        assert judge(caught.value, 1, 4) is Verdict.RETRY
-        assert judge(caught.value, 4, 4) is Verdict.DEAD_LETTER
-
-
-async def test_a_refused_product_says_how_many_wait_for_it(world: World) -> None:
-    await world.render(segment("s1"))
-    await world.render(segment("s2"))
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
-    message = CreativeRejected.model_validate_json((await world.train(product())).value)
-    assert message.waiting == 2
-    assert len(world.keys("parked/jam/")) == 2
-    world.device.end = None
-    await world.train(product(event_id="p2"))
-    assert world.keys("parked/jam/") == []
-    world.device.end = UnusablePhotos(detail="2 of 3 are no pictures")
-    message = CreativeRejected.model_validate_json((await world.train(product(event_id="p3"))).value)
-    assert message.waiting is None
-
-
-async def test_other_settings_come_to_another_verdict(world: World) -> None:
+async def test_settings_that_decide_the_outcome_make_another_request(world: World) -> None:
     world.set(min_fidelity=0.95)
     refused = await world.train(product())
     world.set(min_fidelity=0.85)
@@ -351,14 +164,14 @@ async def test_other_settings_come_to_another_verdict(world: World) -> None:
     assert await world.train(product()) == ready
 
 
-async def test_a_figure_that_is_no_number_is_a_refusal(world: World) -> None:
+async def test_a_score_that_is_not_a_number_rejects_the_product(world: World) -> None:
     world.device.scores = {"fidelity": float("nan"), "prompt": 0.25}
     message = CreativeRejected.model_validate_json((await world.train(product())).value)
     assert (message.code, message.scores) == ("concept_too_weak", {"prompt": 0.25})
     assert "fidelity is not a number" in message.reason
 
 
-async def test_of_registrations_of_one_moment_the_later_in_the_topic_counts(world: World) -> None:
+async def test_the_offset_decides_between_registrations_of_the_same_time(world: World) -> None:
     await world.train(product(event_id="p1"), offset=5)
     second = ProductReady.model_validate_json((await world.train(product(event_id="p2"), offset=6)).value)
     await world.train(product(event_id="p1"), offset=7)  # replayed

@@ -1,4 +1,4 @@
-"""Photos over real TLS on loopback, and every way out of where they may come from."""
+"""Photos over real TLS on loopback, and every attempt to reach a forbidden address."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOST = "photos.example"
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for HOST and the loopback address, signed by itself."""
+    """A self-signed certificate for HOST and the loopback address."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     now = dt.datetime.now(dt.UTC)
@@ -48,7 +48,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Host:
-    """An https server; `names` is what DNS says. Each request's Host header is kept."""
+    """An https server. names: the address that DNS gives for each name. asked: the Host header of each request."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -83,7 +83,7 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             case "/busy":
                 return web.Response(status=503)
             case "/twice-busy":
-                return web.Response(status=503) if len(found.asked) < 3 else web.Response(body=b"at last")
+                return web.Response(status=503) if len(found.asked) < 3 else web.Response(body=b"a late photo")
             case "/slow":
                 await asyncio.sleep(5)
         return web.Response(status=404)
@@ -108,21 +108,21 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await runner.cleanup()
 
 
-async def fetched(uri: str, allowed: tuple[str, ...], limit: int = 1000, patience: float = 0) -> bytes:
-    settings = TrainingSettings(allowed_hosts=allowed, max_photo_bytes=limit, photo_timeout=patience)
+async def fetched(uri: str, allowed: tuple[str, ...], limit: int = 1000, retry_seconds: float = 0) -> bytes:
+    settings = TrainingSettings(allowed_hosts=allowed, max_photo_bytes=limit, photo_timeout=retry_seconds)
     found = await photos.fetch_photos([uri], MemoryStore(), settings)
-    for refusal in found.refused:
+    for refusal in found.errors:
         raise refusal
     [content] = found.photos
     return content
 
 
-async def test_a_photo_of_an_allowed_host(host: Host) -> None:
+async def test_a_photo_of_an_allowed_host_is_fetched(host: Host) -> None:
     assert await fetched(host.url("/photo.png?signature=x"), host.allowed) == b"a photo"
     assert host.asked == [f"{HOST}:{host.port}"]
 
 
-async def test_redirects_within_the_rules(host: Host) -> None:
+async def test_a_redirect_to_an_allowed_url_is_followed(host: Host) -> None:
     assert await fetched(host.url("/moved"), host.allowed) == b"a photo"
 
 
@@ -142,7 +142,9 @@ REFUSALS: list[tuple[Callable[[Host], str], type[CreativesError], str]] = [
 
 
 @pytest.mark.parametrize(("uri", "error", "message"), REFUSALS)
-async def test_refusals(host: Host, uri: Callable[[Host], str], error: type[CreativesError], message: str) -> None:
+async def test_a_forbidden_or_failing_url_is_an_error(
+    host: Host, uri: Callable[[Host], str], error: type[CreativesError], message: str
+) -> None:
     with pytest.raises(error, match=message) as caught:
         await fetched(uri(host), host.allowed)
     assert "secret" not in str(caught.value) or "u:secret@" in str(caught.value)
@@ -154,7 +156,7 @@ async def test_refusals(host: Host, uri: Callable[[Host], str], error: type[Crea
      "::1", "::", "fe80::1", "fc00::1", "fec0::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::7f00:1", "::a9fe:a9fe",
      "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "240.0.0.1"],
 )  # fmt: skip
-async def test_names_of_private_addresses(host: Host, address: str) -> None:
+async def test_a_name_with_a_private_address_is_forbidden(host: Host, address: str) -> None:
     host.names[HOST] = address
     with pytest.raises(AddressForbidden, match="an address that is not public"):
         await fetched(host.url("/photo.png"), (f"{HOST}:{host.port}",))
@@ -163,13 +165,11 @@ async def test_names_of_private_addresses(host: Host, address: str) -> None:
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"])
 def test_public_addresses_are_public(address: str) -> None:
-    assert photos._public(address)
+    assert photos._is_public(address)
 
 
-async def test_a_name_that_changes_its_address_in_between_gains_nothing(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first look says `public` (as far as the rules of this test go), every later one is private."""
+async def test_dns_rebinding_gains_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first lookup returns an allowed address; every later one returns a private address."""
     loop, asked = asyncio.get_running_loop(), []
 
     async def rebinding(name: str, port: int, **_: Any) -> Any:
@@ -180,72 +180,72 @@ async def test_a_name_that_changes_its_address_in_between_gains_nothing(
 
     monkeypatch.setattr(loop, "getaddrinfo", rebinding)
     assert await fetched(host.url("/photo.png"), host.allowed) == b"a photo"
-    assert asked.count(HOST) == 1, "nobody asks for the name again: the checked address is connected to"
+    assert asked.count(HOST) == 1, "the client must connect to the checked address without another lookup"
     with pytest.raises(AddressForbidden, match="an address that is not public"):
         await fetched(host.url("/photo.png"), host.allowed)
 
 
-async def test_a_redirect_to_an_allowed_name_of_a_private_address(host: Host) -> None:
+async def test_a_redirect_to_an_allowed_name_with_a_private_address_is_forbidden(host: Host) -> None:
     host.names["inside.example"] = "10.1.2.3"
     allowed = (*host.allowed, f"inside.example:{host.port}")
     with pytest.raises(AddressForbidden, match=r"inside\.example.*an address that is not public"):
         await fetched(host.url("/inside"), allowed)
 
 
-async def test_a_private_address_may_be_allowed_by_itself(host: Host) -> None:
+async def test_the_settings_may_allow_a_private_address(host: Host) -> None:
     assert await fetched(host.url("/photo.png", "127.0.0.1"), (f"127.0.0.1:{host.port}", "127.0.0.1")) == b"a photo"
 
 
-async def test_a_photo_too_large_is_left(host: Host) -> None:
+async def test_a_photo_above_the_limit_is_an_error(host: Host) -> None:
     with pytest.raises(ObjectTooLarge, match="larger than 6 bytes"):
         await fetched(host.url("/photo.png"), host.allowed, limit=6)
 
 
-async def test_a_host_that_does_not_answer(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_host_times_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "_SECONDS", 0.2)
     with pytest.raises(PhotosUnavailable, match=r"no answer within 0\.2 s"):
         await fetched(host.url("/slow"), host.allowed)
 
 
-async def test_a_name_nobody_knows(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nowhere(*_: Any, **__: Any) -> Any:
+async def test_an_unknown_name_is_unavailable(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: Any, **__: Any) -> Any:
         raise OSError(-2, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nowhere)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     with pytest.raises(PhotosUnavailable):
         await fetched(host.url("/photo.png"), host.allowed)
 
 
-async def test_a_certificate_of_another_name(host: Host) -> None:
+async def test_a_certificate_for_another_name_is_unavailable(host: Host) -> None:
     host.names["other.example"] = "127.0.0.1"
     with pytest.raises(PhotosUnavailable, match="ConnectError"):
         await fetched(host.url("/photo.png", "other.example"), (f"other.example:{host.port}", "127.0.0.1"))
 
 
-async def test_a_host_that_comes_back_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_host_is_retried(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "_PAUSE", 0.01)
-    assert await fetched(host.url("/twice-busy"), host.allowed, patience=10) == b"at last"
+    assert await fetched(host.url("/twice-busy"), host.allowed, retry_seconds=10) == b"a late photo"
     assert len(host.asked) == 3
 
 
-async def test_one_that_does_not_is_waited_for_no_longer_than_that(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retries_stop_at_the_timeout(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "_PAUSE", 0.02)
     with pytest.raises(PhotosUnavailable, match="HTTP status 503"):
-        await fetched(host.url("/busy"), host.allowed, patience=0.2)
+        await fetched(host.url("/busy"), host.allowed, retry_seconds=0.2)
     assert 2 < len(host.asked) < 20
 
 
-async def test_what_can_be_had_is_kept_in_order_beside_the_reasons(host: Host) -> None:
+async def test_photos_keep_their_order_and_failures_become_errors(host: Host) -> None:
     settings = TrainingSettings(allowed_hosts=host.allowed, photo_timeout=0)
     store = MemoryStore()
     store.objects |= {"photos/1": b"one", "photos/3": b"three"}
     uris = ["s3://creatives/photos/1", "s3://creatives/photos/2", "s3://creatives/photos/3", host.url("/busy")]
     found = await photos.fetch_photos(uris, store, settings)
     assert found.photos == (b"one", b"three")
-    assert [type(refusal) for refusal in found.refused] == [ObjectMissing, PhotosUnavailable]
+    assert [type(refusal) for refusal in found.errors] == [ObjectMissing, PhotosUnavailable]
 
 
-async def test_an_outage_of_the_store_ends_the_waiting_for_hosts(host: Host) -> None:
+async def test_an_outage_of_the_store_cancels_the_other_downloads(host: Host) -> None:
     store = MemoryStore()
     store.fail = fakes.unavailable
     settings = TrainingSettings(allowed_hosts=host.allowed, photo_timeout=600)
@@ -253,4 +253,4 @@ async def test_an_outage_of_the_store_ends_the_waiting_for_hosts(host: Host) -> 
     with pytest.raises(StoreUnavailable):
         await photos.fetch_photos([host.url("/busy"), "s3://creatives/photos/1"], store, settings)
     await asyncio.sleep(0.05)
-    assert not [task for task in asyncio.all_tasks() - before if "_one" in repr(task)]
+    assert not [task for task in asyncio.all_tasks() - before if "_fetch_one" in repr(task)]

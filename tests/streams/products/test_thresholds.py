@@ -1,4 +1,4 @@
-"""Which figures a learned product must reach."""
+"""The minimum scores of a trained concept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.products.thresholds import finite, too_weak
+from streams.products.thresholds import check_thresholds, finite_scores
 from streams.training_settings import TrainingSettings
 
 GOOD = {"fidelity": 0.8, "fidelity_dino": 0.6, "prompt": 0.3, "prior": 0.5, "diversity": 0.4, "fidelity_before": 0.5}
@@ -20,17 +20,17 @@ ALL: dict[str, Any] = {
 }
 
 
-def test_nothing_is_demanded_by_default() -> None:
-    assert too_weak(dict.fromkeys(GOOD, 0.0), TrainingSettings()) is None
-    assert too_weak({}, TrainingSettings()) is None
+def test_there_are_no_thresholds_by_default() -> None:
+    assert check_thresholds(dict.fromkeys(GOOD, 0.0), TrainingSettings()) is None
+    assert check_thresholds({}, TrainingSettings()) is None
 
 
-def test_what_reaches_every_threshold_passes() -> None:
-    assert too_weak(GOOD, TrainingSettings(**ALL)) is None
+def test_scores_that_meet_every_threshold_pass() -> None:
+    assert check_thresholds(GOOD, TrainingSettings(**ALL)) is None
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "message"),
     [
         ("fidelity", 0.69, "fidelity 0.690, demanded at least 0.700"),
         ("fidelity_dino", 0.1, "fidelity_dino 0.100, demanded at least 0.500"),
@@ -39,14 +39,14 @@ def test_what_reaches_every_threshold_passes() -> None:
         ("diversity", 0.2, "diversity 0.200, demanded at least 0.300"),
     ],
 )
-def test_one_below_its_threshold(name: str, value: float, words: str) -> None:
-    refusal = too_weak(GOOD | {name: value}, TrainingSettings(**ALL))
+def test_one_missed_threshold_is_named(name: str, value: float, message: str) -> None:
+    refusal = check_thresholds(GOOD | {name: value}, TrainingSettings(**ALL))
     assert refusal is not None
-    assert refusal.fields["detail"] == words
+    assert refusal.fields["detail"] == message
 
 
-def test_every_broken_threshold_is_named() -> None:
-    refusal = too_weak({"fidelity": 0.1, "prior": 0.9}, TrainingSettings(**ALL))
+def test_every_missed_threshold_is_named() -> None:
+    refusal = check_thresholds({"fidelity": 0.1, "prior": 0.9}, TrainingSettings(**ALL))
     assert refusal is not None
     assert str(refusal.fields["detail"]).split("; ") == [
         "fidelity 0.100, demanded at least 0.700",
@@ -59,9 +59,9 @@ def test_every_broken_threshold_is_named() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["fidelity", "prior"])
-def test_what_is_no_number_passes_nothing(name: str, value: float) -> None:
+def test_a_score_that_is_not_finite_always_fails(name: str, value: float) -> None:
     for settings in (TrainingSettings(), TrainingSettings(**ALL)):
-        refusal = too_weak(GOOD | {name: value}, settings)
+        refusal = check_thresholds(GOOD | {name: value}, settings)
         assert refusal is not None
         assert f"{name} is not a number" in str(refusal)
-    assert name not in finite(GOOD | {name: value})
+    assert name not in finite_scores(GOOD | {name: value})

@@ -1,4 +1,4 @@
-"""A lesson on this machine: its photos, its settings, and what it leaves behind."""
+"""A training job: its photos, its settings, and its scratch files."""
 # ruff: noqa: ASYNC240
 
 from __future__ import annotations
@@ -28,16 +28,11 @@ MISSING = "s3://creatives/photos/jam/missing.png"
 FORBIDDEN = "s3://elsewhere/photos/x.png"
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
 def images(*numbers: int) -> list[str]:
     return [f"s3://creatives/photos/jam/{number}.png" for number in numbers]
 
 
-async def test_settings_of_the_method_reach_the_lesson(tmp_path: Path) -> None:
+async def test_method_settings_reach_the_training_job(tmp_path: Path) -> None:
     groups = {"dreambooth": {"steps": 50, "learning_rate": 1e-5, "prior_loss_weight": 0.0, "early_stopping": True}}
     world = World(tmp_path, checkpoint_seconds=5, textual_inversion={"vectors": 3, "snr_gamma": 0}, **groups)
     await world.train(product())
@@ -50,33 +45,33 @@ async def test_settings_of_the_method_reach_the_lesson(tmp_path: Path) -> None:
     assert (third.steps, third.vectors, third.snr_gamma, third.prior_loss_weight) == (None, 3, 0, None)
 
 
-async def test_photos_that_cannot_be_had_count_as_refused_while_enough_are_left(world: World) -> None:
+async def test_training_runs_without_some_photos_if_enough_are_left(world: World) -> None:
     outcome = await world.train(product(images=[MISSING, *images(1, 2, 3), FORBIDDEN]))
     assert outcome.topic == "product_ready"
     assert world.device.training_jobs[0].photos == (b"photo 1", b"photo 2", b"photo 3")
 
 
-async def test_too_few_are_refused_with_every_reason(world: World) -> None:
+async def test_too_few_photos_are_rejected_with_every_reason(world: World) -> None:
     outcome = await world.train(product(images=[MISSING, *images(1, 2), FORBIDDEN]))
     message = CreativeRejected.model_validate_json(outcome.value)
     assert message.code == "unusable_photos"
     assert "2 could be fetched, at least 3 needed" in message.reason
     assert f"There is no object {MISSING}" in message.reason
-    assert f"{FORBIDDEN} may not be read" in message.reason
+    assert f"{FORBIDDEN} must not be read" in message.reason
 
 
-async def test_the_devices_reasons_stand_beside_ours(world: World) -> None:
-    world.device.end = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
+async def test_a_refusal_of_the_device_lists_the_failed_downloads_too(world: World) -> None:
+    world.device.error = UnusablePhotos(detail="2 usable, at least 3 needed (photo 2: blank)")
     outcome = await world.train(product(images=[*images(1, 2, 3), MISSING]))
     reason = CreativeRejected.model_validate_json(outcome.value).reason
     assert "photo 2: blank), of the 3 fetched; There is no object" in reason
 
 
-async def test_a_host_that_stays_away_is_a_refusal_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def away(uri: str, settings: Any) -> bytes:
+async def test_an_unreachable_host_has_its_own_rejection_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unreachable(uri: str, settings: Any) -> bytes:
         raise PhotosUnavailable(uri=uri, detail="HTTP status 503")
 
-    monkeypatch.setattr(photos, "_from_host", away)
+    monkeypatch.setattr(photos, "_fetch_from_host", unreachable)
     monkeypatch.setattr(photos, "_PAUSE", 0.01)
     world.set(photo_timeout=0.05)
     some = [*images(1, 2), "https://photos.example/3.png"]
@@ -96,34 +91,36 @@ async def test_a_host_that_stays_away_is_a_refusal_of_its_own(world: World, monk
         (Cancelled(), True),
     ],
 )
-async def test_scratch_stays_only_where_the_lesson_may_go_on(tmp_path: Path, error: Exception, stays: bool) -> None:
-    class Ending(FakeDevice):
+async def test_the_scratch_folder_stays_only_if_the_job_may_resume(
+    tmp_path: Path, error: Exception, stays: bool
+) -> None:
+    class FailingDevice(FakeDevice):
         async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
             await super().train(training_job, on_checkpoint)
             raise error
 
     world = World(tmp_path)
-    ending = Ending()
-    tools = Tools(ending, world.store, world.tools.prompter, world.tools.settings)
+    failing = FailingDevice()
+    tools = Tools(failing, world.store, world.tools.prompter, world.tools.settings)
     refused = isinstance(error, UnusablePhotos)
     if refused:
         assert (await train_product(product(), SOURCE, tools)).topic == "creative_rejected"
     else:
         with pytest.raises(type(error)):
             await train_product(product(), SOURCE, tools)
-    assert Path(ending.training_jobs[0].workdir).exists() == stays
+    assert Path(failing.training_jobs[0].workdir).exists() == stays
     assert len(world.keys("checkpoints/")) == (0 if refused else 1)
 
 
-async def test_checkpoints_that_a_killed_worker_left_go_with_the_repeat(world: World) -> None:
+async def test_a_redelivery_deletes_left_over_checkpoints(world: World) -> None:
     ready = ProductReady.model_validate_json((await world.train(product())).value)
     world.store.objects[f"checkpoints/jam/{ready.request_id}/checkpoint-000001.safetensors"] = b"left"
     await world.train(product())
     assert world.keys("checkpoints/") == []
 
 
-async def test_what_other_lessons_left_is_tidied_up(world: World) -> None:
-    for name, age in (("moved-away", 90_000), ("going-on", 60)):
+async def test_stale_scratch_files_are_deleted(world: World) -> None:
+    for name, age in (("stale", 90_000), ("recent", 60)):
         folder = world.folder / "training" / name
         folder.mkdir(parents=True)
         (folder / "checkpoint-1.bin").touch()
@@ -134,12 +131,12 @@ async def test_what_other_lessons_left_is_tidied_up(world: World) -> None:
         (classes / f"class-{number:02}.safetensors").touch()
         os.utime(classes / f"class-{number:02}.safetensors", (number, number))
     await world.train(product())
-    assert [path.name for path in (world.folder / "training").iterdir()] == ["going-on"]
+    assert [path.name for path in (world.folder / "training").iterdir()] == ["recent"]
     assert sorted(path.name for path in classes.iterdir()) == [f"class-{n:02}.safetensors" for n in range(4, 12)]
 
 
-async def test_bad_photos_among_good_ones_in_the_real_device_process(world: World, tmp_path: Path) -> None:
-    """Two bad and three good photos are enough; one good one less is not, and every reason is told."""
+async def test_good_and_bad_photos_in_a_real_device_process(world: World, tmp_path: Path) -> None:
+    """Three good photos are enough. With two, the rejection lists the reason for each bad photo."""
     plan: StudioPlan = tiny.family(tmp_path / "family", size=64)
     for number, path in enumerate(sorted(PHOTOS.glob("*.png"))[:3], 1):
         world.store.objects[f"photos/jam/{number}.png"] = path.read_bytes()
@@ -148,7 +145,7 @@ async def test_bad_photos_among_good_ones_in_the_real_device_process(world: Worl
     device = DeviceClient(plan, DeviceSettings(start_deadline=120, deadline=120))
     try:
         await device.start()
-        tools = Tools(device, world.store, world.tools.prompter, world.tools.settings, world.sent)
+        tools = Tools(device, world.store, world.tools.prompter, world.tools.settings, world.publisher)
         enough = product(method="textual_inversion", steps=2, images=images(4, 1, 5, 2, 3))
         ready = ProductReady.model_validate_json((await train_product(enough, SOURCE, tools)).value)
         too_few = product(event_id="p2", steps=2, images=[*images(4, 1, 5, 2), MISSING])

@@ -1,4 +1,4 @@
-"""A segment to its outcome, on a store in memory and a device that answers at once."""
+"""The segment handler on a store in memory and a fake device."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from models.briefs import Brief, Rendering
 from models.errors import NothingPassed, StageFailed
 from schemas.events import CreativeReady, CreativeRejected, SegmentUpdated, Source
 from streams.failures import DeviceProcessDied, InvalidEvent, StoreUnavailable
-from streams.requests import Tools, request_id, seeds_from
+from streams.requests import Tools, seeds_from
 from streams.segments import prompting
 from streams.segments.prompting import Prompter
 from streams.segments.render import render_segment
 from streams.settings import Settings, StorageSettings
-from streams.store.manifests import traceparent
 from streams.store.s3 import MinioStore
 from tests import fakes
 from tests.fakes import FakeDevice, MemoryStore
@@ -28,19 +27,19 @@ SOURCE = Source(topic="segment-updated", partition=1, offset=42)
 
 
 def segment(**changes: Any) -> SegmentUpdated:
-    given = {
+    fields = {
         "event_id": "e1",
         "occurred_at": "2026-11-23T10:00:00Z",
         "segment_id": "coffee",
         "name": "coffee enthusiast",
         "keywords": [{"term": "espresso", "weight": 3}, {"term": "croissant", "weight": 2}],
     }
-    return SegmentUpdated.model_validate(given | changes)
+    return SegmentUpdated.model_validate(fields | changes)
 
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
-    tokenizer = fakes.WordCount.save(tmp_path)
+    tokenizer = fakes.save_word_tokenizer(tmp_path)
     settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2}})
     return Tools(FakeDevice(), MemoryStore(), Prompter(tokenizer, 77, "blurry"), settings)
 
@@ -73,7 +72,7 @@ async def test_pictures_are_stored_and_announced(tools: Tools) -> None:
         assert store.media_types[key] == "image/png"
 
 
-async def test_the_manifest_is_last_and_keeps_every_score(tools: Tools) -> None:
+async def test_the_manifest_is_written_last_and_holds_every_candidate(tools: Tools) -> None:
     outcome = await rendered(tools, segment())
     store = tools.store
     assert isinstance(store, MemoryStore)
@@ -85,7 +84,7 @@ async def test_the_manifest_is_last_and_keeps_every_score(tools: Tools) -> None:
     assert [one.get("rank") for one in manifest["candidates"]] == [1, 2, None, None]
 
 
-async def test_cloud_events_headers(tools: Tools) -> None:
+async def test_the_outcome_has_cloud_events_headers(tools: Tools) -> None:
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
     outcome = await rendered(tools, segment(), headers=(("traceparent", trace),))
     headers = dict(outcome.headers)
@@ -100,13 +99,6 @@ async def test_cloud_events_headers(tools: Tools) -> None:
     assert headers["traceparent"].endswith(b"-00")
 
 
-@pytest.mark.parametrize(
-    "parent", [b"", b"\xff\xfe", b"00-zz", b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01", b"01-a-b-c"]
-)
-def test_a_broken_trace_is_replaced(parent: bytes) -> None:
-    assert traceparent("r", (("traceparent", parent),)) == traceparent("r", ())
-
-
 async def test_a_redelivery_answers_from_the_manifest(tools: Tools) -> None:
     first = await rendered(tools, segment())
     again = await rendered(tools, segment(), Source(topic="segment-updated", partition=0, offset=7))
@@ -115,7 +107,7 @@ async def test_a_redelivery_answers_from_the_manifest(tools: Tools) -> None:
     assert len(tools.device.briefs) == 1
 
 
-async def test_of_two_workers_the_faster_one_stands(tools: Tools) -> None:
+async def test_the_faster_of_two_workers_wins(tools: Tools) -> None:
     first = await rendered(tools, segment())
     store = tools.store
     assert isinstance(store, MemoryStore)
@@ -130,8 +122,8 @@ async def test_of_two_workers_the_faster_one_stands(tools: Tools) -> None:
     assert await rendered(slow, segment(), Source(topic="segment-updated", partition=1, offset=43)) == first
 
 
-async def test_a_slower_worker_leaves_the_pictures_of_the_faster_alone(tools: Tools) -> None:
-    """Another machine may differ in a last bit: what was announced must stay what is stored."""
+async def test_a_slower_worker_does_not_overwrite_pictures(tools: Tools) -> None:
+    """Pictures of another machine may differ in the last bits. Stored pictures must match the announced sha256."""
     first = await rendered(tools, segment())
     faster = tools.store
     assert isinstance(faster, MemoryStore)
@@ -152,11 +144,11 @@ async def test_a_slower_worker_leaves_the_pictures_of_the_faster_alone(tools: To
     ("studio", "negative"),
     [({"images": 1}, "blurry"), ({"candidates": 5}, "blurry"), ({}, "blurry, text")],
 )
-async def test_what_the_worker_decides_of_the_pictures_makes_another_request(
+async def test_other_worker_settings_make_another_request(
     tools: Tools, tmp_path: Path, studio: dict[str, int], negative: str
 ) -> None:
     settings = Settings.model_validate({"studio": {"candidates": 4, "images": 2} | studio})
-    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, negative)
+    prompter = Prompter(fakes.save_word_tokenizer(tmp_path), 77, negative)
     other = Tools(tools.device, tools.store, prompter, settings)
     assert tools.recipe == Tools(tools.device, tools.store, tools.prompter, tools.settings).recipe
     assert other.recipe.fingerprint != tools.recipe.fingerprint
@@ -168,24 +160,24 @@ async def test_another_template_makes_another_request(
 ) -> None:
     before = tools.recipe.fingerprint
     monkeypatch.setattr(prompting, "TEMPLATE_VERSION", prompting.TEMPLATE_VERSION + 1)
-    prompter = Prompter(fakes.WordCount.save(tmp_path), 77, "blurry")
+    prompter = Prompter(fakes.save_word_tokenizer(tmp_path), 77, "blurry")
     assert Tools(tools.device, tools.store, prompter, tools.settings).recipe.fingerprint != before
 
 
-async def test_a_refusal_has_a_manifest_too(tools: Tools) -> None:
+async def test_a_rejection_has_a_manifest_too(tools: Tools) -> None:
     device = tools.device
     assert isinstance(device, FakeDevice)
-    device.end = NothingPassed(detail="all blank")
+    device.error = NothingPassed(detail="all blank")
     first = await rendered(tools, segment())
     message = CreativeRejected.model_validate_json(first.value)
     assert (first.topic, message.code, message.segment_id) == ("creative_rejected", "nothing_passed", "coffee")
     assert message.reason == "No candidate passed: all blank"
-    device.end = None
+    device.error = None
     assert await rendered(tools, segment()) == first
 
 
-async def test_the_largest_outcome_fits_into_a_message_of_any_broker(tools: Tools) -> None:
-    """1 MiB is Kafka's default. So no outcome is refused for its size once its manifest stands: see MessageRefused."""
+async def test_the_largest_outcome_fits_into_kafkas_default_limit(tools: Tools) -> None:
+    """Kafka's default limit is 1 MiB, so the broker never refuses a committed outcome for its size (MessageRefused)."""
     words = "\U0001f600a" * 100
     largest = segment(
         event_id="e" * 128,
@@ -202,9 +194,9 @@ async def test_the_largest_outcome_fits_into_a_message_of_any_broker(tools: Tool
     )
     storage = StorageSettings(endpoint="http://store:9000", access_key="a" * 128, bucket="b" * 63)
     store = MinioStore(storage)
-    signed = tools.store
-    assert isinstance(signed, MemoryStore)
-    signed.link = store.link  # type: ignore[method-assign]  # presigned URLs of the real length
+    memory = tools.store
+    assert isinstance(memory, MemoryStore)
+    memory.link = store.link  # type: ignore[method-assign]  # presigned URLs of the real length
     outcome = await rendered(tools, largest)
     store.close()
     assert len(CreativeReady.model_validate_json(outcome.value).images) == 64
@@ -218,17 +210,17 @@ async def test_the_largest_outcome_fits_into_a_message_of_any_broker(tools: Tool
         StageFailed(stage="upscale", kind="RuntimeError", detail="x"),
     ],
 )
-async def test_failures_leave_nothing_behind(tools: Tools, error: Exception) -> None:
+async def test_a_failed_rendering_stores_nothing(tools: Tools, error: Exception) -> None:
     assert isinstance(tools.device, FakeDevice)
     assert isinstance(tools.store, MemoryStore)
-    tools.device.end = error
+    tools.device.error = error
     with pytest.raises(type(error)):
         await render_segment(segment(), SOURCE, tools)
     assert tools.store.objects == {}
 
 
 @pytest.mark.parametrize("operation", ["get", "put", "put_if_absent"])
-async def test_an_outage_is_raised_and_the_next_try_succeeds(tools: Tools, operation: str) -> None:
+async def test_an_outage_is_raised_and_a_retry_succeeds(tools: Tools, operation: str) -> None:
     store = tools.store
     assert isinstance(store, MemoryStore)
 
@@ -244,7 +236,7 @@ async def test_an_outage_is_raised_and_the_next_try_succeeds(tools: Tools, opera
     await rendered(tools, segment())
 
 
-async def test_what_the_event_asks_for(tools: Tools) -> None:
+async def test_the_brief_follows_the_event(tools: Tools) -> None:
     assert isinstance(tools.device, FakeDevice)
     await rendered(tools, segment(candidates=5, images=3, formats=["square", "story"], seed=7))
     await rendered(tools, segment(event_id="e2", candidates=1))
@@ -258,16 +250,3 @@ async def test_an_event_without_words_is_invalid(tools: Tools) -> None:
     event = segment(keywords=[]).model_copy(update={"name": "☕☕"})
     with pytest.raises(InvalidEvent, match="name: "):
         await render_segment(event, SOURCE, tools)
-
-
-def test_request_ids() -> None:
-    one = request_id("e1", "f", 0)
-    assert one == request_id("e1", "f", 0) == "711c257a-28f7-57ec-91c1-49f545abd688"
-    assert len({one, request_id("e2", "f", 0), request_id("e1", "g", 0), request_id("e1", "f", 1)}) == 4
-
-
-def test_seeds() -> None:
-    seeds = seeds_from("x", 64)
-    assert seeds[:8] == seeds_from("x", 8)
-    assert len(set(seeds)) == 64
-    assert all(0 <= seed < 2**63 for seed in seeds)

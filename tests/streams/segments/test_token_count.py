@@ -1,4 +1,4 @@
-"""Token counts equal those of transformers' own CLIP tokenizer."""
+"""Token counts equal those of the CLIP tokenizer in transformers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.errors import WeightsNotFound
-from streams.segments.token_count import Vocabulary
+from streams.segments.token_count import TokenCounter
 from tests import fakes
 
 TEXTS = ["espresso", "latte", "croissant", "coffee enthusiast", "soft light", "jar of jam", "don't", "5 kg", "café"]
 
 
 def clip_folder(folder: Path) -> Path:
-    """A small vocabulary in CLIP's own format: 256 bytes, each also as the end of a word, and a few merges."""
+    """Write a small vocabulary in CLIP's format: 256 bytes, each also as the end of a word, and a few merges."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
-    signs = [chr(byte) for byte in printable] + [chr(256 + place) for place in range(len(others))]
+    signs = [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
     words = ["espresso", "latte", "coffee", "light", "jam", "photo", "advertising", "of"]
     merges: list[tuple[str, str]] = []
     for word in words:
@@ -48,44 +48,44 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def theirs(folder: Path) -> object:
+def clip_tokenizer(folder: Path) -> object:
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(str(folder))
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_counts_equal_transformers(folder: Path, theirs: object, text: str) -> None:
-    assert Vocabulary(str(folder)).count(text) == len(theirs(text).input_ids)  # type: ignore[operator]
+def test_counts_equal_transformers(folder: Path, clip_tokenizer: object, text: str) -> None:
+    assert TokenCounter(str(folder)).count(text) == len(clip_tokenizer(text).input_ids)  # type: ignore[operator]
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=60).filter(lambda text: "<|" not in text))
 @example("an  advertising\tphoto of żółw, don't 123 ☕ İ ﬁ Å")
-def test_counts_equal_transformers_on_anything(folder: Path, theirs: object, text: str) -> None:
-    assert Vocabulary(str(folder)).count(text) == len(theirs(text).input_ids)  # type: ignore[operator]
+def test_counts_equal_transformers_on_anything(folder: Path, clip_tokenizer: object, text: str) -> None:
+    assert TokenCounter(str(folder)).count(text) == len(clip_tokenizer(text).input_ids)  # type: ignore[operator]
 
 
-def test_the_same_from_tokenizer_json(folder: Path, theirs: object, tmp_path: Path) -> None:
-    theirs.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))  # type: ignore[attr-defined]
-    for place in (tmp_path, tmp_path / "tokenizer.json"):
-        vocabulary = Vocabulary(str(place))
-        assert [vocabulary.count(text) for text in TEXTS] == [Vocabulary(str(folder)).count(text) for text in TEXTS]
+def test_counts_from_tokenizer_json_are_the_same(folder: Path, clip_tokenizer: object, tmp_path: Path) -> None:
+    clip_tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))  # type: ignore[attr-defined]
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        counter = TokenCounter(str(path))
+        assert [counter.count(text) for text in TEXTS] == [TokenCounter(str(folder)).count(text) for text in TEXTS]
 
 
-def test_padding_and_truncation_of_the_file_do_not_count(tmp_path: Path) -> None:
+def test_padding_and_truncation_settings_are_ignored(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
-    path = Path(fakes.WordCount.save(tmp_path))
+    path = Path(fakes.save_word_tokenizer(tmp_path))
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.enable_padding(length=77)
     tokenizer.enable_truncation(4)
     tokenizer.save(str(path))
-    assert Vocabulary(str(path)).count("one two three four five six") == 8
+    assert TokenCounter(str(path)).count("one two three four five six") == 8
 
 
-def test_none_there(tmp_path: Path) -> None:
+def test_a_folder_without_a_vocabulary_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         WeightsNotFound, match=r"No weights for tokenizer at .*: expected tokenizer.json, or vocab.json"
     ):
-        Vocabulary(str(tmp_path))
+        TokenCounter(str(tmp_path))

@@ -1,4 +1,4 @@
-"""A request's objects and its manifest: what is written first, and whose outcome stands."""
+"""A request's objects and its manifest: the order of writes, and which of two workers wins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from models.briefs import Candidate
 from streams.failures import StoreUnavailable
 from streams.messages import Outcome
-from streams.store.manifests import Manifest, ObjectSet, commit, read_outcome
+from streams.store.manifests import Manifest, ObjectSet, commit, read_outcome, traceparent
 from streams.store.protocol import StoredObject
 from tests import fakes
 from tests.fakes import MemoryStore
@@ -31,7 +31,7 @@ def items(count: int) -> list[StoredObject]:
     return [StoredObject(f"{rank}.png", b"x", "image/png") for rank in range(1, count + 1)]
 
 
-def test_a_manifest_holds_the_outcome_as_it_is_published_and_every_candidate() -> None:
+def test_a_manifest_holds_the_published_outcome_and_every_candidate() -> None:
     written = manifest("ours").to_json()
     assert read_outcome(written) == manifest("ours").outcome == outcome("ours")
     assert Manifest.model_validate_json(written) == manifest("ours")
@@ -41,7 +41,7 @@ def test_a_manifest_holds_the_outcome_as_it_is_published_and_every_candidate() -
     )
 
 
-async def test_a_set_is_pictures_then_manifest() -> None:
+async def test_the_manifest_is_written_last() -> None:
     store = MemoryStore()
     assert await commit(store, "p/", lambda: ObjectSet(items(2), manifest("mine"))) == outcome("mine")
     assert store.calls[-1] == ("put_if_absent", "p/manifest.json")
@@ -49,7 +49,7 @@ async def test_a_set_is_pictures_then_manifest() -> None:
     assert await commit(store, "p/", lambda: ObjectSet(items(2), manifest("another's"))) == outcome("mine")
 
 
-async def test_a_set_is_made_while_the_store_is_asked_and_is_not_written_over_one_that_stands() -> None:
+async def test_the_set_is_built_while_the_store_answers_and_never_overwrites_a_manifest() -> None:
     store = MemoryStore()
     store.objects["p/manifest.json"] = manifest("theirs").to_json()
 
@@ -61,7 +61,7 @@ async def test_a_set_is_made_while_the_store_is_asked_and_is_not_written_over_on
     assert len(store.calls) == 1
 
 
-async def test_of_two_that_write_at_once_the_first_stands() -> None:
+async def test_the_first_of_two_concurrent_writers_wins() -> None:
     class Contested(MemoryStore):
         def put_if_absent(self, key: str, content: bytes, media_type: str) -> Awaitable[bool]:
             self.objects.setdefault(key, manifest("theirs").to_json())
@@ -70,25 +70,25 @@ async def test_of_two_that_write_at_once_the_first_stands() -> None:
     assert await commit(Contested(), "p/", lambda: ObjectSet(items(1), manifest("mine"))) == outcome("theirs")
 
 
-async def test_a_set_that_cannot_be_made_leaves_no_question_behind() -> None:
-    asked: list[asyncio.Future[bytes | None]] = []
+async def test_a_failed_set_leaves_no_pending_request() -> None:
+    requests: list[asyncio.Future[bytes | None]] = []
 
-    class Silent(MemoryStore):
+    class Unanswering(MemoryStore):
         def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
-            asked.append(asyncio.get_running_loop().create_future())
-            return asked[-1]
+            requests.append(asyncio.get_running_loop().create_future())
+            return requests[-1]
 
     def make() -> ObjectSet:
         raise ZeroDivisionError
 
     before = asyncio.all_tasks()
     with pytest.raises(ZeroDivisionError):
-        await commit(Silent(), "p/", make)
-    assert [question.cancelled() for question in asked] == [True]
+        await commit(Unanswering(), "p/", make)
+    assert [request.cancelled() for request in requests] == [True]
     assert asyncio.all_tasks() == before
 
 
-async def test_no_manifest_without_its_pictures() -> None:
+async def test_a_failed_picture_upload_writes_no_manifest() -> None:
     store = MemoryStore()
 
     def fail(operation: str, key: str) -> None:
@@ -96,6 +96,13 @@ async def test_no_manifest_without_its_pictures() -> None:
             fakes.unavailable(operation, key)
 
     store.fail = fail
-    with pytest.raises(StoreUnavailable):  # the error itself, no group: its verdict depends on its type
+    with pytest.raises(StoreUnavailable):  # not an exception group: the verdict depends on the type
         await commit(store, "p/", lambda: ObjectSet(items(3), manifest("mine")))
     assert "p/manifest.json" not in store.objects
+
+
+@pytest.mark.parametrize(
+    "parent", [b"", b"\xff\xfe", b"00-zz", b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01", b"01-a-b-c"]
+)
+def test_a_broken_trace_is_replaced(parent: bytes) -> None:
+    assert traceparent("r", (("traceparent", parent),)) == traceparent("r", ())

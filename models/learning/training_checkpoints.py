@@ -1,0 +1,83 @@
+"""Checkpoints of a training run: the trained parameters, AdamW's moments, and the losses so far.
+
+A checkpoint file is complete or absent, and never holds a value that is not a finite number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from models.errors import TrainingDiverged
+from models.weights.tensor_file import write_tensors
+
+CHECKPOINTS = "checkpoint-*.safetensors"
+LOSSES = "losses"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints in `folder`, of which only the newest stays. fingerprint: identifies the run they belong to."""
+
+    folder: Path
+    fingerprint: str
+    parameters: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+
+    def save(self, losses: Sequence[Tensor], fixed_losses: list[float]) -> Path:
+        """Write the state after len(losses) steps and remove older checkpoints. Raises TrainingDiverged."""
+        step = len(losses)
+        tensors = {f"parameter.{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            tensors |= {f"{moment}.{name}": self.optimizer.state[parameter][moment] for moment in MOMENTS}
+        if not all_finite(tensors.values()):
+            detail = "a weight is not a finite number: lower the learning rate"
+            raise TrainingDiverged(when=f"within {step} steps", detail=detail)
+        tensors[LOSSES] = torch.stack(list(losses))
+        path = self.folder / f"checkpoint-{step:06d}.safetensors"
+        meta = {"step": str(step), "fingerprint": self.fingerprint, "measured": json.dumps(fixed_losses)}
+        write_tensors(tensors, path, meta)
+        for older in self.folder.glob(CHECKPOINTS):
+            if older < path:
+                older.unlink()
+        return path
+
+    def restore(self) -> tuple[list[Tensor], list[float]]:
+        """Load the newest checkpoint of this run. Returns the losses of all steps and those of the fixed batch.
+
+        Both are empty if there is no checkpoint to resume from.
+        """
+        for partial in self.folder.glob("checkpoint-*.part"):
+            partial.unlink()
+        for path in sorted(self.folder.glob(CHECKPOINTS), reverse=True):
+            with suppress(SafetensorError, OSError), safe_open(path, framework="pt", device="cpu") as file:
+                meta = file.metadata() or {}
+                if meta.get("fingerprint") == self.fingerprint:
+                    tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+                    device = next(iter(self.parameters.values())).device
+                    losses = list(tensors.pop(LOSSES).to(device).unbind())
+                    self._load(tensors)
+                    return losses, list(json.loads(meta["measured"]))
+        return [], []
+
+    @torch.no_grad()
+    def _load(self, tensors: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[f"parameter.{name}"])
+            step, *moments = (tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS)
+            # The fused step reads all three in memory order, so the moments need the parameter's memory format.
+            laid_out = [torch.empty_like(parameter).copy_(moment) for moment in moments]
+            self.optimizer.state[parameter] = dict(zip(MOMENTS, (step, *laid_out), strict=True))
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all values are finite numbers; waits for the device once."""
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())

@@ -1,0 +1,96 @@
+"""The parts of a studio. The Protocols are what it needs of its networks; tests have small second implementations.
+
+A new stage is one file in `models/rendering` with a Scorer or a Finisher, and one line in `models/opening.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.briefs import Brief, Candidate, Format
+from models.images import Encoded
+from models.rendering.provenance import Origin
+from models.stages import StepCallback
+
+
+class Generator(Protocol):
+    """Makes candidates."""
+
+    pipeline: Any
+
+    def generate(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        seeds: tuple[int, ...],
+        picture_format: Format = ...,
+        report: StepCallback = ...,
+    ) -> torch.Tensor:
+        """Return pixels (len(seeds),3,H,W) in [0,1], one picture per seed, each independent of the others."""
+        ...
+
+
+class Reranker(Protocol):
+    """Scores how well a candidate fits the prompt."""
+
+    def score(self, pixels: torch.Tensor, prompt: str) -> list[dict[str, float]]:
+        """Return the scores of each picture of pixels (N,3,H,W) in [0,1]; `clip` decides the order."""
+        ...
+
+
+class Scorer(Protocol):
+    """Judges candidates beside the reranker."""
+
+    def score(self, pixels: torch.Tensor, brief: Brief) -> list[dict[str, float]]:
+        """Return the scores of each picture of pixels (N,3,H,W) in [0,1], under names that no other scorer uses."""
+        ...
+
+
+class Upscaler(Protocol):
+    """Enlarges a picture."""
+
+    scale: int
+
+    def upscale(self, pixels: torch.Tensor, report: StepCallback = ...) -> torch.Tensor:
+        """Return pixels (1,3,scale*H,scale*W) in [0,1] of pixels (1,3,H,W) in [0,1]."""
+        ...
+
+
+class Finisher(Protocol):
+    """Improves a kept, enlarged picture."""
+
+    def finish(self, pixels: torch.Tensor, brief: Brief, candidate: Candidate) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return pixels of the same shape (1,3,H,W) in [0,1], and figures that join the candidate's scores."""
+        ...
+
+
+class Encoder(Protocol):
+    """Makes a file of a picture."""
+
+    def __call__(self, bytes_hwc: NDArray[np.uint8], origin: Origin) -> Encoded:
+        """Return the file of uint8 (H,W,3) with its origin inside. The same input gives the same bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The parts of a studio.
+
+    scorers, finishers: run in this order; a finisher gets the picture of the one before it.
+    negative_prompt, training: the diffusion family's own defaults; see `families.Family`.
+    """
+
+    generator: Generator
+    reranker: Reranker
+    upscaler: Upscaler
+    encoder: Encoder
+    negative_prompt: str = ""
+    training: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    scorers: tuple[Scorer, ...] = ()
+    finishers: tuple[Finisher, ...] = ()

@@ -1,0 +1,25 @@
+"""Choosing the candidates to keep: the highest CLIP score first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from models.briefs import Candidate
+
+
+def rank_candidates(candidates: Sequence[Candidate], keep: int, first_rank: int = 1) -> list[Candidate]:
+    """Return the candidates in their own order; the best `keep` have ranks from `first_rank` on, the others None.
+
+    `clip` decides, and of equal scores the lower index. Fewer than `keep` candidates all get a rank.
+    A brief of several formats ranks each format by itself and continues the count: `first_rank` is one more than the
+    number of pictures that the earlier formats keep.
+    """
+    best = sorted(candidates, key=lambda candidate: (-candidate.scores["clip"], candidate.index))[:keep]
+    ranks = {candidate.index: rank for rank, candidate in enumerate(best, start=first_rank)}
+    return [replace(candidate, rank=ranks.get(candidate.index)) for candidate in candidates]
+
+
+def kept_candidates(ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that have a rank, best first."""
+    return sorted((candidate for candidate in ranked if candidate.rank is not None), key=lambda kept: kept.rank or 0)

@@ -1,0 +1,59 @@
+"""Refuses weight folders whose configuration asks a library to run Python from the folder or from a hub.
+
+transformers, diffusers and open_clip can import code that a configuration file names. A weights file comes from
+strangers, so such a request is refused by name before any library reads the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from models.errors import UnsafeConfiguration
+
+# Keys at any depth by which the libraries find code to import.
+_CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "code_revision"})
+# Every option of open_clip's tokenizers that its own configurations use. Others would reach `from_pretrained`.
+_TOKENIZER_OPTIONS = frozenset(
+    {"additional_special_tokens", "clean", "context_length", "language", "reduction_mask", "strip_sep_token"}
+)
+
+
+def refuse_remote_code(folder: Path, names: Iterable[str]) -> None:
+    """Check the JSON files `names` of a weights folder. Raises UnsafeConfiguration, naming file and key.
+
+    A file that is not JSON passes: its own reader reports it.
+    """
+    for name in names:
+        if not name.endswith(".json"):
+            continue
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            continue
+        for place, key, value in _entries(content):
+            if key in _CODE_KEYS and value not in (None, False):
+                detail = f"`{place}` asks to run code that comes with the weights"
+                raise UnsafeConfiguration(path=f"{folder.name}/{name}", detail=detail)
+            if key == "tokenizer_kwargs" and isinstance(value, dict):
+                _check_tokenizer_options(value, f"{folder.name}/{name}", place)
+
+
+def _check_tokenizer_options(options: dict[str, Any], path: str, place: str) -> None:
+    unknown = sorted(options.keys() - _TOKENIZER_OPTIONS)
+    if unknown:
+        raise UnsafeConfiguration(path=path, detail=f"`{place}.{unknown[0]}` is not a known tokenizer option")
+
+
+def _entries(content: Any, place: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield (path, key, value) of every entry of nested objects and arrays."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            here = f"{place}.{key}" if place else key
+            yield here, key, value
+            yield from _entries(value, here)
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _entries(value, f"{place}[{number}]")

@@ -1,0 +1,1 @@
+"""Checks of the repository that no linter offers; `scripts/check` runs them."""

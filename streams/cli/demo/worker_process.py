@@ -1,0 +1,83 @@
+"""The demo's worker: a child process that runs `creatives worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.cli.demo.errors import DemoFailed
+from streams.cli.embedded_services import connection_variables
+from streams.settings import DEFAULT_WEB_PORT, Settings
+
+WORKER_COMMAND = (sys.executable, "-m", "streams.cli", "worker")
+STOP_SECONDS = 30.0  # between SIGTERM and SIGKILL
+LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """A running worker and the address of its web pages."""
+
+    process: asyncio.subprocess.Process
+    url: str
+
+    def exit_error(self) -> DemoFailed:
+        """Return the error for a worker that exited although the demo needs it."""
+        return DemoFailed(reason=f"The worker exited with code {self.process.returncode}.")
+
+
+@asynccontextmanager
+async def worker_process(settings: Settings, log: Path) -> AsyncIterator[WorkerProcess]:
+    """Start a worker that writes its output to `log`, and stop it at the end."""
+    port = free_port(DEFAULT_WEB_PORT if settings.web.port is None else settings.web.port)
+    variables = connection_variables(settings) | {"CREATIVES_WEB__PORT": str(port), "CREATIVES_WEB__HOST": "127.0.0.1"}
+    if settings.storage.public_base is not None:
+        variables["CREATIVES_STORAGE__PUBLIC_BASE"] = settings.storage.public_base
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *WORKER_COMMAND,
+            env=os.environ | variables,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield WorkerProcess(process, f"http://127.0.0.1:{port}")
+    finally:
+        await _stop(process)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def free_port(preferred: int) -> int:
+    """Return `preferred` if it is free on loopback, else any free port. Raises DemoFailed if there is none."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoFailed(reason="There is no free port on 127.0.0.1.")
+
+
+def last_log_lines(log: Path) -> str:
+    """Return the end of the worker's log."""
+    lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
+    return "\n".join(lines[-LOG_LINES:])

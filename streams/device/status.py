@@ -1,0 +1,78 @@
+"""The state of the device process as /status, the metrics and the progress bars show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.wire import Progress
+
+State = Literal["stopped", "loading", "idle", "busy", "restarting"]
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """The device process and its queue at one moment.
+
+    restarts: how often the child was replaced. queued, running: jobs. oldest_seconds: age of the oldest unfinished job.
+    finished: answered jobs. stage, done, total: of the running batch.
+    stages: done and total of every stage that the running batch has reached, in order; of the last batch if none is
+    running, since a short stage may be over between two looks.
+    error_message: why there is no working child; None if there is one.
+    """
+
+    state: State
+    pid: int | None
+    restarts: int
+    queued: int
+    running: tuple[str, ...]
+    oldest_seconds: float
+    finished: int
+    stage: str | None = None
+    done: int = 0
+    total: int = 0
+    stages: dict[str, tuple[int, int]] = field(default_factory=dict)
+    error_message: str | None = None
+
+
+class StatusTracker:
+    """Collects what DeviceStatus shows, as the device client works."""
+
+    def __init__(self) -> None:
+        self.state: State = "stopped"
+        self.error_message: str | None = None
+        self.restarts = 0
+        self.finished = 0
+        self._progress: Progress | None = None
+        self._stages: dict[str, tuple[int, int]] = {}
+
+    def change_state(self, state: State) -> None:
+        """Enter a state. A new batch starts without progress and stages; without a batch there is no progress."""
+        self.state = state
+        if state in {"idle", "busy", "stopped"}:
+            self._progress = None
+        if state == "busy":
+            self._stages = {}
+
+    def add_progress(self, progress: Progress) -> None:
+        """Record how far a stage is."""
+        self._progress = progress
+        self._stages[progress.stage] = progress.done, progress.total
+
+    def snapshot(self, pid: int | None, queued: int, running: tuple[str, ...], oldest_seconds: float) -> DeviceStatus:
+        """Return the status at this moment."""
+        progress = self._progress
+        return DeviceStatus(
+            state=self.state,
+            pid=pid,
+            restarts=self.restarts,
+            queued=queued,
+            running=running,
+            oldest_seconds=oldest_seconds,
+            finished=self.finished,
+            stage=progress.stage if progress else None,
+            done=progress.done if progress else 0,
+            total=progress.total if progress else 0,
+            stages=dict(self._stages),
+            error_message=self.error_message,
+        )

@@ -1,0 +1,112 @@
+"""A weights folder cannot run code: neither by itself nor through an option that it sets for a library."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from models.errors import UnsafeConfiguration, WeightsError
+from models.opening import open_studio
+from models.weights import catalog
+
+CODE = "import pathlib\npathlib.Path({marker!r}).write_text('ran')\nclass Evil: pass\n"
+
+
+def edited(path, change):
+    """Apply `change` to the content of a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def marker(tmp_path):
+    return tmp_path / "ran"
+
+
+@pytest.fixture
+def clip(tmp_path, marker):
+    """An open_clip folder with a tokenizer that is Python code."""
+    folder = tmp_path / "clip"
+    shutil.copytree(catalog.DEMO / "clip", folder)
+    (folder / "evil.py").write_text(CODE.format(marker=str(marker)))
+    return folder
+
+
+def ask_by_option(folder):
+    def change(config):
+        config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"trust_remote_code": True}
+
+    edited(folder / "open_clip_config.json", change)
+    ask_by_auto_map(folder)
+
+
+def ask_by_auto_map(folder):
+    edited(
+        folder / "tokenizer_config.json",
+        lambda config: config.update(auto_map={"AutoTokenizer": ["evil.Evil", None]}, tokenizer_class="Evil"),
+    )
+
+
+@pytest.mark.parametrize("ask", [ask_by_option, ask_by_auto_map])
+def test_an_open_clip_folder_runs_no_code(clip, marker, tiny_plan, ask):
+    ask(clip)
+    with pytest.raises(UnsafeConfiguration, match="is refused"):
+        open_studio(replace(tiny_plan, reranking=f"local-dir:{clip}"))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("option", ["trust_remote_code", "bpe_path", "use_fast", "revision"])
+def test_unknown_tokenizer_options_are_refused_by_name(clip, option):
+    def change(config):
+        config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"clean": "lower", option: "x"}
+
+    edited(clip / "open_clip_config.json", change)
+    with pytest.raises(UnsafeConfiguration, match=option):
+        catalog.resolve("reranking", f"local-dir:{clip}")
+
+
+def test_known_tokenizer_options_pass(clip):
+    edited(
+        clip / "open_clip_config.json",
+        lambda config: config["model_cfg"]["text_cfg"].update(tokenizer_kwargs={"clean": "canonicalize"}),
+    )
+    assert catalog.resolve("reranking", f"local-dir:{clip}").path == clip
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("model_index.json", {"custom_pipeline": "pipeline.py"}),
+        ("unet/config.json", {"auto_map": {"AutoModel": "evil.Evil"}}),
+        ("text_encoder/config.json", {"nested": [{"auto_map": {"AutoModel": "evil.Evil"}}]}),
+        ("tokenizer/tokenizer_config.json", {"trust_remote_code": True}),
+    ],
+)
+def test_a_diffusers_folder_that_asks_for_code_is_refused(tmp_path, name, entry):
+    folder = tmp_path / "sd"
+    shutil.copytree(catalog.DEMO / "diffusion", folder)
+    edited(folder / name, lambda config: config.update(entry))
+    with pytest.raises(UnsafeConfiguration, match=name):
+        catalog.resolve("diffusion", str(folder))
+
+
+def test_a_dino_folder_that_asks_for_code_is_refused(tmp_path):
+    folder = tmp_path / "dino"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "config.json").write_text('{"auto_map": {"AutoConfig": "evil.Evil"}, "model_type": "evil"}')
+    with pytest.raises(UnsafeConfiguration, match="auto_map"):
+        catalog.resolve("dino", str(folder))
+
+
+def test_a_deeply_nested_configuration_is_left_to_its_reader(clip, tiny_plan):
+    (clip / "open_clip_config.json").write_text("[" * 100_000)
+    with pytest.raises(WeightsError):
+        open_studio(replace(tiny_plan, reranking=f"local-dir:{clip}"))
+
+
+def test_entries_that_decline_code_pass(clip):
+    edited(clip / "tokenizer_config.json", lambda config: config.update(trust_remote_code=False, auto_map=None))
+    assert catalog.resolve("reranking", f"local-dir:{clip}").path == clip

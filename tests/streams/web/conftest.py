@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from streams.settings import WebSettings
+from streams.web.server import WebServer
+from tests.streams.web.fake_view import FakeView
+
+
+@pytest.fixture
+def view() -> FakeView:
+    return FakeView()
+
+
+@pytest.fixture
+async def client(view: FakeView) -> AsyncIterator[httpx.AsyncClient]:
+    server = WebServer(view, WebSettings(port=0))
+    async with httpx.AsyncClient(base_url=await server.start(), trust_env=False) as client:
+        yield client
+    await server.stop()
