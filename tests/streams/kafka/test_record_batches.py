@@ -5,11 +5,9 @@ import gzip
 import struct
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
-from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
@@ -17,29 +15,9 @@ from streams.embedded import EmbeddedBroker
 from streams.kafka import record_batches
 from streams.kafka.inflation import TooLarge, check_inflated_size
 from streams.kafka.record_batches import PartitionRecords, RawBatches, Unreadable
+from tests.raw_batches import CODECS, at, batch, damaged_checksum, send_raw, with_checksum
 
 TP = TopicPartition("segment-updated", 3)
-CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-
-
-def batch(values, base=0, codec=0, headers=()):
-    """Return the bytes of one record batch as a broker would send it."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2, compression_type=codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
-        batch_size=2**26,
-    )  # fmt: skip
-    for number, value in enumerate(values):
-        builder.append(number, timestamp=1000, key=b"k", value=value, headers=list(headers))
-    return at(bytes(builder.build()), base)
-
-
-def at(raw, base):
-    return struct.pack(">q", base) + raw[8:]
-
-
-def with_checksum(raw):
-    """Return the batch with the checksum that its other bytes need."""
-    return raw[:17] + struct.pack(">I", calc_crc32c(raw[21:])) + raw[21:]
 
 
 def read(data, offset=0, isolation=fetcher.READ_UNCOMMITTED):
@@ -68,10 +46,6 @@ def test_a_header_name_that_is_not_utf8_costs_nothing(codec):
     assert [record.value for record in found] == [b"one", b"two", b"three"]
     assert found[0].headers == (("na\ufffdve", b"v"),)
     assert position == 8
-
-
-def damaged_checksum(raw):
-    return raw[:-1] + bytes([raw[-1] ^ 1])
 
 
 def unknown_codec(raw):
@@ -198,22 +172,14 @@ def broker():
     broker.stop()
 
 
-async def send_raw(servers, *batches):
-    """Produce batches byte by byte as given, one request each."""
-    producer = AIOKafkaProducer(bootstrap_servers=servers)
-    await producer.start()
-    for raw in batches:
-        builder = producer.create_batch()
-        builder.append(key=None, value=b"", timestamp=None)
-        builder.close()
-        builder._buffer = bytearray(raw)
-        await (await producer.send_batch(builder, "segment-updated", partition=0))
-    await producer.stop()
-
-
 async def test_a_consumer_gets_past_what_it_cannot_read(broker):
     record_batches.install()
-    await send_raw(broker.bootstrap_servers, damaged_checksum(batch([b"one", b"two"])), batch([b"three"], codec=4))
+    await send_raw(
+        broker.bootstrap_servers,
+        "segment-updated",
+        damaged_checksum(batch([b"one", b"two"])),
+        batch([b"three"], codec=4),
+    )
     options = {"bootstrap_servers": broker.bootstrap_servers, "auto_offset_reset": "earliest"}
     consumer = AIOKafkaConsumer("segment-updated", **options)
     await consumer.start()
