@@ -12,7 +12,7 @@ help:  ## list the targets
 install: $(READY)  ## create .venv from requirements.lock (large: torch)
 
 # uv itself comes from the lock file, and so does what builds basicsr (-b): every package is pinned and hash-checked.
-$(READY): requirements.lock
+$(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || { \
 	  echo "This project needs Python 3.11 or 3.12 (basicsr cannot be installed on newer versions); $(PYTHON) is `$(PYTHON) -V 2>&1`. Try: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into .venv (torch is large: several gigabytes, a minute or more) ..."
