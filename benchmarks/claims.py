@@ -12,7 +12,7 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim about a product, the figures that decide it, and whether it holds."""
+    """A claim about a product, the figures behind it, and whether it holds."""
 
     product: str
     text: str
@@ -63,7 +63,7 @@ def _compare_means(product: str, text: str, score: str, higher: Sequence[Scores]
 
 
 def _compare_with_base(product: str, name: str, trained: Sequence[Scores], base: Scores) -> Claim:
-    """Claim that the worst seed exceeds the base model."""
+    """Claim that the worst seed exceeds the base model by MIN_GAIN."""
     worst, before = min(run["fidelity"] for run in trained), base["fidelity"]
     figures = f"{worst:.3f} in the worst of {len(trained)} seeds, base model {before:.3f}, {worst - before:+.3f}"
     text = f"{name} clearly exceeds the base model (fidelity, by at least {MIN_GAIN})"

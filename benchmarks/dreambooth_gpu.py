@@ -7,11 +7,11 @@ The weights are random, which does not change the arithmetic. Each step takes on
 preservation. Both loops train a float32 UNet under bfloat16 autocast; VAE and text encoder are cast to bfloat16 once.
 
 The baseline is examples/dreambooth/train_dreambooth.py with its defaults: every step encodes pixels and token ids,
-clips gradients, uses the plain AdamW and reads the loss for the log. It is spared costs that have nothing to do with
-the method: photos are decoded in memory, prompts are tokenized once, gradients are set to None.
+clips gradients, uses the plain AdamW and reads the loss for the log. We leave out its costs that are unrelated to the
+method: photos are decoded in memory, prompts are tokenized once, gradients are set to None.
 
-Our loop caches latents and text embeddings and uses the fused AdamW. `prepared` is the time in seconds to cache those
-of 5 photos and 200 class images before the first step; `seconds` does not include it.
+Our loop caches latents and text embeddings and uses the fused AdamW. `prepared` is the time in seconds to fill these
+caches for 5 photos and 200 class images before the first step; `seconds` does not include it.
 
 The lower bound of the time is 3 x the UNet's forward work for 2 samples (0.803 TFLOP each): 9.6 s for 800 steps at
 400 TFLOP/s. `share_of_floor` is that bound divided by the measured time.
@@ -74,8 +74,8 @@ def main() -> None:
         "tflop_per_step": round(flops / 1e12, 4),
     }
     for name, measure, steps in (
-        ("ours", ours, arguments.steps),
-        ("baseline", baseline, arguments.baseline_steps or arguments.steps),
+        ("ours", time_our_loop, arguments.steps),
+        ("baseline", time_baseline, arguments.baseline_steps or arguments.steps),
     ):
         seconds, prepared = measure(pipeline, pixels, steps)
         seconds *= arguments.steps / steps
@@ -99,7 +99,8 @@ def random_pipeline(device: torch.device, changes: dict[str, dict[str, Any]]) ->
     """
     torch.manual_seed(0)
     configs = {
-        part: single_file.published("sd15", part) | changes.get(part, {}) for part in ("unet", "vae", "text_encoder")
+        part: single_file.published_config("sd15", part) | changes.get(part, {})
+        for part in ("unet", "vae", "text_encoder")
     }
     pipeline = StableDiffusionPipeline(
         AutoencoderKL.from_config(configs["vae"]),
@@ -133,10 +134,10 @@ class Stopwatch:
         if done == total - 1:
             self.stopped = _now()
 
-    def checkpointed(self, step: int, path: str) -> None: ...
+    def report_checkpoint(self, step: int, path: str) -> None: ...
 
 
-def ours(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]:
+def time_our_loop(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]:
     """Return the seconds of `steps` steps of models.learning.training, and the seconds of its preparation."""
     stopwatch = Stopwatch()
     schedule = Schedule(WARM_UP + steps + 1, 5e-6, 0, "benchmark", checkpoint_every=10**9)
@@ -148,7 +149,7 @@ def ours(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]
     return stopwatch.stopped - stopwatch.started, prepared
 
 
-def baseline(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]:
+def time_baseline(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, float]:
     """Return the seconds of `steps` steps as in diffusers' example, and the seconds of its preparation."""
     start = _now()
     unet = _trainable(pipeline.unet)
@@ -170,7 +171,7 @@ def baseline(pipeline: Any, pixels: torch.Tensor, steps: int) -> tuple[float, fl
 
 
 def _example_loss(pipeline: Any, unet: Any, pixels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Return the loss of one photo and one class image. Autocast wraps the UNet alone, as accelerate does it."""
+    """Return the loss of one photo and one class image. Autocast wraps the UNet alone, as in accelerate."""
     vae, scheduler = pipeline.vae, pipeline.scheduler
     latents = vae.encode((pixels * 2 - 1).to(vae.dtype)).latent_dist.sample() * vae.config.scaling_factor
     noise = torch.randn_like(latents)

@@ -1,4 +1,4 @@
-"""Writes docs/throughput.md from one run of benchmarks/throughput.py, and checks its figures against the limits."""
+"""Write docs/throughput.md from a run of benchmarks/throughput.py, and check its figures against the limits."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ class Figures:
     soak_rate: float
     settings: list[tuple[str, str, str]]
 
-    def added(self, kind: str) -> float:
+    def added_delay(self, kind: str) -> float:
         """Return the median milliseconds that a kind takes longer than bare aiokafka."""
         return self.delays[kind] - self.delays["bare"]
 
     @property
     def growth(self) -> float:
-        """Return the change of memory since the first fifth of the soak (the warm-up), in percent."""
+        """The change of memory since the first fifth of the soak (the warm-up), in percent."""
         return 100 * (self.sizes[-1] / self.sizes[0] - 1) if self.sizes else 0.0
 
 
 def limits(figures: Figures) -> list[tuple[str, str, bool]]:
-    """Return each limit, the measured figure and whether it is held."""
-    rates, apart = figures.rates, figures.added("minio") - figures.store
+    """Return each limit, the measured figure and whether the run holds the limit."""
+    rates, apart = figures.rates, figures.added_delay("minio") - figures.store
     return [
         (
             "at least 1,000 events/s per worker, store in memory",
@@ -62,12 +62,12 @@ def limits(figures: Figures) -> list[tuple[str, str, bool]]:
         ("at least 150 events/s per worker with MinIO", f"{rates['minio']:,.0f} events/s", rates["minio"] >= 150),
         (
             "at most 2 ms more than bare aiokafka at the median, store in memory",
-            f"{figures.added('memory'):+.1f} ms",
-            figures.added("memory") <= 2,
+            f"{figures.added_delay('memory'):+.1f} ms",
+            figures.added_delay("memory") <= 2,
         ),
         (
             "at most 2 ms more than bare aiokafka at the median with MinIO, apart from the store's own time",
-            f"{figures.added('minio'):+.1f} ms, of them {figures.store:.1f} the store's own: {apart:+.1f} ms",
+            f"{figures.added_delay('minio'):+.1f} ms, of them {figures.store:.1f} the store's own: {apart:+.1f} ms",
             apart <= 2,
         ),
         (
@@ -79,7 +79,7 @@ def limits(figures: Figures) -> list[tuple[str, str, bool]]:
 
 
 def write(figures: Figures, page: Path) -> list[str]:
-    """Write the page; return the limits that are not held."""
+    """Write the page; return the limits that the run does not hold."""
     held = limits(figures)
     verdicts = [[limit, measured, "held" if ok else "**not held**"] for limit, measured, ok in held]
     text = (ROOT / "benchmarks" / "throughput.md").read_text()
@@ -112,4 +112,4 @@ def write(figures: Figures, page: Path) -> list[str]:
 def _line(figures: Figures, kind: str) -> list[str]:
     rate = figures.rates[kind]
     ratios = [f"{rate / figures.rates[other]:.2f}" for other in ("bare", "stock")]
-    return [TITLES[kind], f"{rate:,.0f}", *ratios, f"{figures.delays[kind]:.1f}", f"{figures.added(kind):+.1f}"]
+    return [TITLES[kind], f"{rate:,.0f}", *ratios, f"{figures.delays[kind]:.1f}", f"{figures.added_delay(kind):+.1f}"]

@@ -3,7 +3,7 @@
 bare     aiokafka alone: reads a batch, decodes, publishes with an idempotent producer, waits, commits
 stock    a plain Faust agent: JSON in, `topic.send` out, default acking
 memory   this service with all guarantees, a no-op studio and an object store in the worker's memory
-minio    the same with a real MinIO; FAULT_FOLDER/STORE_TIMES records the seconds that each request waited for it
+minio    the same with a real MinIO; FAULT_FOLDER/STORE_TIMES records how many seconds each request waited for it
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def answer(event: dict[str, Any]) -> dict[str, Any]:
     return {**{name: event[name] for name in COPIED_FIELDS}, "filler": "x" * 1500}
 
 
-async def bare() -> None:
+async def run_bare_aiokafka() -> None:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
     servers = os.environ["CREATIVES_KAFKA__BOOTSTRAP_SERVERS"]
@@ -56,7 +56,7 @@ async def bare() -> None:
         await consumer.commit()
 
 
-def stock() -> None:
+def run_stock_agent() -> None:
     import faust
 
     app = faust.App(
@@ -81,7 +81,7 @@ def stock() -> None:
     faust.Worker(app, loglevel="warn", redirect_stdouts=False).execute_from_commandline()
 
 
-def service(*, memory: bool) -> None:
+def run_service(*, memory: bool) -> None:
     import faust
 
     from streams import runtime
@@ -92,7 +92,7 @@ def service(*, memory: bool) -> None:
     from tests.fakes import MemoryStore
 
     class BoundedStore(MemoryStore):
-        """Keeps only the last 2,000 objects, so the worker's memory is not that of its store."""
+        """Keeps only the last 2,000 objects, so that the store does not dominate the worker's memory."""
 
         def _enter(self, *_: str) -> None:
             while len(self.objects) > 2000:
@@ -100,7 +100,7 @@ def service(*, memory: bool) -> None:
                 self.objects.pop(next(iter(self.objects)))
 
     class TimedStore(MinioStore):
-        """Writes the seconds of a request's calls when it commits its manifest. Expects one request at a time."""
+        """Writes how long the calls of a request took when it commits its manifest. Expects one request at a time."""
 
         def __init__(self, settings: StorageSettings) -> None:
             super().__init__(settings)
@@ -132,8 +132,8 @@ def service(*, memory: bool) -> None:
 if __name__ == "__main__":
     match sys.argv[1]:
         case "bare":
-            asyncio.run(bare())
+            asyncio.run(run_bare_aiokafka())
         case "stock":
-            stock()
+            run_stock_agent()
         case kind:
-            service(memory=kind == "memory")
+            run_service(memory=kind == "memory")

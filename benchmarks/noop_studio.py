@@ -27,7 +27,7 @@ def serve(connection: Connection, _: StudioPlan) -> None:
 
 
 def rendering(brief: Brief) -> Rendering:
-    """Return one picture, of the first seed, and no other candidate."""
+    """Return a rendering with one candidate and picture, for the first seed."""
     seed = brief.seeds[0]
     picture = Picture(1, "square", seed, 8, 8, "image/png", PICTURE, SCORES)
     return Rendering(brief.request_id, (picture,), (Candidate("square", 0, seed, SCORES, 1),), device_seconds=0.0)

@@ -1,8 +1,8 @@
-"""Measure the demo family's quality table on the shipped weights with stock loaders.
+"""Measure the quality of the demo family's shipped weights with stock loaders.
 
     python benchmarks/quality.py [--work .train] [--candidates 8] [--concepts 0] [--out demo-output/quality]
 
-Needs the art (`python scripts/train_demo.py data`). Writes OUT.json, OUT.md and contact sheets beside them.
+Needs the training art (`python scripts/train_demo.py data`). Writes OUT.json, OUT.md and contact sheets beside them.
 """
 
 import argparse
@@ -46,8 +46,8 @@ class Table:
 
 
 @dataclass
-class Family:
-    """The shipped networks, opened with stock code, and the art for comparison."""
+class ShippedFamily:
+    """The shipped networks, loaded with stock code, and the art for comparison."""
 
     work: Path
     card: dict[str, Any] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Family:
         return rows
 
 
-def size_and_speed(family: Family, table: Table) -> None:
+def size_and_speed(family: ShippedFamily, table: Table) -> None:
     """Measure size, number of concepts, load time and the time for eight candidates."""
     megabytes = sum(p.stat().st_size for p in DEMO.rglob("*") if p.is_file()) / 1e6
     table.add("size of models/demo (MB)", f"{megabytes:.1f}", "<= 50", "<= 40")
@@ -125,7 +125,7 @@ def size_and_speed(family: Family, table: Table) -> None:
 
 
 @torch.no_grad()
-def reconstruction(family: Family, table: Table) -> None:
+def reconstruction(family: ShippedFamily, table: Table) -> None:
     """Measure the autoencoder, CLIP and the judge on new composites, and SwinIR against bicubic interpolation."""
     pixels, _ = material.held_out(family.art, 256)
     vae = family.pipeline.vae
@@ -134,16 +134,20 @@ def reconstruction(family: Family, table: Table) -> None:
     single, alone = material.held_out(family.art, 512, seed=998, pairs=0.0)
     prompts = family.text_rows([f"a photo of {c.noun}" for c in family.art.concepts])
     best = torch.cat([(family.image_rows(p) @ prompts.T).argmax(1) for p in single.split(64)])
-    table.add("CLIP, new composites, top-1 of all concepts", f"{share(best == alone.concepts[:, 0])}", "0.85", "0.95")
+    table.add(
+        "CLIP, new composites, top-1 of all concepts", f"{format_share(best == alone.concepts[:, 0])}", "0.85", "0.95"
+    )
     table.add(
         "judge on new composites, one thing",
-        share(measures.named(family.judge, single, alone.concepts)),
+        format_share(measures.named(family.judge, single, alone.concepts)),
         "0.95",
         "0.98",
     )
     double, both = material.held_out(family.art, 512, seed=996, pairs=1.0)
-    two = both.concepts[:, 1] >= 0  # a few pairs drew one thing twice
-    table.add("judge on new composites, two things", share(measures.named(family.judge, double, both.concepts)[two]))
+    two = both.concepts[:, 1] >= 0  # a few pairs show one thing twice
+    table.add(
+        "judge on new composites, two things", format_share(measures.named(family.judge, double, both.concepts)[two])
+    )
     large = swinir.sharp(family.art, 64, seed=material.UNSEEN + 77)
     small = swinir.shrink(large)
     enlarged = torch.cat([family.upscaler(p) for p in small.split(8)])
@@ -151,60 +155,65 @@ def reconstruction(family: Family, table: Table) -> None:
     table.add("SwinIR x4 over bicubic, new composites (dB)", f"{gain:+.2f}", "+1.0", "+2")
 
 
-def pictures(family: Family, table: Table, candidates: int, limit: int, out: Path) -> None:
+def pictures(family: ShippedFamily, table: Table, candidates: int, limit: int, out: Path) -> None:
     """Measure one prompt per concept: first candidate, best by CLIP, sharpness and kernel distance."""
     chosen = family.drawn[:limit] if limit else family.drawn
     prompts = [f"a photo of {family.art.concepts[i].noun}" for i in chosen]
     drawn = [family.draw(prompt, candidates, 1000 * n) for n, prompt in enumerate(prompts)]
     wanted = torch.tensor([[i, -1] for i in chosen])
     first = torch.stack([d[0] for d in drawn])
-    best = reranked(family, drawn, prompts)
+    best = best_by_clip(family, drawn, prompts)
     table.add(
-        "judge names the concept, first candidate", share(measures.named(family.judge, first, wanted)), "0.92", "0.98"
+        "judge names the concept, first candidate",
+        format_share(measures.named(family.judge, first, wanted)),
+        "0.92",
+        "0.98",
     )
-    table.add(f"judge, best of {candidates} by CLIP", share(measures.named(family.judge, best, wanted)), "0.97", "0.99")
+    table.add(
+        f"judge, best of {candidates} by CLIP", format_share(measures.named(family.judge, best, wanted)), "0.97", "0.99"
+    )
     real, _ = material.held_out(replace(family.art, seldom=0.0), 256, seed=997, pairs=0.0)
     ratio = measures.sharpness(torch.cat(drawn)) / measures.sharpness(real)
     table.add("sharpness against new composites", f"{ratio:.2f}", "0.80", "0.95")
     table.add("KID on the judge's features", f"{measures.kernel_distance(family.judge, torch.cat(drawn), real):.3f}")
     save_image(torch.cat([d[:4] for d in drawn]), out.with_name("seeds.png"), nrow=24)
-    save_image(torch.nn.functional.avg_pool2d(upscaled(family, best), 2), out.with_name("concepts.png"), nrow=15)
+    save_image(torch.nn.functional.avg_pool2d(upscale(family, best), 2), out.with_name("concepts.png"), nrow=15)
 
 
-def requested_scenes(family: Family, table: Table, candidates: int, out: Path) -> None:
+def requested_scenes(family: ShippedFamily, table: Table, candidates: int, out: Path) -> None:
     """Measure prompts for two things, and for backgrounds in named colours."""
     pairs = list(itertools.islice(zip(family.drawn[::2], family.drawn[1::2], strict=False), 24))
     nouns = [[family.art.concepts[i].noun for i in pair] for pair in pairs]
     prompts = [f"a photo of {a} and {b}" for a, b in nouns]
     drawn = [family.draw(prompt, candidates, 500 * n) for n, prompt in enumerate(prompts)]
-    best = reranked(family, drawn, prompts)
+    best = best_by_clip(family, drawn, prompts)
     both = measures.named(family.judge, best, torch.tensor(pairs))
-    table.add(f"two things, both named, best of {candidates}", share(both), "0.70", "0.90")
-    save_image(upscaled(family, best), out.with_name("pairs.png"), nrow=8)
+    table.add(f"two things, both named, best of {candidates}", format_share(both), "0.70", "0.90")
+    save_image(upscale(family, best), out.with_name("pairs.png"), nrow=8)
     things = [family.art.concepts[i].noun for i in family.drawn[:: max(1, len(family.drawn) // 4)]][:4]
     requests = [(thing, colour) for thing in things for colour in COLOURS]
     shown = torch.cat(
         [family.draw(f"a photo of {t} on a {c} background", 1, 7 + n) for n, (t, c) in enumerate(requests)]
     )
     right = measures.backgrounds(shown) == torch.tensor([scenes.NAMES.index(c) for _, c in requests])
-    table.add("background colour as asked (nearest of 14 names)", share(right), "0.90", "0.97")
+    table.add("background colour as asked (nearest of 14 names)", format_share(right), "0.90", "0.97")
     save_image(shown, out.with_name("colours.png"), nrow=10)
 
 
-def reranked(family: Family, drawn: list[Tensor], prompts: list[str]) -> Tensor:
-    """Return the candidate of each prompt with the highest CLIP score."""
+def best_by_clip(family: ShippedFamily, drawn: list[Tensor], prompts: list[str]) -> Tensor:
+    """Return each prompt's candidate with the highest CLIP score, (N, 3, H, W)."""
     rows = family.text_rows(prompts)
     picks = [int((family.image_rows(d) @ row).argmax()) for d, row in zip(drawn, rows, strict=True)]
     return torch.stack([d[i] for d, i in zip(drawn, picks, strict=True)])
 
 
 @torch.no_grad()
-def upscaled(family: Family, pixels: Tensor) -> Tensor:
-    """Return the pictures four times as large, by the shipped SwinIR."""
+def upscale(family: ShippedFamily, pixels: Tensor) -> Tensor:
+    """Return the pictures enlarged four times by the shipped SwinIR."""
     return torch.cat([family.upscaler(part) for part in pixels.split(8)]).clamp(0, 1)
 
 
-def share(hits: Tensor) -> str:
+def format_share(hits: Tensor) -> str:
     """Return the share of hits with two decimals."""
     return f"{hits.float().mean():.2f}"
 
@@ -218,7 +227,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "demo-output" / "quality")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    family, table = Family(options.work), Table()
+    family, table = ShippedFamily(options.work), Table()
     stages: list[Callable[[], None]] = [
         lambda: size_and_speed(family, table),
         lambda: reconstruction(family, table),
@@ -230,7 +239,7 @@ def main() -> None:
     write(table, family, options.out)
 
 
-def write(table: Table, family: Family, out: Path) -> None:
+def write(table: Table, family: ShippedFamily, out: Path) -> None:
     """Write the table as JSON, with machine and date, and as Markdown."""
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     head = {"revision": family.card["revision"], "date": time.strftime("%Y-%m-%d"), "machine": machine}

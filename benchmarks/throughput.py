@@ -57,7 +57,7 @@ def make_testbed(cluster: Cluster, folder: Path, kind: str, name: str, **more: s
 
 
 def changed_settings() -> list[tuple[str, str, str]]:
-    """Return name, value here and default of the settings in WIDE."""
+    """Return the name, the value in WIDE and the default of each setting in WIDE."""
     default = read_settings({})
     names = [name for name in WIDE if name.startswith("CREATIVES_")]
     parts = [name.removeprefix("CREATIVES_").lower().split("__") for name in names]
@@ -146,7 +146,7 @@ async def latency(testbed: Testbed, events: int = 200, per_second: float = 40) -
 
 
 def store_time(testbed: Testbed, requests: int) -> float:
-    """Return the median milliseconds that the last requests waited for their store; 0 if none were recorded."""
+    """Return how many milliseconds the last requests waited for their store, at the median; 0 if none was recorded."""
     times = testbed.folder / STORE_TIMES
     if not times.exists():
         return 0.0
@@ -180,27 +180,27 @@ async def measure(cluster: Cluster, folder: Path, options: argparse.Namespace) -
     delays: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "lingering", "store")}
     for turn in range(options.rounds):
         for kind in KINDS:
-            late, own = await latency(make_testbed(cluster, folder, kind, f"delay-{turn}"))
-            delays[kind].append(late)
-            if own:
-                delays["store"].append(own)
-        late, _ = await latency(make_testbed(cluster, folder, "memory", f"lingering-{turn}", **lingering))
-        delays["lingering"].append(late)
+            delay, store_delay = await latency(make_testbed(cluster, folder, kind, f"delay-{turn}"))
+            delays[kind].append(delay)
+            if store_delay:
+                delays["store"].append(store_delay)
+        delay, _ = await latency(make_testbed(cluster, folder, "memory", f"lingering-{turn}", **lingering))
+        delays["lingering"].append(delay)
         print_line(f"round {turn + 1}: " + ", ".join(f"{kind} {found[-1]:.1f} ms" for kind, found in delays.items()))
     sizes: list[float] = []
     soak_rate = 0.0
     if options.soak:
         sizes, soak_rate = await soak(make_testbed(cluster, folder, "memory", "soak"), options.soak)
-    typical = {kind: statistics.median(found) for kind, found in delays.items()}
+    medians = {kind: statistics.median(found) for kind, found in delays.items()}
     return Figures(
         events=options.events,
         rounds=options.rounds,
         soak=options.soak,
         rates={kind: statistics.median(found) for kind, found in rates.items()},
-        delays={kind: typical[kind] for kind in KINDS},
-        store=typical["store"],
+        delays={kind: medians[kind] for kind in KINDS},
+        store=medians["store"],
         linger=linger,
-        lingering=typical["lingering"],
+        lingering=medians["lingering"],
         sizes=sizes,
         soak_rate=soak_rate,
         settings=changed_settings(),
@@ -211,7 +211,9 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--soak", type=int, default=50_000, help="events; with 0 the limit on memory fails")
+    parser.add_argument(
+        "--soak", type=int, default=50_000, help="events; 0 skips the soak, and the limit on memory counts as not held"
+    )
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)

@@ -1,7 +1,7 @@
-"""The training jobs of benchmarks/product_learning.py: several processes run them, and results stay on disk.
+"""The training jobs of benchmarks/product_training.py: several processes run them, and results stay on disk.
 
-Each process has one thread, so its figures do not depend on the number of processes. Jobs share nothing but class
-images, which the first job of a class noun makes: products alternate, so that two processes do not make the same ones.
+Each process has one thread, so its figures do not depend on the number of processes. Jobs share only class images,
+which the first job of a class noun generates. Products alternate, so that two processes do not generate the same ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models.studio import Studio
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "products"
 PRODUCTS = {"milk": "carton of milk", "jam": "jar of jam"}
-POLL_SECONDS = 1.0  # between two looks at the processes, and between two reports of one process
+POLL_SECONDS = 1.0  # between two polls of the processes, and between two reports of one process
 LOG_SECONDS = 60.0  # between two lines of progress if stderr is not a terminal
 Row = dict[str, Any]
 
@@ -178,7 +178,7 @@ class RunProgress:
         self.done += 1
 
     def seconds_left(self, unfinished: Sequence[Task]) -> float | None:
-        """Return the estimated seconds left, or None before any job allows an estimate."""
+        """Return the estimated seconds left, or None if no job has got far enough for an estimate."""
         now = time.monotonic()
         estimates = {variant: mean(seconds) for variant, seconds in self.seconds.items()}
         for task, (start, _, share) in self._running.items():
@@ -191,7 +191,7 @@ class RunProgress:
         return max(0.0, sum(estimates.get(task.variant.name, usual) for task in unfinished) - spent) / self.workers
 
     def print_status(self, unfinished: Sequence[Task]) -> None:
-        """Print the status: on a terminal over its last line, elsewhere as a line every LOG_SECONDS."""
+        """Print the status: a terminal's last line is overwritten, other outputs get a line every LOG_SECONDS."""
         remaining = self.seconds_left(unfinished)
         eta = "" if remaining is None else f"; about {remaining / 60:.0f} min left"
         states = "".join(f"; {task}: {state}" for task, (_, state, _) in self._running.items())
@@ -219,7 +219,7 @@ class QueueReporter:
             self.sent_at = time.monotonic()
             _PROCESS["reports"].put((self.task, stage, done, total))
 
-    def checkpointed(self, step: int, path: str) -> None: ...
+    def report_checkpoint(self, step: int, path: str) -> None: ...
 
 
 _PROCESS: dict[str, Any] = {}  # a training process keeps its studio, cache folder and report queue here

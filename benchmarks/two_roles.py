@@ -5,7 +5,7 @@
 Starts its own Kafka and MinIO (scripts/services). Both workers run the real studio with one thread each and share
 `--cores` cores as their device. The benchmark sends one segment at a time and waits for its answer, first while the
 trainer is idle, then while it trains on two products, one after the other. Latency is the time from producing the event
-to reading its creative-ready. The bound: two processes on one core get half of it each, so rendering may take at most
+to reading its creative-ready. The bound: on one core each of the two processes gets half of it, so rendering may take
 twice as long; on two cores each process has its own. Time above the bound comes from caches, the memory bus and this
 program. Memory is the resident size of all processes of a worker, sampled twice a second; libraries that several
 processes map count several times.
@@ -89,7 +89,7 @@ def _resident(pid: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def reading(testbed: Testbed) -> AsyncIterator[AIOKafkaConsumer]:
+async def open_consumer(testbed: Testbed) -> AsyncIterator[AIOKafkaConsumer]:
     """Yield a consumer of the topic that the testbed's workers publish to."""
     consumer = AIOKafkaConsumer(
         testbed.output, bootstrap_servers=testbed.cluster.bootstrap_servers, group_id=None, auto_offset_reset="earliest"
@@ -101,10 +101,10 @@ async def reading(testbed: Testbed) -> AsyncIterator[AIOKafkaConsumer]:
         await consumer.stop()
 
 
-async def latencies(
+async def measure_latencies(
     testbed: Testbed, answers: AIOKafkaConsumer, name: str, wants_more: Callable[[int], bool]
 ) -> list[float]:
-    """Send segments one at a time while `wants_more(number so far)`; return the seconds that each took."""
+    """Send segments one at a time while `wants_more(number so far)`; return the seconds of each."""
     taken: list[float] = []
     while wants_more(len(taken)):
         event = segment_event(f"{name}-{len(taken)}", f"segment-{len(taken)}")
@@ -137,22 +137,22 @@ async def wait_for_products(answers: AIOKafkaConsumer) -> None:
 
 async def measure(render: Testbed, train: Testbed, options: argparse.Namespace, scratch: Path) -> None:
     """Start both workers, measure, and print the tables."""
-    async with render, train, reading(render) as creatives, reading(train) as products:
+    async with render, train, open_consumer(render) as creatives, open_consumer(train) as products:
         workers = {
             "render": await render.start_worker("render", CREATIVES_STUDIO__CANDIDATES=str(options.candidates)),
             "train": await train.start_worker("train", CREATIVES_TRAINING__WORKDIR=str(scratch)),
         }
         for worker in workers.values():
             await worker.wait_until_ready(TIMEOUT)
-        await latencies(render, creatives, "warm-up", lambda count: count < WARM_UP)
+        await measure_latencies(render, creatives, "warm-up", lambda count: count < WARM_UP)
         memory = Memory(workers)
         watching = asyncio.create_task(memory.watch())
-        alone = await latencies(render, creatives, "alone", lambda count: count < options.segments)
+        alone = await measure_latencies(render, creatives, "alone", lambda count: count < options.segments)
         before = {role: memory.now(role) for role in workers}
         await register(train, options.steps)
         training = asyncio.create_task(wait_for_products(products))
         start = time.monotonic()
-        beside = await latencies(render, creatives, "beside", lambda _: not training.done())
+        beside = await measure_latencies(render, creatives, "beside", lambda _: not training.done())
         await asyncio.wait_for(training, TIMEOUT)
         seconds = time.monotonic() - start
         await asyncio.sleep(2)
@@ -167,13 +167,16 @@ async def measure(render: Testbed, train: Testbed, options: argparse.Namespace, 
 def print_latencies(alone: list[float], beside: list[float], cores: int, seconds: float) -> None:
     """Print the latencies, their ratio and the bound."""
     usual = statistics.median(alone)
-    print_line("| segments | answered | median s | slowest s | of alone |\n|---|---|---|---|---|")
-    for name, taken in (("alone", alone), ("while the trainer trains", beside)):
+    print_line("| segments | answered | median s | slowest s | times idle |\n|---|---|---|---|---|")
+    for name, taken in (("while the trainer is idle", alone), ("while it trains", beside)):
         median = statistics.median(taken)
         print_line(f"| {name} | {len(taken)} | {median:.2f} | {max(taken):.2f} | {median / usual:.2f} |")
     ratio, bound = statistics.median(beside) / usual, max(1.0, 2 / cores)
-    print_line(f"\nThe training on two products took {seconds:.0f} s. Of {cores} core(s) each of two processes has")
-    print_line(f"{min(1.0, cores / 2):.2f}, so rendering may take {bound:.2f} times as long; measured {ratio:.2f}.")
+    share = min(1.0, cores / 2)
+    print_line(
+        f"\nThe training on two products took {seconds:.0f} s. Each of the two processes gets {share:.2f} of {cores}"
+    )
+    print_line(f"core(s), so rendering may take {bound:.2f} times as long. It took {ratio:.2f} times as long.")
 
 
 def print_line(text: str) -> None:
@@ -186,7 +189,7 @@ async def main() -> None:
     parser.add_argument("--cores", type=int, default=1, help="cores that both workers share")
     parser.add_argument("--segments", type=int, default=8, help="measured while the trainer is idle")
     parser.add_argument("--candidates", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=30, help="of each training job")
+    parser.add_argument("--steps", type=int, default=30, help="steps of each training job")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="two-roles-") as name:

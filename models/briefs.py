@@ -24,14 +24,14 @@ class StudioPlan:
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.weights.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
-    steps, guidance_scale, size: None takes the family's own default. size: side of a square picture in pixels.
-    sampler: None takes DPM-Solver++, or the few-step sampler that a diffusers folder names; a single file names none.
+    steps, guidance_scale, size: None takes the family's default. size: side of a square picture in pixels.
+    sampler: None takes the few-step sampler that a diffusers folder names, otherwise DPM-Solver++.
     bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
-    tile: side in pixels above which the upscaler works in tiles (0: never); they share `tile_overlap` pixels.
-    quality: of `jpeg` and `webp` files. threads: of the CPU; None leaves torch's default.
-    dino: a transformers ViT or DINOv2 as second scorer of trained products, a path or a hub id with `@revision`;
-    it decides no picture.
-    concepts: trained products kept on the device, at least 1; one of DreamBooth takes as much memory as the UNet.
+    tile: side in pixels above which the upscaler works in tiles (0: never); neighbours share `tile_overlap` pixels.
+    quality: of `jpeg` and `webp` files. threads: CPU threads; None leaves torch's default.
+    dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores trained products a second time; it does
+    not affect pictures.
+    concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
     """
 
     diffusion: str = "demo"
@@ -91,7 +91,7 @@ class StudioReady:
 
 @dataclass(frozen=True)
 class DeviceProbe:
-    """A device that works. dtype: the plan's precision on it. memory, free: bytes of its own memory, 0 for a CPU."""
+    """A device that works. dtype: the plan's precision on it. memory, free: total and free bytes, 0 for a CPU."""
 
     device: str
     name: str
@@ -115,7 +115,7 @@ class Concept:
     def replace_placeholder(self, prompt: str) -> str:
         """Return the prompt for a model that was not trained on the product, such as CLIP.
 
-        A token of Textual Inversion becomes the class noun. DreamBooth's rare word is dropped before the class noun.
+        A Textual Inversion token becomes the class noun. DreamBooth's rare word is dropped before the class noun.
         """
         token, noun = re.escape(self.placeholder_token), self.class_noun
         if self.method == "textual_inversion":
@@ -178,15 +178,15 @@ class TrainingJob:
 
     workdir: a local folder of this job alone. The job resumes from a checkpoint in it, and writes the concept to it.
     concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
-    checkpoint_every, checkpoint_seconds: the job writes a checkpoint at a multiple of so many steps if so many seconds
-    have passed since the last one, and at the end. class_cache: folder of the class images; None: the workdir.
+    checkpoint_every, checkpoint_seconds: the job writes a checkpoint every `checkpoint_every` steps, but not within
+    `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images; None: the workdir.
 
-    None takes the method's default for the family in all other options:
+    In all other options None takes the family's default for the method:
     batch: photos per step. class_images: number of pictures of the class noun.
     prior_loss_weight: 0 trains without class images. rank: of the adapters (`dreambooth_lora`).
-    snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); 0 weighs every timestep alike.
-    early_stopping: stop when the deterministic loss has settled (DVAR, Voronov et al. 2023).
-    train_text_encoder: `dreambooth` trains the text encoder too. vectors: of one Textual Inversion token.
+    snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); 0 weights all timesteps equally.
+    early_stopping: stop once the loss of a fixed batch has settled (DVAR, Voronov et al. 2023).
+    train_text_encoder: `dreambooth` trains the text encoder too. vectors: per Textual Inversion token.
     """
 
     request_id: str
@@ -215,12 +215,13 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The result of a training job. path: the concept's safetensors file; pictures: samples that show the product.
+    """The result of a training job. path: the concept's safetensors file. pictures: samples that show the product.
 
-    scores: `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `prior_diversity` and `diversity` (DIV of the class
-    and of the product); `fidelity_dino` if the studio has a DINO; the untrained model's scores under the same names
-    with `_before`; `photos_refused`, the number of photos left out; `prior_preserved` for DreamBooth, 1 with prior
-    preservation and 0 without.
+    scores (`models.learning.fidelity` defines the measures):
+    `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `prior_diversity` (DIV of the class), `diversity` (DIV of
+    the product), and `fidelity_dino` if the plan sets `dino`. Each also with `_before`, measured on the base model.
+    `photos_refused`: the number of photos left out. `prior_preserved` (DreamBooth only): 1 if the job trained with
+    prior preservation, otherwise 0.
     """
 
     request_id: str
@@ -238,8 +239,8 @@ RARE_WORD = "sks"
 def placeholder(product_id: str, method: Method) -> str:
     """Return the word that stands for a product in prompts.
 
-    Textual Inversion adds a token of its own. DreamBooth takes a rare word of the tokenizer's vocabulary
-    (Ruiz et al. 2022, section 3.2). All products may share that word, since each has weights of its own.
+    Textual Inversion adds a new token. DreamBooth takes a rare word of the tokenizer's vocabulary
+    (Ruiz et al. 2022, section 3.2). All products can share that word, because each has its own weights.
     """
     return f"<{product_id.lower()}>" if method == "textual_inversion" else RARE_WORD
 

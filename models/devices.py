@@ -13,6 +13,7 @@ from models.briefs import DeviceProbe, StudioPlan
 from models.errors import CreativesError, DeviceUnavailable, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CHOOSE = "Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
 
 
 def send_probe(connection: Connection, plan: StudioPlan) -> None:
@@ -34,9 +35,9 @@ def probe_device(plan: StudioPlan) -> DeviceProbe:
         ones = torch.ones(64, 64, device=device, dtype=dtype)
         right = float((ones @ ones)[0, 0]) == 64.0
     except RuntimeError as error:
-        raise DeviceUnavailable(device=str(device), detail=first_line(error)) from error
+        raise DeviceUnavailable(device=str(device), detail=f"{first_line(error)}. {CHOOSE}") from error
     if not right:
-        raise DeviceUnavailable(device=str(device), detail=f"it multiplies wrongly in {dtype}.")
+        raise DeviceUnavailable(device=str(device), detail=f"a test multiplication in {dtype} is wrong. {CHOOSE}")
     precision = str(dtype).removeprefix("torch.")
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -45,7 +46,7 @@ def probe_device(plan: StudioPlan) -> DeviceProbe:
 
 
 def _processor_name() -> str:
-    """Return the processor's name and the number of threads; on Linux `platform.processor` has no name."""
+    """Return the processor's name, from /proc/cpuinfo on Linux, and torch's number of threads."""
     table = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", table.read_text(), re.MULTILINE) if table.is_file() else None
     return f"{named[1] if named else platform.machine()}, threads: {torch.get_num_threads()}"
@@ -59,8 +60,7 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
-        detail = f"{first_line(error)} Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
-        raise DeviceUnavailable(device=name, detail=detail) from error
+        raise DeviceUnavailable(device=name, detail=f"{first_line(error)}. {CHOOSE}") from error
     return device
 
 
@@ -69,7 +69,8 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
-        raise DeviceUnavailable(device=device.type, detail=f"dtype {name} is none of auto, {', '.join(DTYPES)}.")
+        detail = f"there is no precision {name}. Set CREATIVES_STUDIO__DTYPE to auto, {', '.join(DTYPES)}."
+        raise DeviceUnavailable(device=device.type, detail=detail)
     return DTYPES[name]
 
 

@@ -21,8 +21,8 @@ class CreativesError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, at most 300 characters; the error's type if it has no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """Return the first line of an error's message, or its type: at most 300 characters, without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(" .")
 
 
 def _rebuild(cls: type[CreativesError], fields: dict[str, str | int | float]) -> CreativesError:
@@ -38,7 +38,7 @@ class WeightsNotFound(WeightsError):
 
 
 class WrongArchitecture(WeightsError):
-    """The checkpoint {path} does not fit {architecture}: {detail}. Name other weights with
+    """The checkpoint {path} does not fit {architecture}: {detail}. To choose other weights, set
     CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING or CREATIVES_STUDIO__UPSCALING.
     """
 
@@ -52,7 +52,7 @@ class UnusableCard(WeightsError):
 
 
 class UnusableSampler(WeightsError):
-    """The sampler {sampler} cannot be used: {detail}. See CREATIVES_STUDIO__SAMPLER and CREATIVES_STUDIO__STEPS."""
+    """The sampler {sampler} cannot be used: {detail}. Change CREATIVES_STUDIO__SAMPLER or CREATIVES_STUDIO__STEPS."""
 
 
 class WeightsDamaged(WeightsError):
@@ -64,7 +64,7 @@ class UnsafeCheckpoint(WeightsError):
 
 
 class UnsafeConfiguration(WeightsError):
-    """The configuration {path} is refused: {detail}. Remove that entry, or name other weights."""
+    """The configuration {path} is refused: {detail}. Remove that entry, or choose other weights."""
 
 
 class DeviceUnavailable(CreativesError):
@@ -76,44 +76,44 @@ class OutOfDeviceMemory(CreativesError):
 
 
 class StageFailed(CreativesError):
-    """The {stage} stage failed with {kind}: {detail}"""
+    """The {stage} stage failed with {kind}: {detail}. The worker's log has the traceback."""
 
 
 class Cancelled(CreativesError):
-    """The worker cancelled the job: it no longer owns it."""
+    """The worker cancelled the job, because it is shutting down or no longer owns the event."""
 
 
 class Refused(CreativesError):
-    """A valid request that the service refuses."""
+    """The service refused a valid request."""
 
     code = "refused"
 
 
 class NothingPassed(Refused):
-    """No candidate passed: {detail}"""
+    """No candidate passed the selection: {detail}"""
 
     code = "nothing_passed"
 
 
 class UnusablePhotos(Refused):
-    """The photos cannot be learned from: {detail}"""
+    """Too few photos are usable for training: {detail}. Replace them and register the product again."""
 
     code = "unusable_photos"
 
 
 class UnsupportedTraining(Refused):
-    """The product cannot be trained like this: {detail}"""
+    """The service does not support this training: {detail}."""
 
     code = "unsupported_training"
 
 
 class TrainingDiverged(Refused):
-    """The training diverged {when}: {detail}"""
+    """The training diverged {when}: {detail}."""
 
     code = "training_diverged"
 
 
 class ConceptTooWeak(Refused):
-    """The trained concept stays below the thresholds: {detail}"""
+    """The trained concept misses a threshold: {detail}. Send more photos, or train for more steps."""
 
     code = "concept_too_weak"

@@ -1,4 +1,4 @@
-"""The parts of a studio. The Protocols are what it needs of its networks; tests have small second implementations.
+"""The parts of a studio. The Protocols define what it needs from its networks; tests/models/fakes.py has small fakes.
 
 A new stage is one file in `models/rendering` with a Scorer or a Finisher, and one line in `models/opening.py`.
 """
@@ -45,7 +45,7 @@ class Reranker(Protocol):
 
 
 class Scorer(Protocol):
-    """Judges candidates beside the reranker."""
+    """Adds scores to those of the reranker."""
 
     def score(self, pixels: torch.Tensor, brief: Brief) -> list[dict[str, float]]:
         """Return the scores of each picture of pixels (N,3,H,W) in [0,1], under names that no other scorer uses."""
@@ -71,10 +71,10 @@ class Finisher(Protocol):
 
 
 class Encoder(Protocol):
-    """Makes a file of a picture."""
+    """Writes a picture as a file."""
 
     def __call__(self, bytes_hwc: NDArray[np.uint8], origin: Origin) -> Encoded:
-        """Return the file of uint8 (H,W,3) with its origin inside. The same input gives the same bytes."""
+        """Return the file of a picture, uint8 (H,W,3), with its origin inside. The same input gives the same bytes."""
         ...
 
 

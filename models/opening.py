@@ -30,19 +30,19 @@ from models.weights import catalog, pipelines
 from models.weights.families import Family
 from models.weights.pipelines import Pipeline
 
-GUIDANCE = 7.5
-GUIDANCE_XL = 5.0
-STEPS = 20
-# Fields of a plan that decide no picture's bytes, or that the recipe holds under another name.
+DEFAULT_GUIDANCE = 7.5
+DEFAULT_GUIDANCE_XL = 5.0
+DEFAULT_STEPS = 20
+# Fields of a plan that do not affect a picture's bytes, or that the recipe holds under another name.
 NOT_IN_RECIPE = frozenset(
     {
-        "diffusion",  # the place of the files: the recipe hashes their content and lists their ids in `models`
+        "diffusion",  # the location of the files: the recipe hashes their content and lists their ids in `models`
         "reranking",
         "upscaling",
         "device",  # the recipe holds its kind (cuda), not its number
         "threads",  # a property of the machine; see `studio_recipe`
-        "dino",  # scores trained products, after the pictures
-        "concepts",  # the number of trained products that stay on the device
+        "dino",  # scores trained products only
+        "concepts",  # the size of a cache
     }
 )
 
@@ -98,7 +98,7 @@ def silence_libraries() -> None:
 
 
 def make_repeatable(threads: int | None) -> None:
-    """Let the libraries choose kernels by rule instead of by timing, so that the same call gives the same bits."""
+    """Make the libraries choose kernels deterministically, not by timing, so that the same call gives the same bits."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -107,11 +107,11 @@ def make_repeatable(threads: int | None) -> None:
 
 
 def choose_sampling(plan: StudioPlan, pipeline: Pipeline, family: Family) -> Sampling:
-    """Return the sampling. The plan goes first, then the family's card, then the usual values of the architecture."""
-    guidance = GUIDANCE_XL if isinstance(pipeline, diffusers.StableDiffusionXLPipeline) else GUIDANCE
+    """Return the plan's values; if it has none, those of the family's card; otherwise the architecture's defaults."""
+    guidance = DEFAULT_GUIDANCE_XL if isinstance(pipeline, diffusers.StableDiffusionXLPipeline) else DEFAULT_GUIDANCE
     return Sampling(
         size=plan.size or family.size or pipelines.native_size(pipeline),
-        steps=_first_set(plan.steps, family.steps, STEPS),
+        steps=_first_set(plan.steps, family.steps, DEFAULT_STEPS),
         guidance_scale=_first_set(plan.guidance_scale, family.guidance_scale, guidance),
         bucket=plan.bucket,
         sampler=plan.sampler,
@@ -128,9 +128,9 @@ def studio_recipe(
     machine of the fleet takes it over, even if another processor or number of threads changes the last bits.
     """
     sampling = generator.sampling
-    stated = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+    plan_values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
     settings: dict[str, str | int | float | bool] = {
-        name: value for name, value in stated.items() if name not in NOT_IN_RECIPE and value is not None
+        name: value for name, value in plan_values.items() if name not in NOT_IN_RECIPE and value is not None
     } | {
         "size": sampling.size,
         "steps": sampling.steps,

@@ -20,7 +20,7 @@ from models.errors import Cancelled, CreativesError, StageFailed
 from models.opening import open_studio
 from models.rendering.concept_shelf import group_by_concept
 from models.stages import stage
-from models.studio import Drawn, Studio
+from models.studio import DrawnBrief, Studio
 from models.weights import vocabulary
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 
@@ -98,14 +98,14 @@ class Pipe:
 
 
 class JobRunner:
-    """Runs one job after the other."""
+    """Runs the jobs one after another."""
 
     def __init__(self, studio: Studio, pipe: Pipe, encoding: ThreadPoolExecutor) -> None:
         self.studio, self.pipe, self.encoding = studio, pipe, encoding
         self.waiting: Future[None] | None = None
 
     def run(self, job: Job) -> None:
-        """Answer every request of the job. Briefs of one concept follow each other, so it is loaded once."""
+        """Answer every request of the job. Briefs with the same concept are rendered together, so it is loaded once."""
         if isinstance(job, Train):
             self._train(job)
         else:
@@ -124,7 +124,7 @@ class JobRunner:
             self.waiting.result()
         self.waiting = self.encoding.submit(self._encode, ticket, drawn)
 
-    def _encode(self, ticket: int, drawn: Drawn) -> None:
+    def _encode(self, ticket: int, drawn: DrawnBrief) -> None:
         request_id = drawn.brief.request_id
         try:
             rendering = self.studio.encode(drawn, PipeReporter(self.pipe, ticket).progress)
@@ -168,8 +168,8 @@ class PipeReporter:
         self.check()
         self.pipe.send(Progress(self.ticket, name, done, total))
 
-    def checkpointed(self, step: int, path: str) -> None:
-        """Send that the file `path` holds the complete state after `step`."""
+    def report_checkpoint(self, step: int, path: str) -> None:
+        """Report that the file `path` holds the complete state after `step`."""
         self.pipe.send(Checkpointed(self.ticket, step, path))
 
 

@@ -12,27 +12,27 @@ from models.briefs import Stage
 from models.errors import CreativesError, OutOfDeviceMemory, StageFailed, first_line
 
 StepCallback = Callable[[int, int], None]
-"""Takes the steps done and the steps in all of one call. It may raise to end the call."""
+"""Takes the number of steps done and the total of one call. It may raise to end the call."""
 StageCallback = Callable[[Stage, int, int], None]
-"""Takes a stage, its units done and its units in all. It may raise to end the job."""
+"""Takes a stage, its number of units done and their total. It may raise to end the job."""
 
 
 def ignore_steps(_done: int, _total: int) -> None:
-    """Report no steps: the StepCallback of a caller that needs none."""
+    """Do nothing: the default StepCallback."""
 
 
 def ignore_stages(_stage: Stage, _done: int, _total: int) -> None:
-    """Report no stages: the StageCallback of a caller that needs none."""
+    """Do nothing: the default StageCallback."""
 
 
 @contextlib.contextmanager
 def stage(name: Stage) -> Iterator[None]:
-    """Run the block as one stage: OutOfDeviceMemory or StageFailed names what the libraries raise in it.
+    """Run the block as one stage, and turn the libraries' errors into OutOfDeviceMemory or StageFailed.
 
     This is the border of the device process. An error of a library may not pickle and must not end the process, so
     every error of the block becomes a named one here. Our own errors, Cancelled included, pass unchanged.
     After a CUDA error (illegal access, ECC, a lost device) every later call of the process fails too. Such an error
-    raises SystemExit instead: the process ends, and the next one does the work with a CUDA context of its own.
+    becomes SystemExit: the process exits, and the next one retries the work in a new CUDA context.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def stage(name: Stage) -> Iterator[None]:
         torch.cuda.empty_cache()
         raise OutOfDeviceMemory(stage=name, detail=first_line(error)) from error
     except Exception as error:
-        if _device_is_lost(error) and name != "load":  # a process that cannot load exits anyway, with the reason
+        if _device_is_lost(error) and name != "load":  # a process that cannot load reports the error and exits anyway
             traceback.print_exc()
             raise SystemExit(f"The device is lost in {name}: {first_line(error)}") from error
         raise StageFailed(stage=name, kind=type(error).__name__, detail=first_line(error)) from error

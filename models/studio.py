@@ -25,9 +25,10 @@ from models.stages import StageCallback, ignore_stages, stage
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A brief between the device and its files. kept: each kept candidate with its picture, uint8 (H,W,3), best first.
+class DrawnBrief:
+    """A brief after the device, before encoding.
 
+    kept: the kept candidates with their pictures, uint8 (H,W,3), best first.
     device_seconds: wall time that `Studio.draw` took.
     """
 
@@ -49,9 +50,9 @@ class Studio:
         self.shelf = ConceptShelf(plan.concepts)
 
     def warm_up(self) -> None:
-        """Draw one full bucket and enlarge one picture: kernels get chosen, and memory that is too small shows at once.
+        """Draw one full bucket and enlarge one picture. This chooses kernels and shows a lack of memory at startup.
 
-        The CPU needs no warming up unless the plan compiles. Raises OutOfDeviceMemory, StageFailed.
+        Does nothing on a CPU unless the plan compiles. Raises OutOfDeviceMemory, StageFailed.
         """
         if self.device.type != "cpu" or self.plan.compile:
             self.draw(Brief("warm", "warm", "", tuple(range(self.plan.bucket)), 1))
@@ -68,8 +69,8 @@ class Studio:
         except CreativesError as error:
             return error
 
-    def draw(self, brief: Brief, progress: StageCallback = ignore_stages) -> Drawn:
-        """Do what needs the device: make and score all candidates, keep the best of each format, enlarge and finish.
+    def draw(self, brief: Brief, progress: StageCallback = ignore_stages) -> DrawnBrief:
+        """Do the work on the device: generate and score candidates, keep the best per format, enlarge and finish them.
 
         progress may raise to end the brief. Raises StageFailed, OutOfDeviceMemory, and what progress raises.
         """
@@ -87,10 +88,10 @@ class Studio:
                 ranked[candidate.index] = finished[0]
                 kept.append(finished)
             candidates += ranked
-        return Drawn(brief, tuple(kept), tuple(candidates), time.perf_counter() - start)
+        return DrawnBrief(brief, tuple(kept), tuple(candidates), time.perf_counter() - start)
 
-    def encode(self, drawn: Drawn, progress: StageCallback = ignore_stages) -> Rendering:
-        """Make the files. It needs no device, so it may run in a thread beside the next brief. Raises StageFailed."""
+    def encode(self, drawn: DrawnBrief, progress: StageCallback = ignore_stages) -> Rendering:
+        """Encode the files. This does not use the device, so it may run beside the next brief. Raises StageFailed."""
         pictures = []
         for done, (candidate, picture) in enumerate(drawn.kept, start=1):
             with stage("encode"):
@@ -99,9 +100,9 @@ class Studio:
         return Rendering(drawn.brief.request_id, tuple(pictures), drawn.candidates, drawn.device_seconds)
 
     @contextlib.contextmanager
-    def applied(self, brief: Brief) -> Iterator[str]:
-        """Put the brief's concept into the model for the time of the block; yields the prompt for the generator."""
-        with self.shelf.applied(self.generator.pipeline, () if brief.concept is None else (brief.concept,)):
+    def apply_concept(self, brief: Brief) -> Iterator[str]:
+        """Put the brief's concept into the model for the block; yield the prompt for the generator."""
+        with self.shelf.apply(self.generator.pipeline, () if brief.concept is None else (brief.concept,)):
             # The pipeline itself expands a placeholder of several vectors to all its tokens.
             yield brief.prompt
 
@@ -109,7 +110,7 @@ class Studio:
         self, brief: Brief, picture_format: Format, progress: StageCallback
     ) -> tuple[torch.Tensor, list[Candidate]]:
         """Return pixels (N,3,H,W) in [0,1] and the scored candidates, one per seed."""
-        with stage("generate"), self.applied(brief) as prompt:
+        with stage("generate"), self.apply_concept(brief) as prompt:
             pixels = self.generator.generate(
                 prompt,
                 brief.negative_prompt,
@@ -136,7 +137,7 @@ class Studio:
         return scores
 
     def _upscale(self, pixels: torch.Tensor, position: tuple[int, int], progress: StageCallback) -> torch.Tensor:
-        """Return the enlarged picture (1,3,sH,sW). position: pictures before this one, and pictures in all."""
+        """Return the enlarged picture (1,3,sH,sW). position: pictures before this one, total."""
         before, pictures = position
         with stage("upscale"):
             return self.upscaler.upscale(

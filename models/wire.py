@@ -32,7 +32,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Stop:
-    """Finish the jobs in the queue and exit."""
+    """Exit after the jobs in the queue."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fakes: second implementations of the Protocols, which fulfil the same contracts as the real parts."""
+"""Fakes: second implementations of the Protocols that keep the same contracts as the real ones."""
 # ruff: noqa: ASYNC240
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def run_at_call(method: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """Return a method that runs when it is called, as a store's does; awaiting it gives the result or raises."""
+    """Return a method that runs when it is called, like those of a real store; awaiting it returns or raises."""
 
     @wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> Awaitable[T]:
@@ -61,7 +61,7 @@ def run_at_call(method: Callable[P, T]) -> Callable[P, Awaitable[T]]:
 
 
 class MemoryStore:
-    """An ObjectStore in a dict. `fail`: is called with (operation, key) before each operation and may raise."""
+    """An ObjectStore in a dict. It calls `fail(operation, key)` before each operation, which may raise."""
 
     def __init__(self, bucket: str = "creatives") -> None:
         self.objects: dict[str, bytes] = {}
@@ -141,7 +141,7 @@ RECIPE = StudioRecipe(
 
 
 def recipe(revision: str) -> StudioRecipe:
-    """Return the fake studio's recipe with this revision of the diffusion weights; `1` is its own."""
+    """Return the fake studio's recipe with another revision of the diffusion weights; `1` gives RECIPE itself."""
     if revision == "1":
         return RECIPE
     model = replace(RECIPE.models[0], revision=revision)
@@ -172,7 +172,7 @@ def rendering(brief: Brief) -> Rendering:
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:
-    """A device process without torch, for DeviceClient. Words in plan.diffusion and in prompts control what it does.
+    """A device process without torch, for DeviceClient. Words in plan.diffusion and in prompts control it.
 
     plan.diffusion: `fake`, or words separated by commas. At the start: `missing` (sends WeightsNotFound),
     `missing_once=PATH` (does so if PATH does not exist, and creates it), `dies`, `silent`, `not_ready` (sends other
@@ -270,7 +270,7 @@ def _train(connection: Connection, ticket: int, training_job: TrainingJob, words
         if "crash" in training_job.class_noun and step == 3 and first == 0:
             os.kill(os.getpid(), signal.SIGKILL)
     concept = workdir / "concept.safetensors"
-    concept.write_bytes(f"{training_job.product_id} learned in {steps}, from {first}".encode())
+    concept.write_bytes(f"{training_job.product_id} trained for {steps} steps, from {first}".encode())
     sample = Picture(1, "square", training_job.seed, 1, 1, "image/png", TINY_PNG, {"fidelity": 0.9})
     connection.send(
         Answer(

@@ -1,4 +1,4 @@
-"""Tiny random networks in the real file formats, so tests run the loaders on the files that users have.
+"""Tiny random networks in the real file formats, so tests run the loaders on files like those of users.
 
 The networks are seeded: two calls write equal files. Most tests use `family(folder)`, a StudioPlan that renders in less
 than a second.

@@ -1,6 +1,6 @@
 """Tiny single files in the layout of the original Stable Diffusion repositories, written from diffusers networks.
 
-`models.weights.single_file` converts in the other direction, with code of its own: an error in one does not hide in the other.
+`models.weights.single_file` converts in the other direction with separate code, so an error in one shows in the tests.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ def networks(kind: str) -> dict[str, Any]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    from models.weights.single_file import published
+    from models.weights.single_file import published_config
 
     torch.manual_seed(5)
     names = ["text_encoder", "text_encoder_2"] if kind == "sdxl" else ["text_encoder"]
     context = sum(TEXT_WIDTH[name] for name in names)
     widths = WIDTHS[kind]
-    unet = published(kind, "unet") | {"block_out_channels": widths, "cross_attention_dim": context}
+    unet = published_config(kind, "unet") | {"block_out_channels": widths, "cross_attention_dim": context}
     if kind != "sd15":
         unet["attention_head_dim"] = [1] * len(widths)
     if kind == "sdxl":
         unet |= {"transformer_layers_per_block": [1, 1, 2], "addition_time_embed_dim": 8}
         unet["projection_class_embeddings_input_dim"] = 64 + 6 * 8
-    vae = published(kind, "vae") | {"block_out_channels": (32, 32, 32, 32)}
+    vae = published_config(kind, "vae") | {"block_out_channels": (32, 32, 32, 32)}
     parts: dict[str, Any] = {"unet": UNet2DConditionModel.from_config(unet), "vae": AutoencoderKL.from_config(vae)}
     for name in names:
         width = TEXT_WIDTH[name]
         small = {"hidden_size": width, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1}
-        config = CLIPTextConfig(**published(kind, name) | small | {"projection_dim": 64})
+        config = CLIPTextConfig(**published_config(kind, name) | small | {"projection_dim": 64})
         parts[name] = (CLIPTextModelWithProjection if name == "text_encoder_2" else CLIPTextModel)(config)
     return {name: part.eval() for name, part in parts.items()}
 

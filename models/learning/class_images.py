@@ -15,18 +15,18 @@ from models.learning.dreambooth import class_prompt
 from models.learning.training_run import TrainingRun, identity_digest, seeds_for
 from models.weights.tensor_file import write_tensors
 
-GUIDANCE = "unguided"  # part of the cache key and of a training run's identity
+CLASS_GUIDANCE = "unguided"  # part of the cache key and of a training run's identity
 
 
 def class_images(run: TrainingRun, count: int) -> Tensor:
     """Return pixels (count,3,S,S) from the cache; the base model generates missing ones.
 
-    Classifier-free guidance makes pictures more alike, so training on guided ones would narrow the class. The base
-    model has nothing to learn from its own unguided pictures. Each bucket is written once it is complete, so an
-    interruption costs at most one.
+    The base model generates without classifier-free guidance. Guidance makes pictures more alike, so training on guided
+    ones would narrow the class, whereas training on unguided ones preserves it. Each bucket is written as soon as it is
+    complete, so an interruption loses at most one.
     """
     noun = run.training_job.class_noun
-    key = identity_digest([run.studio.recipe.fingerprint, noun, count, GUIDANCE])[:32]
+    key = identity_digest([run.studio.recipe.fingerprint, noun, count, CLASS_GUIDANCE])[:32]
     folder = Path(run.training_job.class_cache or run.training_job.workdir) / f"class-{key}"
     seeds, buckets = seeds_for("class", noun, count), []
     for part in batches(count, run.studio.plan.bucket):

@@ -31,7 +31,7 @@ class Prediction:
 class Denoiser:
     """A UNet and its noise schedule. Noise and timesteps come from a CPU generator, so every device gets the same.
 
-    snr_gamma: 0 weighs all timesteps alike.
+    snr_gamma: 0 weights all timesteps equally.
     """
 
     unet: nn.Module
@@ -40,7 +40,7 @@ class Denoiser:
     snr_gamma: float = 0.0
 
     def predict(self, latents: Tensor, embeddings: Tensor, generator: torch.Generator) -> Prediction:
-        """Noise `latents` (N,C,h,w) to random timesteps and predict, given text `embeddings` (N,L,D).
+        """Add noise of random timesteps to `latents` (N,C,h,w), and predict from it and text `embeddings` (N,L,D).
 
         The prediction has the precision of the latents.
         """
@@ -82,7 +82,7 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
 def encode_latents(pipeline: Any, pixels: Tensor) -> Tensor:
     """Return scaled float32 latents (N,C,h,w) of pixels (N,3,H,W).
 
-    Latents are the mean of the VAE's posterior, not a sample, so encoding them once loses nothing.
+    They are the mean of the VAE's posterior, not a sample, so caching them loses nothing.
     """
     vae = pipeline.vae
     device, dtype = module_device(vae), next(vae.parameters()).dtype
@@ -124,7 +124,7 @@ def trainable_parameters(prefix: str, module: nn.Module) -> Iterator[tuple[str, 
 def _limit_memory(module: Any) -> None:
     """Recompute activations in the backward pass if memory is short.
 
-    Gradients and both moments of AdamW take 12 bytes per weight; activations need the 12 GiB beside them.
+    Gradients and AdamW's two moments take 12 bytes per weight; activations need about 12 GiB more.
     """
     free, _ = torch.cuda.mem_get_info(module_device(module))
     weights = sum(parameter.numel() for parameter in module.parameters())

@@ -1,7 +1,7 @@
 """DINO (Caron et al. 2021) and DINOv2 (Oquab et al. 2023): a second measure of how alike two pictures are.
 
-Self-supervised features separate two products of one class better than CLIP's, which follow what pictures are called;
-Ruiz et al. 2022 prefer DINO for that reason.
+Self-supervised features separate two products of one class better than CLIP's features, which follow captions.
+Ruiz et al. 2022 (section 4.1) prefer DINO for that reason.
 """
 
 from __future__ import annotations

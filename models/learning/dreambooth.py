@@ -56,8 +56,8 @@ class DreamBooth:
     """A learner that trains the UNet, or its adapters, on cached latents.
 
     text_encoder: the one in training, or None. instances, classes: (N,C,h,w) latents of the photos and of the class
-    images; classes is None without prior preservation. embeddings: returns (2,L,D), for the instance prompt and the
-    class prompt.
+    images; classes is None without prior preservation. embeddings: returns the text embeddings (2,L,D) of the instance
+    prompt and the class prompt.
     """
 
     denoiser: Denoiser
@@ -74,7 +74,7 @@ class DreamBooth:
         return named | (dict(trainable_parameters("text_encoder.", self.text_encoder)) if self.text_encoder else {})
 
     def loss(self, generator: torch.Generator) -> Tensor:
-        """Return the loss of a batch of photos and, with prior preservation, as many class images."""
+        """Return the loss of a batch of photos and, with prior preservation, as many class images (eq. 2)."""
         batch = self.options.batch
         instance_embedding, class_embedding = self.embeddings()
         latents = sample_rows(self.instances, batch, generator)
@@ -92,8 +92,8 @@ class DreamBooth:
 
         Adapters, in float32: `pipeline.load_lora_weights(file)`.
         All weights of the UNet, in float16: `UNet2DConditionModel.from_single_file(file, config=)`.
-        UNet and text encoder, in float16, in the original repository's layout and without the VAE, which stays as it
-        is: `StableDiffusionPipeline.from_single_file(file, config=, vae=)`. config: the base model's folder.
+        UNet and text encoder, in float16, in the original repository's layout and without the unchanged VAE:
+        `StableDiffusionPipeline.from_single_file(file, config=, vae=)`. config: the base model's folder.
         """
         if self.options.rank is not None:
             adapters = get_peft_model_state_dict(self.denoiser.unet)
@@ -112,10 +112,10 @@ def class_prompt(class_noun: str) -> str:
 def make_learner(
     pipeline: Any, latents: tuple[Tensor, Tensor | None], words: tuple[str, str], options: Options, seed: int
 ) -> DreamBooth:
-    """Return the learner.
+    """Return a learner on copies of the pipeline's networks.
 
-    latents: of the photos and of the class images. words: the subject (`sks jar of jam`) and the class noun.
-    seed: initializes the adapters.
+    latents: of the photos and of the class images, (N,C,h,w) each. seed: initializes the adapters.
+    words: the subject (`sks jar of jam`) and the class noun.
     """
     instances, classes = latents
     ids = token_ids(pipeline.tokenizer, [PROMPT.format(word) for word in words])

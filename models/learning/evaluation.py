@@ -19,8 +19,7 @@ SAMPLES = 4
 def score_concept(run: TrainingRun, concept: Concept | None, photos: Tensor) -> dict[str, float]:
     """Return the scores of a concept, or of the base model for None; `models.briefs.TrainingResult` describes them.
 
-    photos: pixels (N,3,S,S). A scene's pictures fit into one bucket of the default size; there are as many pictures of
-    the class as of the product.
+    photos: pixels (N,3,S,S) in [0,1]. The score covers as many pictures of the class as of the product.
     """
     noun, embedder = run.training_job.class_noun, run.studio.reranker
     word = run.subject() if concept else noun

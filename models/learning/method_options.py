@@ -1,4 +1,4 @@
-"""The options of a training method: those of the job, else of the model family, else of the paper."""
+"""The options of a training method, from the job, otherwise from the model family, otherwise from the paper."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def method_options(training_job: TrainingJob, family: Mapping[str, Mapping[str, 
     """
     for name in UNSUPPORTED[training_job.method]:
         if getattr(training_job, name):
-            raise UnsupportedTraining(detail=f"{training_job.method} has no {name}")
+            raise UnsupportedTraining(detail=f"{training_job.method} has no option {name}; remove it")
     defaults = DEFAULTS[training_job.method]
     job_values = {option.name: getattr(training_job, option.name) for option in fields(defaults)}
     given = {name: value for name, value in job_values.items() if value is not None}

@@ -1,6 +1,6 @@
-"""A product's photos as people send them: decode the usable ones and give a reason for each of the others.
+"""Decode the usable photos of a product, and give a reason for refusing each of the others.
 
-The files are untrusted. The header is checked before any pixel is decoded, and only photo formats are tried, because
+The files are untrusted. This module checks the header before it decodes pixels, and tries only photo formats, because
 some of Pillow's decoders start other programs.
 """
 
@@ -26,7 +26,7 @@ MIN_PHOTOS = 3
 MIN_SIDE = 64
 MAX_PIXELS = 120_000_000
 MAX_FLAT_RANGE = 2
-# Pillow's decoders raise these on damaged files: its own errors, and any error of the code that parses them.
+# Pillow's decoders raise these on damaged files: besides its own errors, whatever its parsers raise.
 DECODER_ERRORS = (
     OSError,
     ValueError,
@@ -45,7 +45,7 @@ DECODER_ERRORS = (
 
 
 class PhotoRefused(Exception):
-    """One photo cannot be used for training. code: a short stable word; reason: a sentence for people."""
+    """A photo cannot be used for training. code: a stable identifier; reason: text for people."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)

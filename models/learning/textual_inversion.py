@@ -78,7 +78,7 @@ class TextualInversion:
         return {"vectors": self.embedding.vectors}
 
     def loss(self, generator: torch.Generator) -> Tensor:
-        """Return the loss of one batch of photos, each in a context of its own (Gal et al. 2022, eq. 2)."""
+        """Return the loss of one batch of photos, each with a random context (Gal et al. 2022, eq. 2)."""
         latents = sample_rows(self.latents, self.options.batch, generator)
         embeddings = embed_tokens(self.text_encoder, sample_rows(self.ids, self.options.batch, generator))
         prediction = self.denoiser.predict(latents, embeddings, generator)
@@ -90,7 +90,10 @@ class TextualInversion:
 
 
 def make_learner(pipeline: Any, latents: Tensor, words: tuple[str, str], options: Options) -> TextualInversion:
-    """Return the learner. words: the placeholder token, and the class noun that its vectors start from."""
+    """Return a learner on copies of the pipeline's networks. latents: of the photos, (N,C,h,w).
+
+    words: the placeholder token, and the class noun that initializes its vectors.
+    """
     placeholder_token, class_noun = words
     text_encoder = trainable_copy(pipeline.text_encoder)
     frozen = text_encoder.get_input_embeddings()
@@ -123,7 +126,7 @@ def initial_vectors(table: Tensor, ids: Tensor, vectors: int) -> Tensor:
 def context_ids(tokenizer: Any, first: int, vectors: int) -> Tensor:
     """Return (K,L) ids of the contexts. The placeholder token has the ids `first` to `first + vectors - 1`.
 
-    The ids are joined here, so the tokenizer, which the studio shares, never needs the new token.
+    This function joins the ids itself, because the studio shares the tokenizer, which must not get the new token.
     """
     empty = token_ids(tokenizer, [""])[0].tolist()
     room = tokenizer.model_max_length - 2

@@ -29,11 +29,11 @@ class JobReporter(Protocol):
     """Receives a training job's progress and checkpoints. `progress` raises Cancelled if the job was cancelled."""
 
     def progress(self, stage: Stage, done: int, total: int) -> None: ...
-    def checkpointed(self, step: int, path: str) -> None: ...
+    def report_checkpoint(self, step: int, path: str) -> None: ...
 
 
 class Learner(Protocol):
-    """The parameters to train, by name, and their loss on a batch that `generator`, a CPU generator, selects."""
+    """The parameters to train, by name, and their scalar loss on a batch that the CPU generator selects."""
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]: ...
@@ -42,10 +42,10 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train. `identity` names all else that decides the weights (photos, model, options).
+    """How long and how fast to train. `identity` covers the other inputs (photos, model, options).
 
-    A checkpoint is written at a multiple of `checkpoint_every` steps if `checkpoint_seconds` have passed since the last
-    one, because one of a large model takes seconds and gigabytes; and at the end.
+    Training writes a checkpoint every `checkpoint_every` steps and at the end. It skips one within `checkpoint_seconds`
+    of the last, because a checkpoint of a large model takes seconds and gigabytes.
     """
 
     steps: int
@@ -58,9 +58,9 @@ class Schedule:
     early_stopping: bool = False
 
     def fingerprint(self) -> str:
-        """Return the identity of the run; training resumes only from checkpoints of the same one.
+        """Return the identity of the run. Training resumes only from checkpoints with the same identity.
 
-        How often checkpoints are written is not part of it.
+        The checkpoint intervals are not part of it.
         """
         decisive = {key: value for key, value in asdict(self).items() if key not in NOT_IN_FINGERPRINT}
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -68,7 +68,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """The steps and losses of a finished training, over all its interruptions.
+    """The steps and losses of a finished run, including those before interruptions.
 
     losses: of every step. fixed_losses: of the fixed batch, measured every MEASURE_EVERY steps for early stopping.
     """
@@ -81,8 +81,8 @@ class TrainingHistory:
 def train(learner: Learner, schedule: Schedule, folder: Path, reporter: JobReporter) -> TrainingHistory:
     """Train `learner.parameters` with AdamW (Loshchilov and Hutter 2019), resuming from a checkpoint in `folder`.
 
-    Raises TrainingDiverged, and whatever `reporter.progress` raises (Cancelled); checkpoints stay, so that another
-    worker can resume.
+    Raises TrainingDiverged, and whatever `reporter.progress` raises (Cancelled). Checkpoints stay, so another worker
+    can resume.
     """
     optimizer = torch.optim.AdamW(
         list(learner.parameters.values()), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
@@ -98,16 +98,16 @@ def train(learner: Learner, schedule: Schedule, folder: Path, reporter: JobRepor
         if schedule.early_stopping and done % MEASURE_EVERY == 0:
             fixed_losses.append(_fixed_loss(learner, schedule.seed))
         if done % schedule.checkpoint_every == 0 and time.monotonic() - saved_at >= schedule.checkpoint_seconds:
-            reporter.checkpointed(done, str(checkpoints.save(losses, fixed_losses)))
+            reporter.report_checkpoint(done, str(checkpoints.save(losses, fixed_losses)))
             saved, saved_at = done, time.monotonic()
     if done > saved:
-        reporter.checkpointed(done, str(checkpoints.save(losses, fixed_losses)))
+        reporter.report_checkpoint(done, str(checkpoints.save(losses, fixed_losses)))
     reporter.progress("train", done, schedule.steps)
     return TrainingHistory(done, tuple(torch.stack(losses).tolist()) if losses else (), tuple(fixed_losses))
 
 
 def generator_for(seed: int, *place: int | str) -> torch.Generator:
-    """Return a CPU generator for one place in a run, such as a step; equal places draw equally in any process."""
+    """Return a CPU generator for one place in a run, such as a step. Equal arguments give equal numbers."""
     digest = hashlib.sha256(":".join(map(str, (seed, *place))).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

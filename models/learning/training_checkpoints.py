@@ -25,7 +25,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints in `folder`, of which only the newest stays. fingerprint: identifies the run they belong to."""
+    """The checkpoints in `folder`; only the newest is kept. fingerprint: identifies their run."""
 
     folder: Path
     fingerprint: str
@@ -39,7 +39,7 @@ class Checkpoints:
         for name, parameter in self.parameters.items():
             tensors |= {f"{moment}.{name}": self.optimizer.state[parameter][moment] for moment in MOMENTS}
         if not all_finite(tensors.values()):
-            detail = "a weight is not a finite number: lower the learning rate"
+            detail = "a weight is not a finite number; lower the learning rate"
             raise TrainingDiverged(when=f"within {step} steps", detail=detail)
         tensors[LOSSES] = torch.stack(list(losses))
         path = self.folder / f"checkpoint-{step:06d}.safetensors"
@@ -51,9 +51,9 @@ class Checkpoints:
         return path
 
     def restore(self) -> tuple[list[Tensor], list[float]]:
-        """Load the newest checkpoint of this run. Returns the losses of all steps and those of the fixed batch.
+        """Load the newest readable checkpoint of this run. Returns the losses of all steps and of the fixed batch.
 
-        Both are empty if there is no checkpoint to resume from.
+        Both lists are empty if there is none.
         """
         for partial in self.folder.glob("checkpoint-*.part"):
             partial.unlink()

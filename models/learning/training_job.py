@@ -1,7 +1,4 @@
-"""A training job: photos in, a concept out.
-
-Prepare the photos, make class images, train, write the concept, score it and the base model, draw samples.
-"""
+"""Run a training job: prepare the photos, generate class images, train, write the concept, score it, draw samples."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from torch import Tensor
 from models.briefs import Concept, TrainingJob, TrainingResult
 from models.errors import TrainingDiverged, UnsupportedTraining
 from models.learning import dreambooth, textual_inversion
-from models.learning.class_images import GUIDANCE, class_images
+from models.learning.class_images import CLASS_GUIDANCE, class_images
 from models.learning.concept_file import write_concept
 from models.learning.denoiser import encode_latents
 from models.learning.dino import DinoEmbedder
@@ -41,7 +38,10 @@ def run_training_job(studio: TrainingStudio, training_job: TrainingJob, reporter
     """
     start = time.perf_counter()
     if hasattr(studio.generator.pipeline, "text_encoder_2"):
-        detail = "the model has two text encoders; training supports Stable Diffusion 1.x and 2.x"
+        detail = (
+            "the model has two text encoders, and training supports only Stable Diffusion 1.x and 2.x; choose such "
+            "weights with CREATIVES_STUDIO__DIFFUSION"
+        )
         raise UnsupportedTraining(detail=detail)
     options = method_options(training_job, studio.training)
     run = TrainingRun(studio, training_job, reporter, options, _dino_embedder(studio))
@@ -65,7 +65,7 @@ def run_training_job(studio: TrainingStudio, training_job: TrainingJob, reporter
 
 
 def train_concept(run: TrainingRun, photos: Tensor) -> Concept:
-    """Train, and write the concept and `losses.json` into the workdir. photos: pixels (N,3,S,S).
+    """Train, and write the concept and `losses.json` into the workdir. photos: pixels (N,3,S,S) in [0,1].
 
     Raises TrainingDiverged.
     """
@@ -83,7 +83,7 @@ def train_concept(run: TrainingRun, photos: Tensor) -> Concept:
     history = train(learner, schedule, folder, run.reporter)
     tensors = learner.concept_tensors()
     if not all_finite(tensors.values()):
-        detail = "a weight is too large for the concept's file: lower the learning rate"
+        detail = "a weight is too large for the concept's file; lower the learning rate"
         raise TrainingDiverged(when=f"after {history.steps} steps", detail=detail)
     (folder / "losses.json").write_text(json.dumps([round(loss, 6) for loss in history.losses]))
     return write_concept(tensors, run.training_job, history.steps, folder)
@@ -102,14 +102,14 @@ def _make_learner(run: TrainingRun, latents: Tensor) -> DreamBooth | TextualInve
 
 
 def _identity(run: TrainingRun, photos: Tensor) -> str:
-    """Return the identity of all that decides the weights, except the schedule.
+    """Return a digest of everything that decides the weights, except the schedule.
 
-    It keeps a job from resuming another job's checkpoint if both share a workdir by mistake.
+    With it, a job does not resume another job's checkpoint if they share a workdir by mistake.
     """
     job = run.training_job
     words = (job.method, job.placeholder_token, job.class_noun)
     photo_digest = hashlib.sha256(photos.numpy().tobytes()).hexdigest()
-    return identity_digest([run.studio.recipe.fingerprint, *words, photo_digest, asdict(run.options), GUIDANCE])
+    return identity_digest([run.studio.recipe.fingerprint, *words, photo_digest, asdict(run.options), CLASS_GUIDANCE])
 
 
 def _recorded_steps(concept: Concept) -> int:

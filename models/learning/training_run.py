@@ -30,14 +30,14 @@ class TrainingStudio(Protocol):
     negative_prompt: str
     training: Mapping[str, Mapping[str, float]]
 
-    def applied(self, brief: Brief) -> Any: ...
+    def apply_concept(self, brief: Brief) -> Any: ...
     def draw(self, brief: Brief, progress: Any) -> Any: ...
     def encode(self, drawn: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training job, the studio it runs in, and the job's reporter. dino: embeds pictures for a second fidelity."""
+    """A training job, the studio it runs in, and the job's reporter. dino: for a second fidelity score."""
 
     studio: TrainingStudio
     training_job: TrainingJob
@@ -46,7 +46,7 @@ class TrainingRun:
     dino: ImageEmbedder | None = None
 
     def subject(self) -> str:
-        """Return how a prompt names the product."""
+        """Return the product's name in prompts."""
         job = self.training_job
         return subject(job.placeholder_token, job.class_noun, job.method)
 
@@ -56,15 +56,15 @@ class TrainingRun:
         return Brief(request_id, prompt, self.studio.negative_prompt, seeds, PICTURES_KEPT, concept=concept)
 
     def generate(self, prompt: str, seeds: tuple[int, ...], concept: Concept | None) -> Tensor:
-        """Return pixels (len(seeds),3,S,S) on the CPU. concept: None for the base model."""
+        """Return pixels (len(seeds),3,S,S) in [0,1], on the CPU. concept: None for the base model."""
         return self._generate(self.studio.generator, self.brief(prompt, seeds, concept), "evaluate")
 
     def generate_unguided(self, prompt: str, seeds: tuple[int, ...]) -> Tensor:
-        """Return pixels (len(seeds),3,S,S) of the base model without guidance, on the CPU."""
+        """Return pixels (len(seeds),3,S,S) in [0,1] of the base model without guidance, on the CPU."""
         return self._generate(self.studio.generator.unguided(), self.brief(prompt, seeds, None), "prior")
 
     def _generate(self, generator: Any, brief: Brief, stage: Stage) -> Tensor:
-        with self.studio.applied(brief) as prompt:
+        with self.studio.apply_concept(brief) as prompt:
             pixels: Tensor = generator.generate(
                 prompt,
                 brief.negative_prompt,
@@ -75,7 +75,7 @@ class TrainingRun:
 
 
 def seeds_for(purpose: str, text: str, count: int) -> tuple[int, ...]:
-    """Return seeds that depend on the arguments alone, so base model and concept start from the same noise."""
+    """Return seeds that depend on the arguments alone, so that base model and concept start from equal noise."""
     return tuple(generator_for(0, purpose, text, number).initial_seed() for number in range(count))
 
 

@@ -1,8 +1,8 @@
-"""The concepts (trained products) on the device, and how one is put into the model for a block of code.
+"""A cache of concepts (trained products) on the device, which puts one into the model for a block of code.
 
-A concept of any method is a set of other values for some parameters (and, for Textual Inversion, a longer tokenizer).
-To apply it, the shelf points those parameters at other memory, and points them back afterwards. It adds nothing to the
-networks and copies nothing back, so afterwards the model is the same bit for bit.
+A concept replaces the values of some parameters and, for Textual Inversion, the tokenizer by a longer one. To apply it,
+the shelf points those parameters at other memory, and points them back afterwards. It adds nothing to the networks and
+copies nothing back, so afterwards the model is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Key = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class LoadedConcept:
-    """A concept on the device: other values for some parameters, and a tokenizer that has the placeholder."""
+    """A concept on the device: the values of the parameters that it changes, and a tokenizer with the placeholder."""
 
     values: tuple[tuple[nn.Parameter, Tensor], ...]
     tokenizer: Any
 
 
 class ConceptShelf:
-    """A cache of the concepts used last. limit: the most that it holds; one of DreamBooth is as large as the UNet."""
+    """A cache of the last used concepts. limit: the most that it holds; a DreamBooth one is as large as the UNet."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -51,15 +51,15 @@ class ConceptShelf:
             del self._shelf[key]
 
     @contextmanager
-    def applied(self, pipeline: Any, concepts: Sequence[Concept]) -> Iterator[None]:
+    def apply(self, pipeline: Any, concepts: Sequence[Concept]) -> Iterator[None]:
         """Put the concepts into `pipeline` for the block: several of Textual Inversion, or one of another method.
 
-        Raises WeightsNotFound, WeightsDamaged (the file has another sha256), WrongArchitecture (of another model).
+        Raises WeightsNotFound, WeightsDamaged (the sha256 differs), WrongArchitecture (it is of another model).
         """
         if not concepts:
             yield
             return
-        loaded = self._loaded(pipeline, concepts)
+        loaded = self._get_or_load(pipeline, concepts)
         before = pipeline.tokenizer
         with ExitStack() as stack:
             stack.callback(setattr, pipeline, "tokenizer", before)
@@ -69,7 +69,7 @@ class ConceptShelf:
             pipeline.tokenizer = loaded.tokenizer
             yield
 
-    def _loaded(self, pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
+    def _get_or_load(self, pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
         key = tuple((concept.product_id, concept.sha256) for concept in concepts)
         if key not in self._shelf:
             while len(self._shelf) >= self._limit:
@@ -80,15 +80,14 @@ class ConceptShelf:
 
 
 def _weights_key(concept: Concept | None) -> str:
-    """Return a key of the networks' weights; Textual Inversion changes none of them but the embedding table."""
+    """Return a key of the weights that the networks need; Textual Inversion changes only the embedding table."""
     return "base" if concept is None or concept.method == "textual_inversion" else concept.sha256
 
 
 def group_by_concept(briefs: Sequence[Brief]) -> list[Brief]:
     """Return the briefs in an order that loads each concept once.
 
-    Briefs of the same weights follow each other, and within them briefs of the same concept. Weights, concepts and
-    briefs keep the order of their first appearance.
+    It groups them by weights, and within those by concept. Groups and briefs stay in the order of first appearance.
     """
     groups: dict[str, dict[Concept | None, list[Brief]]] = {}
     for brief in briefs:
@@ -101,7 +100,8 @@ def _load(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
         return _load_words(pipeline, concepts)
     if len(concepts) > 1:
         methods = ", ".join(concept.method for concept in concepts)
-        raise WrongArchitecture(path="concepts", architecture="one job", detail=f"{methods} cannot be combined")
+        detail = f"only Textual Inversion concepts can be combined, not {methods}"
+        raise WrongArchitecture(path="concepts", architecture="one brief", detail=detail)
     tensors = _tensors(concepts[0])
     read = _adapted_weights if concepts[0].method == "dreambooth_lora" else _full_weights
     return LoadedConcept(tuple(read(pipeline, tensors, concepts[0].path)), pipeline.tokenizer)
@@ -136,10 +136,10 @@ def _full_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Itera
     unet, text = tensors, checkpoints.State()
     if original_layout.is_original(tensors):
         unet, text = original_layout.split_original(
-            tensors, _uncompiled(pipeline.unet), _uncompiled(pipeline.text_encoder)
+            tensors, _unwrap_compiled(pipeline.unet), _unwrap_compiled(pipeline.text_encoder)
         )
     for module, values in ((pipeline.unet, unet), *([(pipeline.text_encoder, text)] if text else [])):
-        parameters = dict(_uncompiled(module).named_parameters())
+        parameters = dict(_unwrap_compiled(module).named_parameters())
         for name, parameter in parameters.items():
             value = values.get(name)
             if value is None or value.shape != parameter.shape:
@@ -149,8 +149,11 @@ def _full_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Itera
 
 
 def _adapted_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """Yield the parameters with W + B A (Hu et al. 2021; alpha equals the rank), so rendering costs no more."""
-    parameters = dict(_uncompiled(pipeline.unet).named_parameters())
+    """Yield the adapted parameters, W + B A (Hu et al. 2021, section 4.1; alpha equals the rank).
+
+    Adding the product once makes rendering as fast as with the base model.
+    """
+    parameters = dict(_unwrap_compiled(pipeline.unet).named_parameters())
     down = ".lora_A.weight"
     for name, first in tensors.items():
         if not name.endswith(down):
@@ -160,12 +163,12 @@ def _adapted_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> It
         if parameter is None or second is None or (second.shape[0], first.shape[1]) != tuple(parameter.shape):
             detail = f"{target} does not fit"
             raise WrongArchitecture(path=Path(path).name, architecture="this UNet", detail=detail)
-        device = module_device(_uncompiled(pipeline.unet))
+        device = module_device(_unwrap_compiled(pipeline.unet))
         change = second.to(device, torch.float32) @ first.to(device, torch.float32)
         yield parameter, (parameter.data.float() + change).to(parameter.dtype)
 
 
-def _uncompiled(module: Any) -> nn.Module:
+def _unwrap_compiled(module: Any) -> nn.Module:
     """Return the network itself, even if torch.compile has wrapped it."""
     plain: nn.Module = getattr(module, "_orig_mod", module)
     return plain

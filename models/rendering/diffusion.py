@@ -2,8 +2,8 @@
 
 A picture depends on its prompt, its seed and the size of its bucket, never on its neighbours. Each candidate has its
 own CPU generator, a bucket holds candidates of one brief only, and it is padded to a fixed size. Shared buckets would
-be faster for briefs of one or two candidates. But a kernel may sum in another order at another place of the batch, so
-the same event could give other bytes beside other neighbours.
+be faster for briefs of one or two candidates. But a kernel may sum in another order at another position of the batch,
+so the same event could give other bytes with other neighbours.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from models.rendering.formats import shape_of
 from models.stages import StepCallback, ignore_steps
 from models.weights.pipelines import Pipeline
 
-# From this side on the VAE decodes one picture at a time: it takes as long, and an eighth of the memory.
+# From this side on the VAE decodes one picture at a time. That is as fast, and takes an eighth of the memory.
 SLICED = 512
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """The settings of denoising.
+    """The settings of a generator.
 
-    size: native side of a square in pixels. bucket: the most candidates of one call.
+    size: native side of a square in pixels. bucket: the most candidates in one call.
     sampler: None follows the rule of `samplers.choose`.
     """
 
@@ -73,7 +73,7 @@ class DiffusionGenerator:
         return math.lcm(side, 8)
 
     def unguided(self) -> DiffusionGenerator:
-        """Return this generator without guidance, which would narrow the variety of its pictures."""
+        """Return a generator without classifier-free guidance, on the same networks; its pictures vary more."""
         other = copy(self)
         other.sampling = replace(self.sampling, guidance_scale=1.0)
         return other
@@ -91,14 +91,14 @@ class DiffusionGenerator:
         picture_format: Format = "square",
         report: StepCallback = ignore_steps,
     ) -> torch.Tensor:
-        """Return float32 pixels (len(seeds),3,H,W) in [0,1], on the device, one picture per seed in its order.
+        """Return float32 pixels (len(seeds),3,H,W) in [0,1], on the device, one per seed, in order.
 
-        If a bucket does not fit in the device's memory, its two halves are tried once.
+        If a bucket does not fit into the device's memory, the generator tries its two halves once.
         Raises torch.OutOfMemoryError, and what report raises.
         """
         conditioning = self._encode(prompt, negative_prompt)
-        buckets = split(len(seeds), self.sampling.bucket)
-        steps = _Steps(report, len(buckets), self.sampling.steps)
+        buckets = split_into_buckets(len(seeds), self.sampling.bucket)
+        steps = _StepCounter(report, len(buckets), self.sampling.steps)
         pictures = []
         for start, end, padded in buckets:
             latents = self._latents(seeds[start:end], picture_format, padded)
@@ -134,7 +134,7 @@ class DiffusionGenerator:
         return torch.cat(rows)
 
     def _denoise_and_decode(
-        self, latents: torch.Tensor, conditioning: dict[str, torch.Tensor], seeds: tuple[int, ...], steps: _Steps
+        self, latents: torch.Tensor, conditioning: dict[str, torch.Tensor], seeds: tuple[int, ...], steps: _StepCounter
     ) -> torch.Tensor:
         try:
             return self._decode(self._denoise(latents, conditioning, seeds, steps))
@@ -148,7 +148,7 @@ class DiffusionGenerator:
         return torch.cat([first, second])
 
     def _denoise(
-        self, latents: torch.Tensor, conditioning: dict[str, torch.Tensor], seeds: tuple[int, ...], steps: _Steps
+        self, latents: torch.Tensor, conditioning: dict[str, torch.Tensor], seeds: tuple[int, ...], steps: _StepCounter
     ) -> torch.Tensor:
         factor = self.pipeline.vae_scale_factor
         count = len(latents)
@@ -178,7 +178,7 @@ class DiffusionGenerator:
         return signed_to_pixels(vae.decode(latents.to(vae.dtype), return_dict=False)[0])
 
 
-class _Steps:
+class _StepCounter:
     """Counts the steps of all buckets. diffusers calls it at the end of each step."""
 
     def __init__(self, report: StepCallback, buckets: int, steps: int) -> None:
@@ -190,10 +190,10 @@ class _Steps:
         return tensors
 
 
-def split(count: int, bucket: int) -> list[tuple[int, int, int]]:
+def split_into_buckets(count: int, bucket: int) -> list[tuple[int, int, int]]:
     """Return (start, end, padded size) of each bucket: full ones, then the rest padded to a power of two.
 
-    That keeps the number of shapes to compile small, and padding wastes less than half of one bucket.
+    Few different sizes mean few shapes to compile. Padding wastes less than half of one bucket.
     """
     whole = [(start, start + bucket, bucket) for start in range(0, count - bucket + 1, bucket)]
     start = len(whole) * bucket

@@ -1,4 +1,4 @@
-"""The picture formats: the aspect of each, and the shape a model draws it in.
+"""The picture formats: the aspect ratio of each, and the shape in which a model draws it.
 
 `models.briefs.Format` lists the same names for the wire, without torch.
 """
@@ -16,7 +16,7 @@ ASPECTS: dict[Format, float] = {"square": 1.0, "portrait": 4 / 5, "landscape": 1
 def shape_of(picture_format: Format, size: int, grain: int) -> tuple[int, int]:
     """Return (height, width) in pixels, both multiples of grain: near the format's aspect and near size^2 in area.
 
-    The error of the aspect counts twice as much as the error of the area, both as logarithms of a ratio.
+    It minimizes 2 |log(aspect error)| + |log(area error)|, with both errors as ratios.
     """
     aspect = ASPECTS[picture_format]
     sides = range(grain, 3 * size + 1, grain)

@@ -1,8 +1,8 @@
 """The XMP packet inside each picture: the IPTC mark for synthetic media, prompt, seed and recipe.
 
 The properties are `DigitalSourceType` and the AI properties of the IPTC Photo Metadata Standard 2025.1.
-`models.images.encode` writes the packet into the file. It holds no time and no random id, so the same picture is the
-same bytes.
+`models.images.encode` writes the packet into the file. It holds neither a time nor a random id, so the same picture has
+the same bytes.
 """
 
 from __future__ import annotations

@@ -45,12 +45,12 @@ class ClipReranker:
         """Load an open_clip folder, or a weight file of a named architecture. Raises a WeightsError."""
         name, path = _name_and_file(weights)
         with _hub_parts(name, "hf_model_name"), architecture_border(weights.path.name, "open_clip"):
-            model = blank(name)
+            model = meta_network(name)
         with _hub_parts(name, "hf_tokenizer_name"), architecture_border(weights.path.name, "open_clip's tokenizer"):
             tokenizer = open_clip.get_tokenizer(name)
         state = read(path, "reranking")
         with architecture_border(path.name, "open_clip"):
-            state = convert_state_dict(model, _reshaped(model, state))
+            state = convert_state_dict(model, _reshape_logit_parameters(model, state))
         fill(model, state, path.name)
         model = model.eval().requires_grad_(requires_grad=False)
         return cls(model.to(device=device, dtype=dtype), tokenizer, device)
@@ -98,8 +98,8 @@ class ClipReranker:
         return normal
 
 
-def blank(name: str) -> torch.nn.Module:
-    """Return the architecture (`ViT-H-14`, `local-dir:...`) without memory for its weights (on the meta device)."""
+def meta_network(name: str) -> torch.nn.Module:
+    """Return the network of an architecture (`ViT-H-14`, `local-dir:...`) on the meta device, without weights."""
     with init_empty_weights(include_buffers=False):
         return open_clip.create_model(name, load_weights=False, pretrained_text=False, device=None)  # type: ignore[no-any-return]
 
@@ -108,7 +108,7 @@ def blank(name: str) -> torch.nn.Module:
 def _hub_parts(name: str, key: str) -> Iterator[None]:
     """Raise WeightsNotFound instead of WrongArchitecture if the block failed because the hub cannot be reached.
 
-    Some architectures (SigLIP, multilingual CLIP) take their tokenizer or the layout of their text tower from the hub.
+    Some architectures (SigLIP, multilingual CLIP) load their tokenizer or their text tower's configuration from it.
     """
     try:
         yield
@@ -142,8 +142,8 @@ def _name_and_file(weights: Weights) -> tuple[str, Path]:
     return f"local-dir:{weights.path}", found[0]
 
 
-def _reshaped(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the state with the logits' scale and bias in the model's shape: a scalar or a vector, by release."""
+def _reshape_logit_parameters(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state with the logits' scale and bias in the model's shape; releases differ (scalar or vector)."""
     own = dict(model.named_parameters())
     single = ("logit_scale", "logit_bias")
     return {

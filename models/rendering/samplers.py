@@ -46,11 +46,11 @@ SAMPLERS: dict[Sampler, tuple[Any, dict[str, Any]]] = {
 def choose(own: SchedulerMixin, name: Sampler | None, steps: int) -> SchedulerMixin:
     """Return the named sampler with the schedule of `own`, the weights' scheduler.
 
-    None returns `own` itself if the weights were distilled for it, and DPM-Solver++ otherwise.
-    Raises UnusableSampler if no sampler has this name, or if it cannot do so many steps with this schedule.
+    name: None returns `own` if the weights were distilled for it, otherwise DPM-Solver++.
+    Raises UnusableSampler if no sampler has this name, or if it does not support this number of steps.
     """
     if name is not None and name not in SAMPLERS:
-        raise UnusableSampler(sampler=name, detail=f"it is none of {', '.join(SAMPLERS)}")
+        raise UnusableSampler(sampler=name, detail=f"it is not one of {', '.join(SAMPLERS)}")
     label = name or type(own).__name__
     with library_border(lambda reason: UnusableSampler(sampler=label, detail=reason)):
         sampler = own if name is None and _is_distilled(own) else _with_schedule(own, name or "dpmsolver++")

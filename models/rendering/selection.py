@@ -9,11 +9,11 @@ from models.briefs import Candidate
 
 
 def rank_candidates(candidates: Sequence[Candidate], keep: int, first_rank: int = 1) -> list[Candidate]:
-    """Return the candidates in their own order; the best `keep` have ranks from `first_rank` on, the others None.
+    """Return the candidates in the same order; the best `keep` have ranks from `first_rank` on, the others None.
 
-    `clip` decides, and of equal scores the lower index. Fewer than `keep` candidates all get a rank.
-    A brief of several formats ranks each format by itself and continues the count: `first_rank` is one more than the
-    number of pictures that the earlier formats keep.
+    The highest `clip` score comes first; if scores are equal, the lowest index. Fewer than `keep` candidates all get a
+    rank. A brief of several formats ranks each format separately and continues the count: `first_rank` is one more than
+    the number of pictures that earlier formats keep.
     """
     best = sorted(candidates, key=lambda candidate: (-candidate.scores["clip"], candidate.index))[:keep]
     ranks = {candidate.index: rank for rank, candidate in enumerate(best, start=first_rank)}

@@ -35,28 +35,28 @@ def swinir_class() -> type[nn.Module]:
         module = types.ModuleType(name)
         module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
         sys.modules[name] = module
-    with warnings.catch_warnings(action="ignore"):  # of basicsr itself, which gets no fixes
+    with warnings.catch_warnings(action="ignore"):  # basicsr is no longer maintained
         from basicsr.archs.swinir_arch import SwinIR
 
     return SwinIR  # type: ignore[no-any-return]
 
 
 def load(state: State, path: str) -> nn.Module:
-    """Return the fast network in eval mode, in the architecture that the keys of `state` show.
+    """Return the fast network in eval mode, with the architecture that keys and shapes of `state` show.
 
-    Its input is pixels (N,3,H,W) in [0,1], H and W multiples of `window_size`; its output (N,3,sH,sW), not clamped.
+    It maps pixels (N,3,H,W) in [0,1], with H and W multiples of `window_size`, to (N,3,sH,sW), not clamped.
     Raises WrongArchitecture.
     """
     with architecture_border(path, "SwinIR"):
-        model = blank(read_architecture(state, path))
+        model = meta_network(read_architecture(state, path))
     own = {key: value for key, value in state.items() if not key.endswith(("attn_mask", "relative_position_index"))}
     fill(model, own | dict(model.named_buffers()), path)
     with architecture_border(path, "SwinIR"):
         return use_fast_blocks(model.eval())
 
 
-def blank(architecture: dict[str, Any]) -> nn.Module:
-    """Return basicsr's SwinIR without memory for its weights (on the meta device)."""
+def meta_network(architecture: dict[str, Any]) -> nn.Module:
+    """Return basicsr's SwinIR on the meta device, without weights."""
     with warnings.catch_warnings(action="ignore"), init_empty_weights(include_buffers=False):
         model: nn.Module = swinir_class()(**architecture)
     model.window_size = architecture["window_size"]
@@ -91,7 +91,7 @@ def read_architecture(state: State, path: str) -> dict[str, Any]:
 
 
 def use_fast_blocks(model: nn.Module) -> nn.Module:
-    """Replace every transformer block of basicsr's SwinIR by a fast Block with the same output."""
+    """Replace each transformer block of basicsr's SwinIR with a fast Block that has the same output."""
     for layer in cast("nn.ModuleList", model.layers):
         group: Any = layer.residual_group
         group.blocks = nn.ModuleList(Block(block) for block in group.blocks)
@@ -99,7 +99,7 @@ def use_fast_blocks(model: nn.Module) -> nn.Module:
 
 
 class Block(nn.Module):
-    """A Swin transformer block with the weights of one of basicsr's."""
+    """A Swin transformer block with the weights of a block of basicsr."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Block(nn.Module):
         self.register_buffer("addends", (bias[None] + masks[:, None].to(bias)).contiguous(), persistent=False)
 
     def forward(self, tokens: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Return tokens (B,H*W,C) of tokens (B,H*W,C); size: H, W."""
+        """Return the output tokens (B,H*W,C) for tokens (B,H*W,C); size: (H, W)."""
         picture = self.norm1(tokens).unflatten(1, size)
         if self.shift:
             picture = picture.roll((-self.shift, -self.shift), dims=(1, 2))
@@ -157,7 +157,7 @@ _KINDS = ((_INSIDE, _INSIDE), (_INSIDE, _EDGE), (_EDGE, _INSIDE), (_EDGE, _EDGE)
 
 
 def _masks(side: int, shift: int) -> torch.Tensor:
-    """Return (4, side^2, side^2): -100 between pixels that only the shift made neighbours, per kind of window."""
+    """Return (4, side^2, side^2): -100 between pixels that are neighbours only because of the shift."""
     wrapped = (torch.arange(side) >= side - shift).int()
     right, bottom = wrapped.repeat(side), wrapped.repeat_interleave(side)
     regions = torch.stack([torch.zeros_like(right), right, bottom, right + 2 * bottom])

@@ -1,4 +1,4 @@
-"""Enlarging pictures of any size with SwinIR; a large picture is cut into overlapping tiles."""
+"""Enlarge pictures of any size with SwinIR; a large picture is cut into overlapping tiles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SwinirUpscaler:
     def upscale(self, pixels: torch.Tensor, report: StepCallback = ignore_steps) -> torch.Tensor:
         """Return float32 pixels (1,3,sH,sW) in [0,1] of pixels (1,3,H,W) in [0,1].
 
-        Tiles cross-fade over their overlap, so that no seam shows. report counts tiles.
+        s: the network's scale. Tiles cross-fade over their overlap, so no seam shows. report: counts tiles.
         """
         height, width = pixels.shape[-2:]
         padded = self._pad(pixels)

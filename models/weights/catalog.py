@@ -39,7 +39,7 @@ READ_BY = {
     "upscaling": ("*.json", "*.safetensors", "*.pth"),
     "dino": ("*.json", "*.safetensors"),
 }
-# Other forms of the same weights; they are downloaded only if the repository has no file in the preferred form.
+# Other forms of the same weights, downloaded only if the repository has no file in the preferred form.
 HEAVY = ("*.bin", "*.pth", "*.fp16.*", "*.bf16.*", "*non_ema*")
 _HUB = re.compile(r"^(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./ -]+))?$")
 _LICENCE = re.compile(r"^license:\s*[\"']?(?P<licence>[\w.+-]+)", re.MULTILINE)
@@ -65,7 +65,7 @@ class Weights:
             return self.path
         found = [name for name, _ in self.files if name.endswith(WEIGHT_SUFFIXES)]
         if len(found) != 1:
-            hint = f"name one file of the folder, not the folder with its {len(found)} weight files."
+            hint = f"the folder holds {len(found)} weight files; name one file instead of the folder."
             raise WeightsNotFound(role=self.role, reference=self.path.name, hint=hint)
         return self.path / found[0]
 
@@ -131,7 +131,7 @@ def _demo(role: Role) -> Weights:
 
 
 def _local(role: Role, path: Path, architecture: str | None) -> Weights:
-    """Return local weights; the hash of their files is their revision."""
+    """Return local weights. Their revision is a hash of their files."""
     folder = path if path.is_dir() else path.parent
     files = _digests(folder, _files(path, role) if path.is_dir() else [path])
     _check_any(role, path.name, files)
@@ -167,7 +167,9 @@ def _hub(role: Role, repository: str, revision: str | None, file: str | None, ar
 
 def _check_any(role: Role, reference: str, files: tuple[tuple[str, str], ...]) -> None:
     if not any(name.endswith(WEIGHT_SUFFIXES) for name, _ in files):
-        raise WeightsNotFound(role=role, reference=reference, hint="it holds no weight files for this role.")
+        raise WeightsNotFound(
+            role=role, reference=reference, hint="it has no weight files for this role; check the path or id."
+        )
 
 
 def _snapshot(repository: str, revision: str, allowed: list[str], ignored: list[str]) -> str:
@@ -190,12 +192,12 @@ def find_licence(path: Path) -> str:
 
 
 def _files(folder: Path, role: Role) -> list[Path]:
-    """Return the files that decide the pictures; of weights in several forms only the form that is read."""
+    """Return the files that the loaders read. If weights are there in several forms, only the preferred one."""
     found = sorted({path for pattern in READ_BY[role] for path in folder.glob(pattern) if path.is_file()})
-    return [path for path in found if path.suffix not in WEIGHT_SUFFIXES or path in set(_preferred(found))]
+    return [path for path in found if path.suffix not in WEIGHT_SUFFIXES or path in set(_preferred_files(found))]
 
 
-def _preferred(found: list[Path]) -> Iterator[Path]:
+def _preferred_files(found: list[Path]) -> Iterator[Path]:
     """Yield the weight files to read: safetensors before torch files, plain ones before a variant such as fp16."""
     weights = [path for path in found if path.suffix in WEIGHT_SUFFIXES]
     for folder in sorted({path.parent for path in weights}):

@@ -1,4 +1,4 @@
-"""Reading weight files safely: safetensors, or only the tensors of a torch file; never a pickle with code."""
+"""Read weight files safely: safetensors, or the tensors of a torch file; a pickle with code is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(path: Path, role: str) -> State:
     They are copies, so replacing the file under a running worker does not change its weights.
     A torch file holds its tensors under `params_ema` or `params` (basicsr), `state_dict` (Lightning), or at the top.
     Raises WeightsNotFound, UnsafeCheckpoint (a pickle that calls anything but tensors), UnreadableCheckpoint (damaged,
-    cut short, or a web page in its place), WrongArchitecture (no weights).
+    truncated, or a web page), WrongArchitecture (no weights).
     """
     if not path.is_file():
         raise WeightsNotFound(role=role, reference=path.name, hint="there is no such file; check the path.")
@@ -78,7 +78,7 @@ def _refuse_failed_downloads(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head.startswith((b"<!", b"<html", b"<?xml", b"<head", b"<body", b"<error")):
-        detail = "it is a web page: the download was refused, or its address was not the file's own"
+        detail = "it is a web page: the server refused the download, or the address was not that of the file"
     elif head.startswith(b"version https://git-lfs"):
         detail = "it is git's pointer to the file (git lfs pull downloads the file itself)"
     elif not head:
@@ -99,12 +99,12 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _read_torch(path: Path) -> dict[str, Any]:
     with library_border(lambda reason: _unreadable(path, f"it is not a complete torch file ({reason})")):
         try:
-            with warnings.catch_warnings(action="ignore"):  # about the pickle's protocol, which does not matter here
+            with warnings.catch_warnings(action="ignore"):  # about the pickle's protocol, which is irrelevant here
                 content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise _refused(path, error) from error
+            raise _refusal(path, error) from error
     if not isinstance(content, Mapping):
-        detail = f"it holds a {type(content).__name__}"
+        detail = f"it holds a {type(content).__name__}, not a dictionary of tensors"
         raise WrongArchitecture(path=path.name, architecture="a torch file", detail=detail)
     return dict(content)
 
@@ -114,7 +114,7 @@ def _unreadable(path: Path, detail: str) -> UnreadableCheckpoint:
 
 
 def _without_prefix(state: State, *prefixes: str) -> State:
-    """Return the state without a wrapper that a converter to safetensors has kept as a prefix of every key."""
+    """Return the state without the wrapper's name, which some converters to safetensors put before every key."""
     for prefix in prefixes:
         chosen = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if chosen:
@@ -122,10 +122,10 @@ def _without_prefix(state: State, *prefixes: str) -> State:
     return state
 
 
-def _refused(path: Path, error: pickle.UnpicklingError) -> UnsafeCheckpoint | UnreadableCheckpoint:
-    """Return UnsafeCheckpoint for a pickle with more than tensors in it, and UnreadableCheckpoint for anything else.
+def _refusal(path: Path, error: pickle.UnpicklingError) -> UnsafeCheckpoint | UnreadableCheckpoint:
+    """Return UnsafeCheckpoint for a pickle that holds more than tensors, and UnreadableCheckpoint for anything else.
 
-    Torch names the refused global as `GLOBAL os.system`; the rest of its message is advice to load the file anyway.
+    Torch reports the refused global as `GLOBAL os.system`. The rest of its message advises to load the file anyway.
     """
     words = str(error).replace("\n", " ").split()
     for before, name in itertools.pairwise(words):

@@ -1,4 +1,4 @@
-"""The border to the libraries that read weights: their errors become named errors of ours."""
+"""Turn the errors of the libraries that read weights into our named errors."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def library_border(named: Callable[[str], CreativesError]) -> Iterator[None]:
     """Raise `named(reason)` for any error that a library raises in the block because of damaged or foreign content.
 
     torch, safetensors, tokenizers, transformers, diffusers and open_clip share no error class for such content; the
-    list above is what random damage makes them raise (tests/models/weights/test_damaged_weights.py). It is nearly every
-    error there is, so a mistake of our own would look like bad weights: keep the block to calls of libraries.
-    Our own named errors pass unchanged.
+    list above is what random damage makes them raise (tests/models/weights/test_damaged_weights.py). It covers nearly
+    all errors, so a bug of ours would look like bad weights: keep the block to calls of libraries. Our own named errors
+    pass unchanged.
     """
     try:
         yield
@@ -53,7 +53,7 @@ def architecture_border(path: str, architecture: str) -> AbstractContextManager[
     """Return a library_border that raises WrongArchitecture: `path` does not fit `architecture`."""
 
     def wrong_architecture(reason: str) -> WrongArchitecture:
-        detail = f"{reason}; download it again, or choose other weights"
+        detail = f"{reason}; if the file is damaged, download it again"
         return WrongArchitecture(path=path, architecture=architecture, detail=detail)
 
     return library_border(wrong_architecture)
@@ -66,4 +66,4 @@ def library_reason(error: Exception) -> str:
     line = _FOLDERS.sub("", (str(error).strip().splitlines() or [""])[0])[:200].rstrip(" .;")
     if line and not isinstance(error, ArithmeticError | AttributeError | LookupError | TypeError):
         return line
-    return f"its content makes no sense ({type(error).__name__}: {line})"
+    return f"its content is not valid ({type(error).__name__}: {line})"

@@ -38,8 +38,8 @@ _BLOCK = re.compile(
 
 
 def original_state(unet: Any, text_encoder: nn.Module) -> dict[str, Tensor]:
-    """Return both states under the original names. Raises WrongArchitecture if the UNet is not of SD 1.x or 2.x."""
-    state = {f"{UNET}{_original(name, unet)}": value for name, value in unet.state_dict().items()}
+    """Return both networks' tensors under the original names. Raises WrongArchitecture if it is not SD 1.x or 2.x."""
+    state = {f"{UNET}{_original_name(name, unet)}": value for name, value in unet.state_dict().items()}
     words = text_encoder.state_dict()
     return state | {f"{TEXT}{name.removeprefix('text_model.')}": value for name, value in words.items()}
 
@@ -53,7 +53,7 @@ def split_original(state: State, unet: Any, text_encoder: nn.Module) -> tuple[St
         own = layout.convert_ldm_unet_checkpoint(state, unet.config)
     except KeyError as error:
         detail = f"it has no {error.args[0]}"
-        raise WrongArchitecture(path="the concept", architecture=type(unet).__name__, detail=detail) from error
+        raise WrongArchitecture(path="concept", architecture=type(unet).__name__, detail=detail) from error
     names = text_encoder.state_dict()
     text = {name: state.get(TEXT + name.removeprefix("text_model.")) for name in names}
     return own, {name: value for name, value in text.items() if value is not None}
@@ -64,21 +64,21 @@ def is_original(state: State) -> bool:
     return any(name.startswith(UNET) for name in state)
 
 
-def _original(name: str, unet: Any) -> str:
+def _original_name(name: str, unet: Any) -> str:
     """Return the original name of a UNet's tensor: the reverse of diffusers' conversion."""
     outer, _, kind = name.rpartition(".")
     if outer in _OUTER:
         return f"{_OUTER[outer]}.{kind}"
     found = _BLOCK.fullmatch(name)
     if found is None:
-        raise WrongArchitecture(path="the UNet", architecture="the original layout", detail=f"it has {name}")
+        raise WrongArchitecture(path="UNet", architecture="the original layout", detail=f"it has {name}")
     inner, _, kind = found["rest"].rpartition(".")
     inner = {"resnets": _RESNET, "downsamplers": {"conv": "op"}}.get(found["kind"], {}).get(inner, inner)
     return f"{_block_name(found, unet)}.{inner}.{kind}"
 
 
 def _block_name(found: re.Match[str], unet: Any) -> str:
-    """Return the original block. Input and output blocks are numbered over all levels, samplers included."""
+    """Return the original name of a block. Blocks are numbered across all levels, including samplers."""
     layer, part = int(found["layer"]), 1 if found["kind"] == "attentions" else 0
     per_level = unet.config.layers_per_block + 1
     if found["side"] == "mid_block":

@@ -1,4 +1,4 @@
-"""Loading Stable Diffusion from a diffusers folder or a single file into a diffusers pipeline."""
+"""Load Stable Diffusion from a diffusers folder or a single file into a diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def native_size(pipeline: Pipeline) -> int:
     """Return the side in pixels of the squares that the weights were trained on. Raises WrongArchitecture."""
     side = pipeline.unet.config.sample_size
     if not isinstance(side, int) or side < 1:
-        detail = (
-            f"its UNet names no single size ({side}); set CREATIVES_STUDIO__SIZE to the side that it was trained on"
-        )
+        detail = f"its UNet's sample_size is {side}, not one number; set CREATIVES_STUDIO__SIZE to its training size"
         raise WrongArchitecture(path="unet/config.json", architecture="a square picture", detail=detail)
     return int(side * pipeline.vae_scale_factor)
 
@@ -79,11 +77,11 @@ def folder_parts(folder: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]
     name = str(index.get("_class_name", "pipeline without a name"))
     if name not in PIPELINES:
         return name, {}
-    parts = {part: _load_part(folder / part, index, dtype) for part in _required(PIPELINES[name])}
+    parts = {part: _load_part(folder / part, index, dtype) for part in _required_parts(PIPELINES[name])}
     return name, parts | {"scheduler": _read_json(folder / "scheduler" / "scheduler_config.json", folder)}
 
 
-def _required(kind: type[Pipeline]) -> tuple[str, ...]:
+def _required_parts(kind: type[Pipeline]) -> tuple[str, ...]:
     common = ("unet", "vae", "text_encoder", "tokenizer")
     return common if kind is StableDiffusionPipeline else (*common, "text_encoder_2", "tokenizer_2")
 
@@ -95,7 +93,7 @@ def _load_part(folder: Path, index: dict[str, Any], dtype: torch.dtype) -> Any:
         return _load_tokenizer(folder)
     match index.get(folder.name):
         case [_, str(declared)]:
-            detail = f"its {folder.name} is a {declared}"
+            detail = f"its {folder.name} is a {declared}, which this service cannot load"
         case declared:
             detail = f"model_index.json has {json.dumps(declared)[:80]} for {folder.name}, not its library and class"
     network = NETWORKS.get(declared) if isinstance(declared, str) else None

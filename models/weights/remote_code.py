@@ -1,7 +1,7 @@
-"""Refuses weight folders whose configuration asks a library to run Python from the folder or from a hub.
+"""Refuse weight folders whose configuration asks a library to run Python from the folder or from a hub.
 
-transformers, diffusers and open_clip can import code that a configuration file names. A weights file comes from
-strangers, so such a request is refused by name before any library reads the folder.
+transformers, diffusers and open_clip can import code that a configuration file names. Weights come from strangers, so
+this module refuses such a request before any library reads the folder.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from models.errors import UnsafeConfiguration
 
-# Keys at any depth by which the libraries find code to import.
+# Keys that make the libraries import code, at any depth.
 _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "code_revision"})
-# Every option of open_clip's tokenizers that its own configurations use. Others would reach `from_pretrained`.
+# The tokenizer options in open_clip's own configurations. open_clip passes any other option to `from_pretrained`.
 _TOKENIZER_OPTIONS = frozenset(
     {"additional_special_tokens", "clean", "context_length", "language", "reduction_mask", "strip_sep_token"}
 )

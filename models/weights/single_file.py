@@ -1,4 +1,4 @@
-"""Loading a single Stable Diffusion file (the layout of the original repositories) without network access.
+"""Load a single Stable Diffusion file (the layout of the original repositories) without network access.
 
 Its keys and shapes show whether it is SD 1.x, SD 2.x or SDXL, and how wide its networks are. The published
 configurations in `configs/` add the settings that shapes do not show: activation, head width, noise schedule.
@@ -53,11 +53,11 @@ def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
         prediction = _prediction_type(state, kind, parts["unet"])
     if kind == "sd21" and prediction == "epsilon":
         parts["unet"].register_to_config(sample_size=SD2_BASE)
-    parts["scheduler"] = published(kind, "scheduler") | {"prediction_type": prediction}
+    parts["scheduler"] = published_config(kind, "scheduler") | {"prediction_type": prediction}
     return "StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline", parts
 
 
-def published(kind: str, part: str) -> dict[str, Any]:
+def published_config(kind: str, part: str) -> dict[str, Any]:
     """Return the published configuration of a part. kind: sd15, sd21 or sdxl."""
     content: dict[str, Any] = json.loads((CONFIGS / kind / f"{part}.json").read_text())
     return content
@@ -81,8 +81,8 @@ def detect_kind(state: State, path: str) -> str:
 
 
 def unet_config(state: State, kind: str) -> dict[str, Any]:
-    """Return the published configuration of the UNet, with the widths of the tensors."""
-    config = published(kind, "unet")
+    """Return the published configuration of the UNet, with the widths of the file's tensors."""
+    config = published_config(kind, "unet")
     levels = len(config["block_out_channels"])
     per_level = config["layers_per_block"] + 1
     widths = [
@@ -102,8 +102,8 @@ def unet_config(state: State, kind: str) -> dict[str, Any]:
 
 
 def text_config(state: State, kind: str, name: str) -> CLIPTextConfig:
-    """Return the published configuration of the text encoder, with the widths and depth of the tensors."""
-    config = published(kind, name)
+    """Return the published configuration of the text encoder, with the widths and depth of the file's tensors."""
+    config = published_config(kind, name)
     prefix = TEXT_PREFIXES[kind][name]
     original = prefix.endswith("transformer.")
     tokens = state[f"{prefix}{'text_model.embeddings.' if original else ''}token_embedding.weight"]
@@ -135,7 +135,7 @@ def _unet(state: State, kind: str, path: str) -> UNet2DConditionModel:
 
 
 def _vae(state: State, kind: str, path: str) -> AutoencoderKL:
-    config = published(kind, "vae")
+    config = published_config(kind, "vae")
     own = {key: value for key, value in state.items() if key.startswith(VAE)}
     with architecture_border(path, "AutoencoderKL"):
         levels = range(len(config["block_out_channels"]))
@@ -159,11 +159,11 @@ def _text_encoder(state: State, kind: str, name: str, path: str) -> CLIPTextMode
             converted = layout.convert_ldm_clip_checkpoint(own)
         else:
             converted = layout.convert_open_clip_checkpoint(encoder, own, prefix=prefix)
-    return fill(encoder, _named_like(encoder, converted), path)
+    return fill(encoder, _rename_like(encoder, converted), path)
 
 
-def _named_like(encoder: torch.nn.Module, converted: State) -> State:
-    """Return the network's own tensors under its own names: transformers 5.6 dropped `text_model.` from them."""
+def _rename_like(encoder: torch.nn.Module, converted: State) -> State:
+    """Return the encoder's tensors under its names, with or without `text_model.`, which transformers 5.6 dropped."""
     names = encoder.state_dict().keys()
     bare = {key.removeprefix("text_model."): value for key, value in converted.items()}
     if any(key.startswith("text_model.") for key in names):
@@ -187,7 +187,7 @@ def _depth(state: State, block: int) -> int:
 def _prediction_type(state: State, kind: str, unet: UNet2DConditionModel) -> str:
     """Return `epsilon` or `v_prediction`. No key distinguishes the two kinds of SD 2.x, so the UNet runs once.
 
-    At the noisiest step an epsilon model returns about its input, a velocity model about minus the picture.
+    At the noisiest step an epsilon model returns about its input, a velocity model about the negative picture.
     """
     if "v_pred" in state:
         return "v_prediction"

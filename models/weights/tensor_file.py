@@ -23,7 +23,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, meta: dict[str, str]) 
 
 
 def _sort_header(file: BinaryIO) -> None:
-    """Sort the metadata, because safetensors writes it in the order of a hash table, which differs from run to run."""
+    """Sort the metadata. safetensors writes it in the order of a hash table, which differs between runs."""
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
     header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))

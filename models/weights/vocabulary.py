@@ -1,4 +1,4 @@
-"""CLIP's tokenizer: from a folder beside the weights, or from the published vocabulary that open_clip ships.
+"""CLIP's tokenizer, from a folder beside the weights or from the published vocabulary that open_clip ships.
 
 transformers and `streams.segments.token_count` read `vocab.json` and `merges.txt`; open_clip ships one packed list.
 This module unpacks the list into a cache folder of this project: $XDG_CACHE_HOME/fluence-creatives/clip-bpe, by default
@@ -32,13 +32,13 @@ def folder_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def vocabulary_path(tokenizer: CLIPTokenizer) -> Path:
-    """Return the path that a reader without transformers opens: `tokenizer.json`, or the folder of `vocab.json`."""
+    """Return the path for readers without transformers: `tokenizer.json`, or the folder with `vocab.json`."""
     folder = Path(tokenizer.name_or_path)
     return folder if (folder / "vocab.json").is_file() else folder / "tokenizer.json"
 
 
 def clip_vocabulary() -> Path:
-    """Return a folder with CLIP's `vocab.json` and `merges.txt`; files that are missing or changed are written."""
+    """Return a folder with CLIP's `vocab.json` and `merges.txt`; it writes files that are missing or changed."""
     merges = _merges()
     contents = {
         "vocab.json": json.dumps(_vocabulary(merges), ensure_ascii=False),
@@ -68,7 +68,7 @@ def _write_changed(folder: Path, contents: dict[str, str]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write the whole file or nothing: two workers may start at once."""
+    """Write the file atomically, because two workers may start at once."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
     Path(file.name).replace(path)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("schemas", "models", "streams")
 MAX_LINES, MAX_MEDIAN = 260, 110
 CROSS_CUTTING = {
-    "tests/models/learning/test_learners.py": "both methods of learning, on the same cases",
+    "tests/models/learning/test_learners.py": "all training methods, on the same cases",
     "tests/models/weights/test_damaged_weights.py": "every loader, on damaged files",
     "tests/models/weights/test_official.py": "every loader, on weights in the published layouts",
     "tests/schemas/test_descriptions.py": "the descriptions of all events",
@@ -74,7 +74,7 @@ def import_graph(root: Path) -> Graph:
 
 
 def _imports(node: ast.AST, package: str) -> Iterator[str]:
-    """Yield the dotted names that a syntax tree imports, those of `if TYPE_CHECKING:` excepted."""
+    """Yield the dotted names that a syntax tree imports, except those under `if TYPE_CHECKING:`."""
     if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
         for statement in node.orelse:
             yield from _imports(statement, package)
@@ -98,7 +98,7 @@ def _resolve(target: str, known: dict[str, Path]) -> str | None:
 
 
 def cycles(graph: Graph) -> Iterator[str]:
-    """Yield import cycles until the rest has none."""
+    """Yield a message for each import cycle; removing one import per cycle breaks them all."""
     graph = {name: set(imported) for name, imported in graph.items()}
     while True:
         try:
@@ -112,7 +112,7 @@ def cycles(graph: Graph) -> Iterator[str]:
 
 
 def docstrings(root: Path) -> Iterator[str]:
-    """Yield a message for each folder of modules that is no package, and for each package without a docstring."""
+    """Yield a message for each folder of modules without `__init__.py`, and each package without a docstring."""
     folders = sorted({path.parent for path in modules(root).values()})
     for folder in folders:
         init = folder / "__init__.py"
@@ -123,7 +123,7 @@ def docstrings(root: Path) -> Iterator[str]:
 
 
 def mirror(root: Path) -> Iterator[str]:
-    """Yield a message for each test module whose path names no module or package."""
+    """Yield a message for each test module whose path matches no module or package."""
     known = modules(root)
     for package in PACKAGES:
         for path in sorted((root / "tests" / package).rglob("test_*.py")):

@@ -42,7 +42,7 @@ ALLOWED = {
 }
 """Single words that a file may contain, each with the reason."""
 RENAMES = ("CHANGELOG.md", re.compile(r"->|→|\b(?:is|are) now\b"))
-"""This file may quote an old name on a line that gives the new one."""
+"""This file may contain an old name on a line that also gives the new one."""
 
 _IDENTIFIER = re.compile(r"_|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN_WORDS = r"(?:\s+|\n[ \t]*[#>*]+[ \t]*)"  # a phrase may continue on the next line of a comment
@@ -76,7 +76,7 @@ def read_words(path: Path = WORDS) -> list[Word]:
             continue
         words, arrow, replacement = line.partition(" -> ")
         if not (arrow and replacement.strip()):
-            raise ValueError(f"{path}:{number}: a line is `word, word -> replacement`")
+            raise ValueError(f"{path}:{number}: write this line as `word, word -> replacement`")
         found += [Word(word.strip(), replacement.strip()) for word in words.split(",")]
     return found
 
@@ -91,7 +91,7 @@ def search(text: str, words: list[Word]) -> Iterator[Hit]:
         yield Hit(line, by_text[" ".join(re.findall(r"[^\W_]+", match[0].lower()))])
 
 
-def allowed(path: str, line: str, word: Word) -> bool:
+def is_allowed(path: str, line: str, word: Word) -> bool:
     """Return whether the file may contain the word on this line."""
     name, arrow = RENAMES
     return (path, word.text) in ALLOWED or (path == name and arrow.search(line) is not None)
@@ -115,7 +115,7 @@ def check(root: Path, words: list[Word]) -> list[str]:
         found += [
             f"{path}:{hit.line}: {hit.word.text} -> use {hit.word.replacement}"
             for hit in search(text, words)
-            if not allowed(path, lines[hit.line - 1], hit.word)
+            if not is_allowed(path, lines[hit.line - 1], hit.word)
         ]
     return found
 

@@ -19,7 +19,7 @@ DESCRIPTION = (
 
 @dataclass(frozen=True)
 class Topics:
-    """How the topics are created. dead_suffix: what follows an input topic's name in the name of its dead letters."""
+    """How the topics are created. dead_suffix: added to an input topic's name for the topic of its dead letters."""
 
     partitions: int
     replicas: int

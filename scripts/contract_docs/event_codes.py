@@ -1,4 +1,4 @@
-"""Every code of a rejection or a dead letter, with its meaning and its cure. A test compares them with the code."""
+"""Every code of a rejection or a dead letter, with its meaning and its cure. A test compares them with the errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REJECTIONS = (
     Code(
         "unusable_photos",
         "product",
-        "Fewer than 3 photos are usable. The reason names the fault of every other photo: a download that is "
+        "Fewer than 3 photos are usable. The reason lists the problem of every other photo: a download that is "
         "forbidden, missing or too large, or `[not_an_image]`, `[damaged]`, `[too_small]`, `[too_large]`, "
         "`[animation]`, `[blank]`, `[copy]`.",
         "Replace the photos that the reason names. Register the product again with a new `event_id`.",
@@ -51,9 +51,9 @@ REJECTIONS = (
         "concept_too_weak",
         "product",
         "The trained concept misses a threshold of the worker (`CREATIVES_TRAINING__MIN_FIDELITY` and others). "
-        "`reason` names the figures, `scores` holds all of them.",
-        "Send more photos, from more sides and on more backgrounds, or more `steps`. Register the product again "
-        "with a new `event_id`.",
+        "`reason` lists the missed ones, `scores` holds all scores.",
+        "Add photos from more sides and on more backgrounds, or raise `steps`. Register the product again with a new "
+        "`event_id`.",
     ),
     Code(
         "nothing_passed",
@@ -140,9 +140,9 @@ UNEXPECTED = Code(
 
 def table(codes: Sequence[Code]) -> str:
     """Return the codes as a table in Markdown."""
-    rows = [f"| {_quoted(one.code)} | {one.concerns} | {one.meaning} | {one.cure} |" for one in codes]
+    rows = [f"| {_quote_code(one.code)} | {one.concerns} | {one.meaning} | {one.cure} |" for one in codes]
     return "\n".join(["| code | event | meaning | what to do |", "|---|---|---|---|", *rows])
 
 
-def _quoted(code: str) -> str:
+def _quote_code(code: str) -> str:
     return code if " " in code else f"`{code}`"

@@ -12,7 +12,7 @@ from scripts.contract_docs.event import Event
 
 Node = dict[str, Any]
 PAGE = "docs/events.md"
-EXAMPLE_LENGTH = 60  # characters of an example in a table; the page holds whole events too
+EXAMPLE_LENGTH = 60  # characters of an example in a table; the page also shows whole events
 WORDS = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true` or `false`"}
 
 
@@ -35,7 +35,7 @@ class Tables:
         for name, field in model["properties"].items():
             meaning = field["description"].replace(f"({PAGE}#", "(#")
             cells = self._kind(field), self._presence(name in required, field), _example(field), meaning
-            yield f"| `{prefix}{name}` | {' | '.join(_escaped(cell) for cell in cells)} |"
+            yield f"| `{prefix}{name}` | {' | '.join(_escape_pipes(cell) for cell in cells)} |"
             inner, many = self._inline(field)
             if inner is not None:
                 yield from self._rows(inner, f"{prefix}{name}{'[]' if many else ''}.")
@@ -68,7 +68,7 @@ class Tables:
             return ", ".join(self._kind(choice) for choice in field["anyOf"])
         match field.get("type"):
             case "array":
-                return f"{_described('list', _bounds(field, 'Items'), 'entries')}: {self._kind(field['items'])}"
+                return f"{_with_limits('list', _bounds(field, 'Items'), 'entries')}: {self._kind(field['items'])}"
             case "object":
                 return f"object; values: {self._kind(field['additionalProperties'])}"
             case _:
@@ -95,11 +95,11 @@ def _scalar(field: Node) -> str:
     if "$comment" in field:
         return f"{kind}: {field['$comment']}"
     if field["type"] == "string":
-        return _described(kind, _bounds(field, "Length"), "characters")
-    return _described(kind, _range(field))
+        return _with_limits(kind, _bounds(field, "Length"), "characters")
+    return _with_limits(kind, _range(field))
 
 
-def _described(kind: str, limits: str, unit: str = "") -> str:
+def _with_limits(kind: str, limits: str, unit: str = "") -> str:
     return f"{kind}, {limits} {unit}".rstrip() if limits else kind
 
 
@@ -137,5 +137,5 @@ def _example(field: Node) -> str:
     return f"`{text}`" if len(text) <= EXAMPLE_LENGTH else f"`{text[:EXAMPLE_LENGTH]}…`"
 
 
-def _escaped(cell: str) -> str:
+def _escape_pipes(cell: str) -> str:
     return cell.replace("|", "\\|")

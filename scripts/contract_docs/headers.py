@@ -12,7 +12,7 @@ Properties = dict[str, dict[str, Any]]
 def outcome_headers(source: str) -> Properties:
     """Return the headers of every outcome. source: the value of `ce_source`."""
     return {
-        "ce_specversion": {"const": "1.0", "description": "Version of CloudEvents."},
+        "ce_specversion": {"const": "1.0", "description": "The version of CloudEvents."},
         "ce_id": {"type": "string", "description": "The request_id: equal for every delivery of one outcome."},
         "ce_source": {"const": source, "description": "The service."},
         "ce_type": {"type": "string", "description": "`fluence.<topic>.v1`, such as `fluence.creative-ready.v1`."},
@@ -36,8 +36,8 @@ def dead_letter_headers(model: type[BaseModel]) -> dict[str, Any]:
     }
     properties["dead_value_omitted"] = {
         "type": "string",
-        "description": "Present if the event is too large for the dead letter topic. The value is then empty; the "
-        "original is where topic, partition and offset point.",
+        "description": "Present if the event is too large for the dead letter topic. The value is then empty; "
+        "`dead_topic`, `dead_partition` and `dead_offset` locate the original.",
     }
     properties["dead_key_omitted"] = {
         "type": "string",

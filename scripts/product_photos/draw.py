@@ -1,7 +1,7 @@
 """Draw the photos of the demo's two products: `python scripts/product_photos/draw.py`.
 
 Łąka is a carton of milk with a daisy on a meadow, Malina a jar of raspberry jam with a berry on a cream band.
-The script writes the photos to docs/examples/products, always with the same bytes.
+The script writes the photos to docs/examples/products, with the same bytes each time.
 """
 
 from __future__ import annotations

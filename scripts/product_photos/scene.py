@@ -32,7 +32,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class View:
-    """The camera. yaw, pitch: degrees around and down. shift: how far the product stands off the middle."""
+    """The camera. yaw, pitch: degrees around and down. shift: how far the product is off the centre."""
 
     yaw: float
     pitch: float
@@ -73,7 +73,7 @@ def _camera(view: View, rays: int) -> tuple[Points, Points]:
 
 
 def _march(distance: Distance, starts: Points, directions: Points) -> tuple[Points, NDArray[np.bool_]]:
-    """Walk every ray to the surface; return its end and whether that is on the surface."""
+    """March every ray towards the surface; return the end points (N,3) and whether each is on the surface (N,)."""
     travelled = np.zeros(len(starts))
     hit = np.zeros(len(starts), bool)
     active = np.arange(len(starts))

@@ -1,4 +1,4 @@
-"""One tiny family for all tests of `models`: written once a session, read through the real loaders."""
+"""One tiny family for all tests of `models`, written once per session and read through the real loaders."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Second implementations of the studio's Protocols: the contract of the networks, in microseconds."""
+"""Second implementations of the studio's Protocols, which run in microseconds."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from models.images import MEDIA_TYPES, Encoded
 
 
 class FakeGenerator:
-    """Makes pictures of one colour, by prompt and seed. `fail`: called before every picture."""
+    """Makes pictures of one colour, which depends on prompt and seed. `fail`: called before every picture."""
 
     def __init__(self, fail=lambda: None):
         self.pipeline = None

@@ -21,7 +21,7 @@ def picture():
     )
 
 
-def test_pixels_survive_the_way_to_signed_and_back():
+def test_signed_pixels_convert_back_to_the_same_pixels():
     pixels = torch.rand(2, 3, 5, 7)
     assert torch.allclose(images.signed_to_pixels(images.pixels_to_signed(pixels)), pixels, atol=1e-6)
     assert images.pixels_to_signed(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
@@ -38,7 +38,7 @@ def test_bytes_are_rounded_clamped_and_in_order():
     assert second[0, 0].tolist() == [0, 0, 255]
 
 
-def test_every_byte_survives_the_way_through_pixels():
+def test_bytes_convert_to_pixels_and_back_unchanged():
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     assert np.array_equal(images.pixels_to_bytes(images.bytes_to_pixels(every))[0], every)
     assert np.array_equal(np.asarray(images.pixels_to_pil(images.pil_to_pixels(Image.fromarray(every)))[0]), every)

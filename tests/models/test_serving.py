@@ -45,7 +45,7 @@ def pipe(monkeypatch):
     signal.signal(signal.SIGINT, handler)
 
 
-def served(pipe, *messages):
+def serve_messages(pipe, *messages):
     """Serve these messages, then Stop; return the messages sent."""
     ours, theirs = pipe
     for message in (*messages, Stop()):
@@ -68,7 +68,7 @@ def answers(messages):
 
 
 def test_ready_comes_first_then_progress_and_one_answer_per_brief(pipe, generator, tmp_path):
-    ready, *rest = served(pipe, Render(7, (brief(1), brief(2))), Render(8, (brief(3),)))
+    ready, *rest = serve_messages(pipe, Render(7, (brief(1), brief(2))), Render(8, (brief(3),)))
     assert ready == StudioReady(StudioRecipe("f" * 64, (), {}), "cpu", str(tmp_path), 77, "blurry")
     assert [(a.ticket, a.request_id, a.error) for a in answers(rest)] == [
         (7, "request-1", None),
@@ -88,9 +88,12 @@ def test_a_failure_answers_its_brief_and_the_next_is_served(pipe, generator, cap
             raise error
 
     generator.fail = fail
-    first, second = answers(served(pipe, Render(1, (brief(1, (1,)), brief(2, (1,))))))
+    first, second = answers(serve_messages(pipe, Render(1, (brief(1, (1,)), brief(2, (1,))))))
     assert isinstance(first.error, StageFailed)
-    assert str(first.error) == "The generate stage failed with ValueError: broken kernel"
+    assert (
+        str(first.error)
+        == "The generate stage failed with ValueError: broken kernel. The worker's log has the traceback."
+    )
     assert second.error is None
     assert "ValueError: broken kernel" in capsys.readouterr().err
 
@@ -120,7 +123,7 @@ def test_a_cancelled_job_ends_at_the_next_step(pipe, generator):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serving.Pipe, "_read", read_and_signal)
-        found = answers(served(pipe, Render(1, (brief(1), brief(2))), Cancel(1), Render(2, (brief(3),))))
+        found = answers(serve_messages(pipe, Render(1, (brief(1), brief(2))), Cancel(1), Render(2, (brief(3),))))
     assert [(a.request_id, type(a.error)) for a in found] == [
         ("request-1", Cancelled),
         ("request-2", Cancelled),
@@ -140,10 +143,10 @@ class SignallingSet(set):
 
 def test_briefs_of_one_concept_follow_each_other(pipe, generator, monkeypatch):
     jam, tea = (Concept(name, "dreambooth", "/nowhere", name, "sks", f"jar of {name}") for name in ("jam", "tea"))
-    monkeypatch.setattr(Studio, "applied", lambda self, brief: contextlib.nullcontext(brief.prompt))
+    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief: contextlib.nullcontext(brief.prompt))
     wanted = [jam, tea, None, jam, None, tea]
     briefs = tuple(dataclasses.replace(brief(n), concept=concept) for n, concept in enumerate(wanted))
-    found = answers(served(pipe, Render(1, briefs)))
+    found = answers(serve_messages(pipe, Render(1, briefs)))
     assert [answer.request_id for answer in found] == [f"request-{n}" for n in (0, 3, 1, 5, 2, 4)]
 
 
@@ -152,16 +155,16 @@ def test_a_training_jobs_concept_leaves_the_shelf_however_the_job_ends(pipe, gen
 
     held = []
 
-    def learn(studio, given, report):
+    def train(studio, given, report):
         studio.shelf._shelf[(given.product_id, "f" * 64),] = object()
         held.append((studio.shelf, len(studio.shelf)))
         if given.seed:
             raise Cancelled
-        return "learned"
+        return "trained"
 
-    monkeypatch.setattr(training_job, "run_training_job", learn)
+    monkeypatch.setattr(training_job, "run_training_job", train)
     job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
-    served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
+    serve_messages(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [count for _, count in held] == [1, 1]
     assert len(held[0][0]) == 0
 
@@ -171,19 +174,19 @@ def test_training_jobs_run_in_their_own_module(pipe, generator, monkeypatch):
 
     job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
 
-    def learn(studio, given, report):
+    def train(studio, given, report):
         report.progress("train", 1, 2)
-        report.checkpointed(1, "/nowhere/1")
+        report.report_checkpoint(1, "/nowhere/1")
         if given.seed:
             raise OSError("disk full")
-        return "learned"
+        return "trained"
 
-    monkeypatch.setattr(training_job, "run_training_job", learn)
-    _, *rest = served(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
+    monkeypatch.setattr(training_job, "run_training_job", train)
+    _, *rest = serve_messages(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
     failed, done = answers(rest)
-    assert str(failed.error) == "The train stage failed with OSError: disk full"
-    assert done.result == "learned"
+    assert str(failed.error) == "The train stage failed with OSError: disk full. The worker's log has the traceback."
+    assert done.result == "trained"
 
 
 def test_a_studio_that_cannot_open_sends_its_named_error(pipe):

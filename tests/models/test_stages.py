@@ -30,8 +30,8 @@ def studio(scorers=(), finishers=()):
     return Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
 
 
-def raising(*errors):
-    """Return a function that raises the errors in turn; None stands for a call that works."""
+def raise_in_turn(*errors):
+    """Return a function that raises the errors in turn; it returns for None."""
     turns = iter(errors)
 
     def fail():
@@ -87,15 +87,18 @@ def test_progress_names_the_new_stages_in_order():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ({"scorers": (FakeScorer("green", 1, raising(None, ValueError("no model"), None)),)}, "The score stage"),
-        ({"finishers": (FakeFinisher("first", raising(None, ValueError("no model"), None)),)}, "The finish stage"),
+        ({"scorers": (FakeScorer("green", 1, raise_in_turn(None, ValueError("no model"), None)),)}, "The score stage"),
+        (
+            {"finishers": (FakeFinisher("first", raise_in_turn(None, ValueError("no model"), None)),)},
+            "The finish stage",
+        ),
     ],
 )
 def test_a_stage_that_raises_fails_its_brief_only(stages, message):
     briefs = [dataclasses.replace(BRIEF, request_id=f"request-{number}", keep=1) for number in range(3)]
     first, failed, last = studio(**stages).render(briefs)
     assert isinstance(failed, StageFailed)
-    assert str(failed) == f"{message} failed with ValueError: no model"
+    assert str(failed) == f"{message} failed with ValueError: no model. The worker's log has the traceback."
     assert [first.request_id, last.request_id] == ["request-0", "request-2"]
 
 

@@ -1,4 +1,4 @@
-"""The studio's contract, on the real (tiny) networks and on the fakes; then tests of only one of them."""
+"""The studio's contract, on the real (tiny) networks and on the fakes; then tests of one of the two."""
 
 import contextlib
 import dataclasses
@@ -123,7 +123,7 @@ def test_a_failed_brief_does_not_affect_the_others():
     ]
     again = [pickle.loads(pickle.dumps(result)) for result in results]
     assert isinstance(again[1], StageFailed)
-    assert str(again[1]) == "The generate stage failed with ValueError: boom"
+    assert str(again[1]) == "The generate stage failed with ValueError: boom. The worker's log has the traceback."
     assert isinstance(again[3], OutOfDeviceMemory)
     assert "generate" in str(again[3])
 
@@ -159,7 +159,7 @@ def test_a_device_that_cannot_load_is_a_failed_stage():
 def test_the_reranker_reads_the_class_noun_for_the_placeholder(monkeypatch, method, token, prompt):
     studio = fake_studio()
     concept = Concept("jam", method, "/nowhere", "0" * 64, token, "jar of jam")
-    monkeypatch.setattr(Studio, "applied", lambda self, brief: contextlib.nullcontext(brief.prompt))
+    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief: contextlib.nullcontext(brief.prompt))
     studio.render([dataclasses.replace(BRIEF, prompt=prompt, concept=concept)])
     assert studio.reranker.prompts == ["a photo of jar of jam, desks"]
 

@@ -40,10 +40,10 @@ def latents(count: int, seed: int) -> Tensor:
 
 class SilentReporter:
     def progress(self, stage: str, done: int, total: int) -> None: ...
-    def checkpointed(self, step: int, path: str) -> None: ...
+    def report_checkpoint(self, step: int, path: str) -> None: ...
 
 
-def in_double(learner: DreamBooth) -> DreamBooth:
+def to_float64(learner: DreamBooth) -> DreamBooth:
     """Return the learner in float64."""
     learner.denoiser.unet.double()
     embeddings = learner.embeddings().double()
@@ -65,7 +65,7 @@ def test_the_gradient_of_a_dreambooth_step_equals_the_papers(predicting, prior_w
     pipeline, kind = predicting
     options = dreambooth.Options(batch=2, prior_loss_weight=prior_weight)
     both = (latents(3, 1), latents(4, 2))
-    learner = in_double(dreambooth.make_learner(pipeline, both, ("sks jar", "jar"), options, 0))
+    learner = to_float64(dreambooth.make_learner(pipeline, both, ("sks jar", "jar"), options, 0))
     ours = learner.loss(generator_for(9, 0))
     gradients = torch.autograd.grad(ours, list(learner.parameters.values()))
 
@@ -250,7 +250,7 @@ def test_by_default_only_prior_preservation_is_on():
     ],
 )
 def test_an_option_of_another_method_is_refused_by_name(method, option, value):
-    with pytest.raises(UnsupportedTraining, match=f"{method} has no {option}") as caught:
+    with pytest.raises(UnsupportedTraining, match=f"{method} has no option {option}") as caught:
         method_options(job(method=method, **{option: value}), {})
     assert caught.value.code == "unsupported_training"
 

@@ -1,4 +1,4 @@
-"""Photos as people send them: decoded, or refused with the right reason."""
+"""Photos of all kinds are decoded, or refused with the right reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def scene(seed: int = 0, size: tuple[int, int] = (120, 90)) -> Image.Image:
     return image.convert("RGB")
 
 
-def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
@@ -60,7 +60,7 @@ def test_noise_and_an_empty_file_are_refused():
 
 def test_one_pixel_is_refused():
     expected = "too small: 1x1, at least 64 pixels a side are needed [too_small]"
-    assert refusal_reason(encoded(Image.new("RGB", (1, 1)))) == expected
+    assert refusal_reason(encode(Image.new("RGB", (1, 1)))) == expected
 
 
 def test_a_decompression_bomb_is_refused_before_its_pixels_are_decoded(monkeypatch):
@@ -75,33 +75,33 @@ def test_our_pixel_limit_is_below_pillows():
 
 
 def test_a_truncated_file_is_refused():
-    whole = encoded(scene(), "JPEG", quality=95)
+    whole = encode(scene(), "JPEG", quality=95)
     assert refusal_reason(whole[: len(whole) // 2]).startswith("damaged")
 
 
 def test_a_cmyk_tiff_is_converted():
-    tiff = encoded(scene().convert("CMYK"), "TIFF")
+    tiff = encode(scene().convert("CMYK"), "TIFF")
     difference = np.abs(np.asarray(decode_photo(tiff), int) - np.asarray(scene(), int))
     assert difference.max() <= 1
 
 
 def test_a_colour_profile_is_applied():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    same = decode_photo(encoded(scene(), "PNG", icc_profile=srgb))
+    same = decode_photo(encode(scene(), "PNG", icc_profile=srgb))
     assert np.abs(np.asarray(same, int) - np.asarray(scene(), int)).max() <= 1
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    misfit = decode_photo(encoded(scene(), "PNG", icc_profile=lab))
+    misfit = decode_photo(encode(scene(), "PNG", icc_profile=lab))
     assert np.array_equal(np.asarray(misfit), np.asarray(scene()))
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_an_animation_is_refused(form):
-    frames = encoded(scene(0), form, save_all=True, append_images=[scene(1), scene(2)])
+    frames = encode(scene(0), form, save_all=True, append_images=[scene(1), scene(2)])
     assert "3 frames" in refusal_reason(frames)
 
 
 def test_a_still_gif_is_decoded():
-    assert decode_photo(encoded(scene(), "GIF")).mode == "RGB"
+    assert decode_photo(encode(scene(), "GIF")).mode == "RGB"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -118,7 +118,7 @@ def test_a_phones_orientation_is_applied(orientation):
     stored = scene().transpose(transposes[orientation]) if orientation in transposes else scene()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright = decode_photo(encoded(stored, "PNG", exif=exif))
+    upright = decode_photo(encode(stored, "PNG", exif=exif))
     assert np.array_equal(np.asarray(upright), np.asarray(scene()))
 
 
@@ -130,7 +130,7 @@ def test_a_phones_jpeg_is_rotated_upright(orientation):
     smooth = scene().resize((12, 9)).resize((120, 90), Image.Resampling.BICUBIC)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = orientation, "Phone"
-    stored = encoded(smooth.transpose(transpose), "JPEG", quality=95, exif=exif)
+    stored = encode(smooth.transpose(transpose), "JPEG", quality=95, exif=exif)
     upright = np.asarray(decode_photo(stored), int)
     assert upright.shape == (90, 120, 3)
     assert np.abs(upright - np.asarray(smooth, int)).mean() < 4
@@ -144,22 +144,22 @@ def originals() -> dict[str, bytes]:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = scene()
     return {
-        "jpeg": encoded(image, "JPEG", quality=85, exif=exif, icc_profile=profile),
-        "progressive": encoded(image, "JPEG", progressive=True, exif=exif),
-        "cmyk": encoded(image.convert("CMYK"), "JPEG"),
-        "png": encoded(image, "PNG", exif=exif, icc_profile=profile),
-        "palette": encoded(image.convert("P"), "PNG", transparency=3),
-        "tiff": encoded(image, "TIFF", exif=exif),
-        "packed tiff": encoded(image, "TIFF", compression="tiff_lzw", icc_profile=profile),
-        "webp": encoded(image, "WEBP", exif=exif),
-        "gif": encoded(image, "GIF"),
-        "bmp": encoded(image, "BMP"),
-        **({"avif": encoded(image, "AVIF", exif=exif)} if features.check("avif") else {}),
+        "jpeg": encode(image, "JPEG", quality=85, exif=exif, icc_profile=profile),
+        "progressive": encode(image, "JPEG", progressive=True, exif=exif),
+        "cmyk": encode(image.convert("CMYK"), "JPEG"),
+        "png": encode(image, "PNG", exif=exif, icc_profile=profile),
+        "palette": encode(image.convert("P"), "PNG", transparency=3),
+        "tiff": encode(image, "TIFF", exif=exif),
+        "packed tiff": encode(image, "TIFF", compression="tiff_lzw", icc_profile=profile),
+        "webp": encode(image, "WEBP", exif=exif),
+        "gif": encode(image, "GIF"),
+        "bmp": encode(image, "BMP"),
+        **({"avif": encode(image, "AVIF", exif=exif)} if features.check("avif") else {}),
     }
 
 
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    """Return the file with some bytes changed, most of them near its start, or truncated, or with a part cut or doubled."""
+def damage(content: bytes, chance: random.Random) -> bytes:
+    """Return the file with some bytes changed, mostly near its start; or truncated, or with a part removed or repeated."""
     broken = bytearray(content)
     match chance.randrange(5):
         case 0:
@@ -186,7 +186,7 @@ def test_a_damaged_file_is_decoded_or_refused_but_raises_no_other_error(kind):
     assert decode_photo(content).mode == "RGB"
     for _ in range(60):
         try:
-            outcomes[decode_photo(damaged(content, chance)).mode] += 1
+            outcomes[decode_photo(damage(content, chance)).mode] += 1
         except PhotoRefused as error:
             outcomes[error.code] += 1
     assert outcomes.keys() <= {"RGB", "damaged", "not_an_image", "too_small", "too_large", "animation", "blank"}
@@ -198,7 +198,7 @@ def test_a_damaged_file_is_decoded_or_refused_but_raises_no_other_error(kind):
 )
 @pytest.mark.parametrize("where", ["PIL.Image.open", "PIL.ImageFile.ImageFile.load", "PIL.ImageOps.exif_transpose"])
 def test_a_decoders_error_refuses_one_photo_alone(where, error, monkeypatch):
-    photos = [encoded(scene(seed), "JPEG") for seed in range(4)]
+    photos = [encode(scene(seed), "JPEG") for seed in range(4)]
 
     def fail(*_: object, **__: object) -> None:
         raise error("a bad count")
@@ -220,7 +220,7 @@ def test_a_decoders_error_refuses_one_photo_alone(where, error, monkeypatch):
 def test_transparency_is_flattened_onto_white():
     image = scene().convert("RGBA")
     image.paste((10, 200, 30, 0), (0, 0, 60, 90))
-    flat = np.asarray(decode_photo(encoded(image)))
+    flat = np.asarray(decode_photo(encode(image)))
     assert (flat[:, :60] == 255).all()
     assert np.array_equal(flat[:, 60:], np.asarray(scene())[:, 60:])
 
@@ -229,23 +229,23 @@ def test_a_palette_with_a_transparent_entry_is_flattened_onto_white():
     image = Image.new("P", (80, 80), 1)
     image.putpalette([0, 0, 0, 250, 20, 20])
     image.paste(0, (0, 0, 40, 80))
-    flat = np.asarray(decode_photo(encoded(image, transparency=0)))
+    flat = np.asarray(decode_photo(encode(image, transparency=0)))
     assert tuple(flat[0, 0]) == (255, 255, 255)
     assert tuple(flat[0, 79]) == (250, 20, 20)
 
 
 def test_sixteen_bits_keep_their_shades():
     ramp = np.linspace(0, 65535, 80 * 80).reshape(80, 80).astype(np.uint16)
-    grey = np.asarray(decode_photo(encoded(Image.fromarray(ramp))))
+    grey = np.asarray(decode_photo(encode(Image.fromarray(ramp))))
     assert np.abs(grey[..., 0].astype(int) - np.round(ramp / 257).astype(int)).max() <= 1
 
 
 def test_one_colour_is_refused():
-    assert "blank" in refusal_reason(encoded(Image.new("RGB", (100, 100), "teal")))
+    assert "blank" in refusal_reason(encode(Image.new("RGB", (100, 100), "teal")))
 
 
 def test_photos_are_cropped_to_the_models_square():
-    prepared = prepare_photos([encoded(scene(seed, (200, 100))) for seed in range(3)], 64)
+    prepared = prepare_photos([encode(scene(seed, (200, 100))) for seed in range(3)], 64)
     assert prepared.pixels.shape == (3, 3, 64, 64)
     assert prepared.pixels.dtype == torch.float32
     assert prepared.pixels.min() >= 0
@@ -257,21 +257,21 @@ def test_photos_are_cropped_to_the_models_square():
 
 
 def test_copies_are_refused_in_any_container():
-    photos = [encoded(scene(seed)) for seed in range(3)]
-    prepared = prepare_photos([*photos, photos[1], encoded(scene(2), "TIFF")], 64)
+    photos = [encode(scene(seed)) for seed in range(3)]
+    prepared = prepare_photos([*photos, photos[1], encode(scene(2), "TIFF")], 64)
     assert prepared.pixels.shape[0] == 3
     assert prepared.refused == {3: "a copy of photo 2 [copy]", 4: "a copy of photo 3 [copy]"}
 
 
 def test_unusable_photos_among_good_ones_are_refused():
-    prepared = prepare_photos([b"<html>", *(encoded(scene(seed)) for seed in range(3))], 64)
+    prepared = prepare_photos([b"<html>", *(encode(scene(seed)) for seed in range(3))], 64)
     assert prepared.pixels.shape[0] == 3
     assert list(prepared.refused) == [0]
 
 
 def test_too_few_usable_photos_raise_with_every_reason():
     with pytest.raises(UnusablePhotos) as caught:
-        prepare_photos([encoded(scene()), encoded(scene()), b"<html>", encoded(Image.new("RGB", (1, 1)))], 64)
+        prepare_photos([encode(scene()), encode(scene()), b"<html>", encode(Image.new("RGB", (1, 1)))], 64)
     message = str(caught.value)
     assert f"1 usable, at least {MIN_PHOTOS} needed" in message
     for part in ("photo 2: a copy of photo 1", "photo 3: not an image but a text page", "photo 4: too small: 1x1"):
@@ -281,4 +281,4 @@ def test_too_few_usable_photos_raise_with_every_reason():
 
 def test_a_larger_model_needs_larger_photos():
     with pytest.raises(UnusablePhotos, match="at least 128 pixels"):
-        prepare_photos([encoded(scene(seed)) for seed in range(3)], 512)
+        prepare_photos([encode(scene(seed)) for seed in range(3)], 512)

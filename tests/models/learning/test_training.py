@@ -39,7 +39,7 @@ class Regression:
 
 class SilentReporter:
     def progress(self, stage: str, done: int, total: int) -> None: ...
-    def checkpointed(self, step: int, path: str) -> None: ...
+    def report_checkpoint(self, step: int, path: str) -> None: ...
 
 
 class CancelAt(SilentReporter):
@@ -101,7 +101,7 @@ def test_a_cancelled_run_resumes_to_the_same_weights(tmp_path, step):
     assert equal(trained_parameters(tmp_path / "parts", schedule()), whole)
 
 
-def killed_run(folder: Path, plan: Schedule, seconds: float) -> bool:
+def train_until_killed(folder: Path, plan: Schedule, seconds: float) -> bool:
     """Train in a forked process that a timer kills; return whether it was killed before it finished."""
     child = os.fork()
     if child == 0:
@@ -124,7 +124,7 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_weights(tmp_path):
         chance, kills, finished = random.Random(5), 0, 0
         while kills < 12:  # a run that finished before its timer gives way to a new one
             folder = tmp_path / f"run-{finished}"
-            killed = killed_run(folder, plan, chance.uniform(0.05, 0.3) * usual)
+            killed = train_until_killed(folder, plan, chance.uniform(0.05, 0.3) * usual)
             kills, finished = kills + killed, finished + (not killed)
             assert finished < 20, f"only {kills} runs were killed before they finished"
         for number in range(finished + 1):
@@ -160,7 +160,7 @@ class CheckpointReporter(SilentReporter):
     def __init__(self) -> None:
         self.steps: list[int] = []
 
-    def checkpointed(self, step: int, path: str) -> None:
+    def report_checkpoint(self, step: int, path: str) -> None:
         assert Path(path).name == f"checkpoint-{step:06d}.safetensors"
         load_file(path)
         self.steps.append(step)

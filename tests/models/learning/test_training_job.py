@@ -52,7 +52,7 @@ class RecordingReporter:
         if len(self.reports) == self._cancel_at:
             raise Cancelled
 
-    def checkpointed(self, step: int, path: str) -> None:
+    def report_checkpoint(self, step: int, path: str) -> None:
         assert Path(path).is_file()
         self.checkpoints.append((step, path))
 
@@ -104,7 +104,7 @@ def fingerprint(studio: Studio) -> str:
 
 def generate(studio: Studio, prompt: str, concept: Concept | None) -> torch.Tensor:
     brief = Brief("b", prompt, "", (1, 2), 1, concept=concept)
-    with studio.applied(brief) as applied_prompt:
+    with studio.apply_concept(brief) as applied_prompt:
         return studio.generator.generate(applied_prompt, "", brief.seeds).clone()
 
 
@@ -151,7 +151,7 @@ def test_a_concept_leaves_the_model_if_the_brief_fails(trained, studio):
     method, _, result, _, before = trained
     with (
         pytest.raises(ZeroDivisionError),
-        studio.applied(Brief("b", "x", "", (1,), 1, concept=trained_concept(result, method))),
+        studio.apply_concept(Brief("b", "x", "", (1,), 1, concept=trained_concept(result, method))),
     ):
         raise ZeroDivisionError
     assert fingerprint(studio) == before
@@ -206,7 +206,7 @@ def test_only_the_placeholders_rows_are_added(studio, tmp_path):
     assert tensors["<milk>"].shape == (2, 32)
     table = studio.generator.pipeline.text_encoder.get_input_embeddings().weight.data
     original = table.clone()
-    with studio.applied(Brief("b", "<milk>", "", (1,), 1, concept=trained_concept(result, "textual_inversion"))):
+    with studio.apply_concept(Brief("b", "<milk>", "", (1,), 1, concept=trained_concept(result, "textual_inversion"))):
         during = studio.generator.pipeline.text_encoder.get_input_embeddings().weight.data
         assert torch.equal(during[: len(original)], original)
         assert torch.equal(during[len(original) :], tensors["<milk>"])
@@ -223,7 +223,7 @@ def test_two_placeholders_can_be_applied_together(studio, tmp_path):
     from models.rendering.concept_shelf import ConceptShelf
 
     before, shelf = fingerprint(studio), ConceptShelf(1)
-    with shelf.applied(studio.generator.pipeline, concepts):
+    with shelf.apply(studio.generator.pipeline, concepts):
         pipeline = studio.generator.pipeline
         prompt = pipeline.maybe_convert_prompt("<milk> with <jam>", pipeline.tokenizer)
         assert prompt == "<milk> <milk>_1 with <jam> <jam>_1"
@@ -250,7 +250,7 @@ KILLED = {
 }
 
 
-def killed_job(studio: Studio, given: TrainingJob, seconds: float) -> bool:
+def run_job_until_killed(studio: Studio, given: TrainingJob, seconds: float) -> bool:
     """Run the job in a forked process and kill it after `seconds`; return whether it was killed before it finished."""
     child = os.fork()
     if child == 0:
@@ -280,7 +280,7 @@ def test_a_job_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterrupted
     usual = time.perf_counter() - start
     chance, kills, runs, seen = random.Random(7), 0, 0, set()
     while kills < 10:  # a run that finished before its kill gives way to a new one
-        if killed_job(studio, given(f"run-{runs}"), chance.uniform(0.02, 0.4) * usual):
+        if run_job_until_killed(studio, given(f"run-{runs}"), chance.uniform(0.02, 0.4) * usual):
             kills += 1
             seen.add(tuple(sorted(path.name for path in (tmp_path / f"run-{runs}").rglob("*.safetensors"))))
         else:

@@ -66,7 +66,7 @@ def briefs(concepts: dict[str, Concept]) -> list[Brief]:
     ]
 
 
-def loads(shelf_module: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+def record_loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Return a list to which every load from now on is added."""
     noted: list[tuple[str, ...]] = []
     loading = concept_shelf._load
@@ -75,7 +75,7 @@ def loads(shelf_module: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         noted.append(tuple(one.product_id for one in requested))
         return loading(pipeline, requested)
 
-    shelf_module.setattr(concept_shelf, "_load", load)
+    monkeypatch.setattr(concept_shelf, "_load", load)
     return noted
 
 
@@ -102,22 +102,22 @@ def test_neither_order_nor_neighbours_change_a_byte(tiny_studio, briefs):
 
 def test_a_grouped_batch_loads_each_concept_once_however_small_the_shelf(tiny_studio, briefs, monkeypatch):
     tiny_studio.shelf = ConceptShelf(1)
-    noted = loads(monkeypatch)
+    noted = record_loads(monkeypatch)
     tiny_studio.render(group_by_concept([*briefs, *briefs]))
     assert noted == [("milk",), ("jam",), ("tea",), ("jam",)]
 
 
 def test_a_full_shelf_drops_the_oldest_and_loads_it_again(tiny_studio, concepts, monkeypatch):
     pipeline, shelf = tiny_studio.generator.pipeline, ConceptShelf(2)
-    noted = loads(monkeypatch)
+    noted = record_loads(monkeypatch)
     for product in ("milk", "tea", "milk", "jam"):
-        with shelf.applied(pipeline, (concepts[product],)):
+        with shelf.apply(pipeline, (concepts[product],)):
             pass
     assert len(shelf) == 2
     assert noted == [("milk",), ("tea",), ("jam",)]
     trained = load_file(concepts["tea"].path)
     for evicted in ("milk", "tea"):
-        with shelf.applied(pipeline, (concepts[evicted],)):
+        with shelf.apply(pipeline, (concepts[evicted],)):
             if evicted == "tea":
                 current = dict(pipeline.unet.named_parameters())
                 assert all(torch.equal(value, trained[name]) for name, value in current.items())
@@ -132,13 +132,13 @@ def test_evicted_and_forgotten_concepts_free_their_memory(tiny_studio, concepts,
     shelf, pipeline = ConceptShelf(1), tiny_studio.generator.pipeline
 
     def held() -> list[weakref.ref]:
-        with shelf.applied(pipeline, (concepts[product],)):
+        with shelf.apply(pipeline, (concepts[product],)):
             (loaded,) = shelf._shelf.values()
             return [weakref.ref(value) for _, value in loaded.values] + [weakref.ref(loaded)]
 
     evicted = held()
     assert all(reference() is not None for reference in evicted)
-    with shelf.applied(pipeline, (concepts["jam"],)):
+    with shelf.apply(pipeline, (concepts["jam"],)):
         gc.collect()
         assert not [reference for reference in evicted if reference() is not None]
     forgotten = held()

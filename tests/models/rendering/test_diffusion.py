@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.rendering import diffusion
-from models.rendering.diffusion import DiffusionGenerator, Sampling, split
+from models.rendering.diffusion import DiffusionGenerator, Sampling, split_into_buckets
 from models.rendering.formats import ASPECTS
 from models.weights import pipelines
 from models.weights.catalog import resolve
@@ -13,19 +13,19 @@ from tests import tiny, tiny_single
 CPU = torch.device("cpu")
 
 
-def generator_of(folder, **sampling):
+def make_generator(folder, **sampling):
     pipeline = pipelines.load(resolve("diffusion", str(folder)), torch.float32)
     return DiffusionGenerator(pipeline, Sampling(**{"size": 32, "steps": 2, "bucket": 4} | sampling), CPU)
 
 
 @pytest.fixture(scope="module")
 def generator(family_folder):
-    return generator_of(family_folder / "diffusion")
+    return make_generator(family_folder / "diffusion")
 
 
 @pytest.fixture(scope="module")
 def xl(family_folder):
-    return generator_of(tiny.sdxl_folder(family_folder / "xl"), guidance_scale=5.0)
+    return make_generator(tiny.sdxl_folder(family_folder / "xl"), guidance_scale=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_prompt_and_negative_prompt_matter(generator):
 
 
 def test_without_guidance_the_negative_prompt_is_not_read(family_folder):
-    generator = generator_of(family_folder / "diffusion", guidance_scale=0.0)
+    generator = make_generator(family_folder / "diffusion", guidance_scale=0.0)
     assert torch.equal(generator.generate("coffee", "", (1,)), generator.generate("coffee", "blurry", (1,)))
 
 
@@ -89,7 +89,7 @@ def test_steps_are_reported_over_all_buckets(generator):
     ],
 )
 def test_buckets_cover_every_candidate_once(count, bucket, expected):
-    assert split(count, bucket) == expected
+    assert split_into_buckets(count, bucket) == expected
 
 
 def test_every_format_of_the_tiny_model_renders_in_its_shape(generator):
@@ -145,8 +145,8 @@ def test_distilled_models_keep_their_sampler(family_folder, name, config, chosen
 )
 def test_a_single_file_is_denoised_in_few_steps_by_setting(single_file, sampler, steps):
     """Nothing in a single file names the sampler it was distilled for."""
-    default = generator_of(single_file, steps=steps, guidance_scale=0.0)
-    generator = generator_of(single_file, steps=steps, guidance_scale=0.0, sampler=sampler)
+    default = make_generator(single_file, steps=steps, guidance_scale=0.0)
+    generator = make_generator(single_file, steps=steps, guidance_scale=0.0, sampler=sampler)
     pixels = generator.generate("coffee", "", (1,))
     assert default.scheduler_name == "DPMSolverMultistepScheduler"
     assert generator.scheduler_name != default.scheduler_name

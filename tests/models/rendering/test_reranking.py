@@ -50,7 +50,7 @@ def test_scores_are_cosines_of_open_clips_own_embeddings(reranker, clip_folder):
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-def test_every_resize_mode_is_open_clips(reranker, mode):
+def test_every_resize_mode_equals_open_clips(reranker, mode):
     cfg = open_clip.transform.PreprocessCfg(size=32, resize_mode=mode, interpolation="bicubic")
     transform = open_clip.transform.image_transform_v2(cfg, is_train=False)
     reranker_of_mode = ClipReranker(reranker.model, reranker.tokenizer, CPU)

@@ -59,7 +59,7 @@ def test_another_network_is_refused(change, message):
 
 
 def test_a_scale_of_three_is_read_from_the_shapes():
-    network = swinir.blank(tiny.SWINIR | {"upsampler": "pixelshuffle", "upscale": 3})
+    network = swinir.meta_network(tiny.SWINIR | {"upsampler": "pixelshuffle", "upscale": 3})
     assert swinir.read_architecture(network.state_dict(), "x")["upscale"] == 3
 
 

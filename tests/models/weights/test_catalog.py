@@ -1,4 +1,4 @@
-"""References to weights: what each form names, and the errors for those that name nothing."""
+"""References to weights: every form, and the errors for references to nothing."""
 
 import json
 

@@ -18,7 +18,7 @@ class Evil:
         return (eval, ("open('/dev/null')",))
 
 
-def same(found):
+def is_state(found):
     return found.keys() == STATE.keys() and all(torch.equal(found[key], STATE[key]) for key in STATE)
 
 
@@ -26,19 +26,19 @@ def same(found):
 def test_a_torch_file_gives_its_tensors_under_any_wrapper(tmp_path, wrapper):
     path = tmp_path / "model.pth"
     torch.save({wrapper: STATE, "epoch": 3} if wrapper else STATE, path)
-    assert same(read(path, "upscaling"))
+    assert is_state(read(path, "upscaling"))
 
 
 def test_the_averaged_weights_are_preferred(tmp_path):
     torch.save({"params": {"a.weight": torch.zeros(1)}, "params_ema": STATE}, tmp_path / "model.pth")
-    assert same(read(tmp_path / "model.pth", "upscaling"))
+    assert is_state(read(tmp_path / "model.pth", "upscaling"))
 
 
 @pytest.mark.parametrize("prefix", ["", "params.", "params_ema."])
 def test_safetensors_with_or_without_the_old_wrapper_as_prefix(tmp_path, prefix):
     path = tmp_path / "model.safetensors"
     save_file({prefix + key: value for key, value in STATE.items()}, path)
-    assert same(read(path, "upscaling"))
+    assert is_state(read(path, "upscaling"))
 
 
 def test_replacing_the_file_does_not_change_what_was_read(tmp_path):
@@ -46,7 +46,7 @@ def test_replacing_the_file_does_not_change_what_was_read(tmp_path):
     save_file(STATE, path)
     found = read(path, "upscaling")
     save_file({key: value * 0 for key, value in STATE.items()}, path)
-    assert same(found)
+    assert is_state(found)
 
 
 @pytest.mark.parametrize("protocol", [2, 4])

@@ -1,4 +1,4 @@
-"""Weights in every layout, damaged by seeded chance: they load, or raise one named error of one line."""
+"""Weights in every layout with seeded random damage: they load, or raise a named error of one line."""
 
 import json
 import random

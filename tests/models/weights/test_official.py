@@ -27,11 +27,11 @@ def count(module):
 )
 def test_stable_diffusion(kind, unet, text, second):
     with init_empty_weights(include_buffers=False):
-        assert count(UNet2DConditionModel.from_config(single_file.published(kind, "unet"))) == unet
-        assert count(AutoencoderKL.from_config(single_file.published(kind, "vae"))) == 83_653_863
-        assert count(CLIPTextModel(CLIPTextConfig(**single_file.published(kind, "text_encoder")))) == text
+        assert count(UNet2DConditionModel.from_config(single_file.published_config(kind, "unet"))) == unet
+        assert count(AutoencoderKL.from_config(single_file.published_config(kind, "vae"))) == 83_653_863
+        assert count(CLIPTextModel(CLIPTextConfig(**single_file.published_config(kind, "text_encoder")))) == text
         if second:
-            config = CLIPTextConfig(**single_file.published(kind, "text_encoder_2"))
+            config = CLIPTextConfig(**single_file.published_config(kind, "text_encoder_2"))
             assert count(CLIPTextModelWithProjection(config)) == second
 
 
@@ -40,9 +40,9 @@ def test_a_full_size_single_file_is_recognised_and_sized(kind):
     """Detect, size, convert and fill from the keys and shapes of a real file, as meta tensors."""
     state = full_size(kind)
     assert single_file.detect_kind(state, "x") == kind
-    assert comparable(single_file.unet_config(state, kind)) == comparable(single_file.published(kind, "unet"))
+    assert comparable(single_file.unet_config(state, kind)) == comparable(single_file.published_config(kind, "unet"))
     for name in single_file.TEXT_PREFIXES[kind]:
-        found, published = single_file.text_config(state, kind, name), single_file.published(kind, name)
+        found, published = single_file.text_config(state, kind, name), single_file.published_config(kind, name)
         keys = (
             "vocab_size",
             "hidden_size",
@@ -71,11 +71,11 @@ def full_size(kind):
     from tests import tiny_single
 
     with init_empty_weights(include_buffers=False):
-        parts = {"unet": UNet2DConditionModel.from_config(single_file.published(kind, "unet"))}
-        parts["vae"] = AutoencoderKL.from_config(single_file.published(kind, "vae"))
+        parts = {"unet": UNet2DConditionModel.from_config(single_file.published_config(kind, "unet"))}
+        parts["vae"] = AutoencoderKL.from_config(single_file.published_config(kind, "vae"))
         for name in single_file.TEXT_PREFIXES[kind]:
             network = CLIPTextModelWithProjection if name == "text_encoder_2" else CLIPTextModel
-            parts[name] = network(CLIPTextConfig(**single_file.published(kind, name)))
+            parts[name] = network(CLIPTextConfig(**single_file.published_config(kind, name)))
     with torch.device("meta"):
         return tiny_single.original(parts, kind)
 
@@ -84,7 +84,7 @@ def full_size(kind):
     ("name", "parameters"), [("ViT-H-14", 986_109_441), ("ViT-B-32", 151_277_313), ("RN50", 102_007_137)]
 )
 def test_open_clip(name, parameters):
-    assert count(reranking.blank(name)) == parameters
+    assert count(reranking.meta_network(name)) == parameters
 
 
 SWINIR_M = {"embed_dim": 180, "depths": [6] * 6, "num_heads": [6] * 6, "resi_connection": "1conv"}
@@ -101,11 +101,11 @@ def test_swinir_real(size, parameters):
         "mlp_ratio": 2,
         "upsampler": "nearest+conv",
     }
-    network = swinir.blank(official | size)
+    network = swinir.meta_network(official | size)
     state = network.state_dict()
     found = swinir.read_architecture(state, "x")
     assert found == official | size | {"img_size": 16, "qkv_bias": True, "patch_norm": True}
-    again = swinir.blank(found)
+    again = swinir.meta_network(found)
     fill(
         again, {key: value for key, value in state.items() if "attn_mask" not in key} | dict(again.named_buffers()), "x"
     )

@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from models.errors import WrongArchitecture
 from models.weights.original_layout import is_original, original_state, split_original
-from models.weights.single_file import published
+from models.weights.single_file import published_config
 from tests import tiny
 
 PUBLISHED = (
@@ -33,8 +33,8 @@ PUBLISHED = (
 @pytest.mark.parametrize("kind", ["sd15", "sd21"])
 def test_names_are_the_published_ones_and_convert_back(kind):
     with init_empty_weights(include_buffers=False):
-        unet = UNet2DConditionModel.from_config(published(kind, "unet"))
-        text_encoder = CLIPTextModel(CLIPTextConfig(**published(kind, "text_encoder")))
+        unet = UNet2DConditionModel.from_config(published_config(kind, "unet"))
+        text_encoder = CLIPTextModel(CLIPTextConfig(**published_config(kind, "text_encoder")))
     state = original_state(unet, text_encoder)
     assert len(state) == 686 + len(text_encoder.state_dict())
     assert set(PUBLISHED) <= state.keys()

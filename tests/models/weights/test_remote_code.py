@@ -13,7 +13,7 @@ from models.weights import catalog
 CODE = "import pathlib\npathlib.Path({marker!r}).write_text('ran')\nclass Evil: pass\n"
 
 
-def edited(path, change):
+def edit_json(path, change):
     """Apply `change` to the content of a JSON file."""
     content = json.loads(path.read_text())
     change(content)
@@ -34,22 +34,22 @@ def clip(tmp_path, marker):
     return folder
 
 
-def ask_by_option(folder):
+def request_code_by_option(folder):
     def change(config):
         config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"trust_remote_code": True}
 
-    edited(folder / "open_clip_config.json", change)
-    ask_by_auto_map(folder)
+    edit_json(folder / "open_clip_config.json", change)
+    request_code_by_auto_map(folder)
 
 
-def ask_by_auto_map(folder):
-    edited(
+def request_code_by_auto_map(folder):
+    edit_json(
         folder / "tokenizer_config.json",
         lambda config: config.update(auto_map={"AutoTokenizer": ["evil.Evil", None]}, tokenizer_class="Evil"),
     )
 
 
-@pytest.mark.parametrize("ask", [ask_by_option, ask_by_auto_map])
+@pytest.mark.parametrize("ask", [request_code_by_option, request_code_by_auto_map])
 def test_an_open_clip_folder_runs_no_code(clip, marker, tiny_plan, ask):
     ask(clip)
     with pytest.raises(UnsafeConfiguration, match="is refused"):
@@ -62,13 +62,13 @@ def test_unknown_tokenizer_options_are_refused_by_name(clip, option):
     def change(config):
         config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"clean": "lower", option: "x"}
 
-    edited(clip / "open_clip_config.json", change)
+    edit_json(clip / "open_clip_config.json", change)
     with pytest.raises(UnsafeConfiguration, match=option):
         catalog.resolve("reranking", f"local-dir:{clip}")
 
 
 def test_known_tokenizer_options_pass(clip):
-    edited(
+    edit_json(
         clip / "open_clip_config.json",
         lambda config: config["model_cfg"]["text_cfg"].update(tokenizer_kwargs={"clean": "canonicalize"}),
     )
@@ -87,7 +87,7 @@ def test_known_tokenizer_options_pass(clip):
 def test_a_diffusers_folder_that_asks_for_code_is_refused(tmp_path, name, entry):
     folder = tmp_path / "sd"
     shutil.copytree(catalog.DEMO / "diffusion", folder)
-    edited(folder / name, lambda config: config.update(entry))
+    edit_json(folder / name, lambda config: config.update(entry))
     with pytest.raises(UnsafeConfiguration, match=name):
         catalog.resolve("diffusion", str(folder))
 
@@ -108,5 +108,5 @@ def test_a_deeply_nested_configuration_is_left_to_its_reader(clip, tiny_plan):
 
 
 def test_entries_that_decline_code_pass(clip):
-    edited(clip / "tokenizer_config.json", lambda config: config.update(trust_remote_code=False, auto_map=None))
+    edit_json(clip / "tokenizer_config.json", lambda config: config.update(trust_remote_code=False, auto_map=None))
     assert catalog.resolve("reranking", f"local-dir:{clip}").path == clip

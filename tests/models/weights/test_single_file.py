@@ -49,7 +49,7 @@ def test_a_single_file_denoises_as_its_source_does(files, kind):
     assert torch.equal(found, expected)
 
 
-def test_half_precision_is_kept_and_float16_files_widen(files):
+def test_networks_load_in_the_requested_precision(files):
     assert pipelines.load(resolve("diffusion", str(files["sd15"])), torch.bfloat16).unet.dtype == torch.bfloat16
 
 

@@ -130,7 +130,7 @@ async def test_training_hands_over_checkpoints(open_device: Open, tmp_path: Path
 
     result = await device.train(training_job(tmp_path), record)
     assert result.steps == 5
-    assert Path(result.path).read_bytes() == b"milk learned in 5, from 0"
+    assert Path(result.path).read_bytes() == b"milk trained for 5 steps, from 0"
     assert steps
     assert steps == sorted(set(steps))
 
@@ -140,7 +140,7 @@ async def test_training_resumes_after_a_crash(open_device: Open, tmp_path: Path)
     with pytest.raises(DeviceProcessDied, match="1 of 3"):
         await device.train(training_job(tmp_path, class_noun="crash"), ignore_checkpoint)
     result = await device.train(training_job(tmp_path, class_noun="crash"), ignore_checkpoint)
-    assert Path(result.path).read_bytes() == b"milk learned in 5, from 3"
+    assert Path(result.path).read_bytes() == b"milk trained for 5 steps, from 3"
 
 
 async def test_cancelled_training_stops_and_may_start_again(open_device: Open, tmp_path: Path) -> None:

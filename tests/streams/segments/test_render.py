@@ -171,7 +171,7 @@ async def test_a_rejection_has_a_manifest_too(tools: Tools) -> None:
     first = await rendered(tools, segment())
     message = CreativeRejected.model_validate_json(first.value)
     assert (first.topic, message.code, message.segment_id) == ("creative_rejected", "nothing_passed", "coffee")
-    assert message.reason == "No candidate passed: all blank"
+    assert message.reason == "No candidate passed the selection: all blank"
     device.error = None
     assert await rendered(tools, segment()) == first
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from benchmarks import product_learning, training_runs
+from benchmarks import product_training, training_runs
 from tests import tiny
 
 
@@ -19,7 +19,7 @@ def run(monkeypatch, tmp_path):
         weights = ["--diffusion", plan.diffusion, "--reranking", plan.reranking, "--upscaling", plan.upscaling]
         out = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "page" / "products.md")]
         monkeypatch.setattr("sys.argv", ["products", *weights, *out, *arguments])
-        return product_learning.main(), (tmp_path / "page" / "products.md").read_text()
+        return product_training.main(), (tmp_path / "page" / "products.md").read_text()
 
     yield run
     torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
-"""Train both products by every method with several seeds; write table, claims and contact sheets to docs/products.md.
+"""Train on both products by every method and seed; write table, claims and contact sheets to docs/products.md.
 
-    python -m benchmarks.product_learning              2 products x 3 seeds x 4 variants, one process per core
-    python -m benchmarks.product_learning --seeds 1    a first look
+    python -m benchmarks.product_training              2 products x 3 seeds x 4 variants, one process per core
+    python -m benchmarks.product_training --seeds 1    a first look
 
 The results of finished training jobs and the checkpoints of interrupted ones stay in .cache/products, so the next run
 resumes; delete the folder to start from scratch. The exit code is 1 if a claim of the page does not hold.
@@ -38,9 +38,9 @@ from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 SCENE = "a photo of a {} on a table"
 COLUMNS = ("fidelity", "prompt", "prior", "prior_diversity", "diversity")
 INTRODUCTION = """\
-# How well each method learns a product
+# How well each training method reproduces a product
 
-`python -m benchmarks.product_learning` writes this page. Figures are means over the seeds, with standard deviations if
+`python -m benchmarks.product_training` writes this page. Figures are means over the seeds, with standard deviations if
 there are several.
 
 | score | meaning | better |
@@ -53,7 +53,7 @@ there are several.
 
 The diversity of the photos is the distance between them. The embeddings come from the demo family's small CLIP, so
 compare rows of this table with each other, not with figures from elsewhere.
-[Decision 0014](decisions/0014-prior-preservation-is-measured-on-the-class.md) explains what moves both kinds of
+[Decision 0014](decisions/0014-prior-preservation-is-measured-on-the-class.md) explains what changes both kinds of
 diversity in the demo family.
 """
 Rows = Mapping[tuple[str, str], Sequence[Row]]
@@ -64,7 +64,7 @@ class SilentReporter:
     """A JobReporter that ignores all reports."""
 
     def progress(self, stage: str, done: int, total: int) -> None: ...
-    def checkpointed(self, step: int, path: str) -> None: ...
+    def report_checkpoint(self, step: int, path: str) -> None: ...
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -77,8 +77,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--diffusion", default="demo")
     parser.add_argument("--reranking", default="demo")
     parser.add_argument("--upscaling", default="demo")
-    parser.add_argument("--steps", type=int, help="training steps, fewer than usual for a trial run")
-    parser.add_argument("--workers", type=int, help="processes; default: one per core, on CUDA a single one")
+    parser.add_argument("--steps", type=int, help="training steps; fewer for a trial run")
+    parser.add_argument("--workers", type=int, help="processes; default: one per core, or one on CUDA")
     parser.add_argument("--cache", type=Path, default=training_runs.CACHE)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "products.md")
     return parser.parse_args()
@@ -125,7 +125,7 @@ def base_scores(studio: Studio, product: str, rows: Rows) -> dict[str, float]:
 
 
 def _pixels(studio: Studio, product: str) -> Tensor:
-    """Return the product's photos as the model receives them, (N,3,S,S)."""
+    """Return the product's photos as the model receives them, (N,3,S,S) in [0,1]."""
     return prepare_photos([path.read_bytes() for path in photo_files(product)], studio.generator.size).pixels
 
 
