@@ -24,7 +24,7 @@ from tests.streams.device.helpers import SETTINGS, Open, brief, exists, until
     [
         ("missing", WeightsNotFound, "No weights for diffusion at missing: put it there"),
         ("dies", DeviceUnavailable, "its process exited with status 3 while it loaded the models"),
-        ("lies", DeviceUnavailable, "sent no ready message"),
+        ("not_ready", DeviceUnavailable, "sent no ready message"),
     ],
 )
 async def test_start_raises_the_error_of_the_child(
@@ -35,7 +35,7 @@ async def test_start_raises_the_error_of_the_child(
 
 
 async def test_a_failed_start_may_be_repeated(open_device: Open, tmp_path: Path) -> None:
-    device = DeviceClient(StudioPlan(diffusion=f"shy={tmp_path / 'seen'}"), SETTINGS, "tests.fakes:serve")
+    device = DeviceClient(StudioPlan(diffusion=f"missing_once={tmp_path / 'seen'}"), SETTINGS, "tests.fakes:serve")
     with pytest.raises(WeightsNotFound):
         await device.start()
     status = device.status()

@@ -52,7 +52,7 @@ def test_missing_topics_come_before_wrong_partitions():
     missing, wrong, right = (topics.TopicState(spec, found) for found in (None, 3, 4))
     assert topics.topic_problem([right, right]) is None
     assert isinstance(topics.topic_problem([wrong, missing]), TopicsMissing)
-    assert "--create` leaves topics that exist as they are" in str(topics.topic_problem([right, wrong]))
+    assert "--create` never changes an existing topic" in str(topics.topic_problem([right, wrong]))
 
 
 def test_a_missing_topic_is_a_problem():
