@@ -30,7 +30,7 @@ def rule(words: str) -> Any:
 def require_letter(value: str) -> str:
     """Return the text. Raises ValueError if it contains no letter."""
     if not any(character.isalpha() for character in value):
-        raise ValueError("must contain at least one letter (a prompt cannot be made of signs or emoji alone)")
+        raise ValueError("must contain at least one letter (a prompt cannot consist of punctuation or emoji alone)")
     return value
 
 
@@ -41,11 +41,11 @@ def _reject_parent_folder(value: str) -> str:
 
 
 def _require_iso_8601(value: Any) -> Any:
-    """Pydantic also accepts numbers and dates without a time; events have one form of time only."""
+    """Return the value. Raises ValueError for numbers and for dates without a time, which pydantic would accept."""
     if isinstance(value, str) and ("T" not in value or value.strip() != value):
         raise ValueError("must be an ISO 8601 date and time with an offset, such as 2026-11-23T10:00:00Z")
     if isinstance(value, int | float):
-        raise ValueError("must be a string such as 2026-11-23T10:00:00Z, not a number")  # noqa: TRY004 - pydantic's way
+        raise ValueError("must be a string such as 2026-11-23T10:00:00Z, not a number")  # noqa: TRY004 - pydantic needs it
     return value
 
 

@@ -21,13 +21,13 @@ class DeadLetter(Contract):
         description="Kafka timestamp of the event in milliseconds since 1970. Absent if the broker gave none.",
         examples=[1795860764000],
     )
-    attempts: int = Field(ge=0, description="How often the worker tried, outages included.", examples=[1])
+    attempts: int = Field(ge=0, description="How often the worker tried the event, outages included.", examples=[1])
     code: str = Field(
-        description="Why, for programs; see [dead-letter codes](docs/events.md#dead-letter-codes).",
+        description="Reason code, for programs; see [dead-letter codes](docs/events.md#dead-letter-codes).",
         examples=["invalid_event"],
     )
     message: str = Field(
-        description="Why, in one line of at most 500 characters for people. For `invalid_event`: field and rule.",
+        description="Reason in one line of at most 500 characters, for people. For `invalid_event`: field and rule.",
         examples=["keywords.0.weight: Input should be greater than or equal to 0"],
     )
-    worker_version: str = Field(description="Version of the worker that gave up.", examples=["0.1.0"])
+    worker_version: str = Field(description="Version of the worker that wrote the dead letter.", examples=["0.1.0"])

@@ -12,12 +12,12 @@ class Image(Contract):
 
     rank: int = Field(
         ge=1,
-        description="Place of the picture: formats in the order of the event, within a format the best CLIP score "
-        "first. Ranks run on from one format to the next.",
+        description="Position of the picture, counted across all formats: formats in the order of the event, and "
+        "within a format the best CLIP score first.",
         examples=[1],
     )
     url: str = Field(
-        description="Where to fetch the picture by HTTP GET. It may expire (`url_expires_at` of the event): copy the "
+        description="Address of the picture, for HTTP GET. It may expire (`url_expires_at` of the event): copy the "
         "picture, or keep `s3_uri`.",
         examples=[
             "https://store.example.org/creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/1.png"
@@ -41,13 +41,13 @@ class Image(Contract):
     )
     seed: int = Field(
         ge=0,
-        description="The candidate's own seed, derived from the event's `seed` or the request id. For people: it "
-        "cannot be sent back as the event's `seed`.",
+        description="The candidate's own seed, derived from the event's `seed` or the request id. For information "
+        "only: as the `seed` of an event it gives other pictures.",
         examples=[89028181140412690],
     )
     scores: dict[str, float] = Field(
-        description="`clip`: cosine of picture and prompt by the worker's CLIP, which decides the rank. "
-        "`clip_logit`: the same, on the scale of that CLIP. Compare them within one recipe only.",
+        description="`clip`: cosine similarity of picture and prompt in the worker's CLIP; it decides the rank. "
+        "`clip_logit`: the same value on the logit scale of that CLIP. Compare scores within one recipe only.",
         examples=[{"clip": 0.633232, "clip_logit": 15.6444}],
     )
 
@@ -58,7 +58,7 @@ class ModelUsed(Contract):
     role: str = Field(description="`diffusion`, `reranking` or `upscaling`.", examples=["diffusion"])
     id: str = Field(description="Name of the weights.", examples=["fluence-demo"])
     revision: str = Field(
-        description="Version of the weights. A concept fits the diffusion revision that trained it, and no other.",
+        description="Version of the weights. A concept works only with the diffusion revision it was trained on.",
         examples=["demo-2026.11.4"],
     )
     licence: str = Field(description="Licence of the weights.", examples=["Apache-2.0"])
@@ -68,8 +68,8 @@ class Recipe(Contract):
     """Everything apart from the event that decides the bytes of a picture."""
 
     fingerprint: str = Field(
-        description="sha256 over all weights, library versions and settings that count. The same event with the same "
-        "fingerprint on the same kind of device gives the same pictures.",
+        description="sha256 over all weights, library versions and settings that affect a picture. The same event "
+        "with the same fingerprint on the same kind of device gives the same pictures.",
         examples=["7e9e247eee5962aad5a52281923e9f70cb3987580b2916428fd65987e4bc0da1"],
     )
     models: tuple[ModelUsed, ...] = Field(
@@ -83,7 +83,7 @@ class Recipe(Contract):
 
 
 class Cost(Contract):
-    """What the request used."""
+    """The resources that the request used."""
 
     device_seconds: float = Field(
         ge=0,
@@ -99,7 +99,7 @@ class Cost(Contract):
 
 
 class Source(Contract):
-    """Where in Kafka the event was read that led to this outcome."""
+    """The place in Kafka of the event that led to this outcome."""
 
     topic: str = Field(description="Topic of the event.", examples=["segment-updated"])
     partition: int = Field(ge=0, description="Partition of the event.", examples=[0])

@@ -45,7 +45,7 @@ class CreativeReady(Contract):
         examples=[_CONCEPT_SHA256],
     )
     prompt: str = Field(
-        description="The text that the pictures were made from, always English as far as the event allows.",
+        description="The text that the pictures were generated from. English, except for words without a translation.",
         examples=["an advertising photo of sks carton of milk with breakfast and milk, breakfast lovers, soft light"],
     )
     negative_prompt: str = Field(
@@ -62,17 +62,17 @@ class CreativeReady(Contract):
     images: tuple[Image, ...] = Field(
         min_length=1, description="The pictures by rank: `images` of every format that the event asked for."
     )
-    recipe: Recipe = Field(description="What made the pictures.")
-    cost: Cost = Field(description="What they cost.")
-    source: Source = Field(description="Where the segment event was read.")
+    recipe: Recipe = Field(description="Recipe of the pictures.")
+    cost: Cost = Field(description="Device time and number of candidates.")
+    source: Source = Field(description="Place of the segment event in Kafka.")
     created_at: Timestamp = Field(
-        description="When the pictures were finished. A repeat keeps the time of the first.",
+        description="When the pictures were ready. A repeat keeps the time of the first.",
         examples=["2026-11-28T03:20:50.102000Z"],
     )
     url_expires_at: Timestamp | None = Field(
         default=None,
         description="When every `url` of the event expires: 7 days after `created_at` unless "
-        "`CREATIVES_STORAGE__URL_EXPIRY` is set. Absent: they do not expire.",
+        "`CREATIVES_STORAGE__URL_EXPIRY` is set. Absent if they do not expire.",
         examples=["2026-12-05T03:20:50Z"],
     )
 
@@ -110,7 +110,7 @@ class ProductReady(Contract):
         examples=["sks"],
     )
     class_noun: str = Field(description="`class_noun` of the registration.", examples=["carton of milk"])
-    steps: int = Field(ge=0, description="Training steps that were taken.", examples=[300])
+    steps: int = Field(ge=0, description="Number of training steps.", examples=[300])
     scores: dict[str, float] = Field(
         description="How well the concept shows the product; see "
         "[scores of a concept](docs/events.md#scores-of-a-concept).",
@@ -119,22 +119,22 @@ class ProductReady(Contract):
     images: tuple[Image, ...] = Field(
         default=(), description="Sample pictures of the product, for a person to look at."
     )
-    recipe: Recipe = Field(description="What trained the concept and made the samples.")
-    cost: Cost = Field(description="What it cost.")
-    source: Source = Field(description="Where the registration was read.")
+    recipe: Recipe = Field(description="Recipe of the training and the sample pictures.")
+    cost: Cost = Field(description="Device time and number of sample pictures.")
+    source: Source = Field(description="Place of the registration in Kafka.")
     created_at: Timestamp = Field(
-        description="When the training was finished. A repeat keeps the time of the first.",
+        description="When the training finished. A repeat keeps the time of the first.",
         examples=["2026-11-28T03:20:45.496000Z"],
     )
     url_expires_at: Timestamp | None = Field(
         default=None,
-        description="When every `url` of the event expires. Absent: they do not expire.",
+        description="When every `url` of the event expires. Absent if they do not expire.",
         examples=["2026-12-05T03:20:45Z"],
     )
 
 
 class CreativeRejected(Contract):
-    """Refuses a valid request, with a code for programs and a reason for people.
+    """Rejects a valid request, with a code for programs and a reason for people.
 
     Topic `creative-rejected`, key `segment_id` for a segment, `product_id` for a product.
     """
@@ -147,32 +147,34 @@ class CreativeRejected(Contract):
         examples=["95310b51-c168-57d4-806a-e191c109dafa"],
     )
     event_id: Identifier = Field(
-        description="`event_id` of the refused event. Sent again, it gets the same refusal: fix the cause and send a "
-        "new `event_id`.",
+        description="`event_id` of the rejected event. The same `event_id` always gets the same rejection: fix the "
+        "cause and send a new one.",
         examples=["product-sok-2026-11-23"],
     )
     segment_id: Identifier | None = Field(
-        default=None, description="The refused segment. Absent if a registration was refused.", examples=["late-risers"]
+        default=None,
+        description="The rejected segment. Absent if a registration was rejected.",
+        examples=["late-risers"],
     )
     product_id: Identifier | None = Field(
         default=None,
-        description="The refused product, or the product that the refused segment names.",
+        description="The rejected product, or the product that the rejected segment names.",
         examples=["sok-malinowy"],
     )
     waiting: int | None = Field(
         default=None,
         ge=0,
-        description="For a refused product that has no usable concept: how many segments wait for one. They keep "
+        description="For a rejected product without a usable concept: how many segments wait for one. They keep "
         "waiting until a registration of the product succeeds.",
         examples=[3],
     )
     code: str = Field(
-        description="Why, for programs; see [rejection codes](docs/events.md#rejection-codes).",
+        description="Reason code, for programs; see [rejection codes](docs/events.md#rejection-codes).",
         examples=["unusable_photos"],
     )
     reason: str = Field(
-        description="Why, in one sentence for people, with details such as the fault of every photo. The wording may "
-        "change; do not parse it.",
+        description="Reason in one sentence, for people, with details such as the fault of every photo. The wording "
+        "may change; do not parse it.",
         examples=["1 could be fetched, at least 3 needed"],
     )
     scores: dict[str, float] = Field(
@@ -181,8 +183,8 @@ class CreativeRejected(Contract):
         "Otherwise empty.",
         examples=[{"fidelity": 0.412}],
     )
-    source: Source = Field(description="Where the refused event was read.")
+    source: Source = Field(description="Place of the rejected event in Kafka.")
     created_at: Timestamp = Field(
-        description="When the service refused. A repeat keeps the time of the first.",
+        description="When the service rejected the request. A repeat keeps the time of the first.",
         examples=["2026-11-28T03:18:39.701000Z"],
     )

@@ -36,8 +36,8 @@ class ProductRegistered(Contract):
         examples=["product-mleko-laka-2026-11-23"],
     )
     occurred_at: Timestamp = Field(
-        description="When the product was registered at your side. Of two registrations of one product, the later "
-        "`occurred_at` decides which concept new segments show.",
+        description="When the product was registered in your system. New segments show the concept of the successful "
+        "registration with the latest `occurred_at`.",
         examples=["2026-11-23T09:20:00Z"],
     )
     product_id: Identifier = Field(
@@ -49,21 +49,21 @@ class ProductRegistered(Contract):
         examples=["Łąka milk 3.2 %"],
     )
     class_noun: ClassNoun = Field(
-        description="The ordinary English words for this kind of product. Training starts from what the model knows "
-        "of them, and DreamBooth prompts contain them: `sks carton of milk`.",
+        description="The ordinary English words for this kind of product. Training starts from them, "
+        "and DreamBooth prompts contain them: `sks carton of milk`.",
         examples=["carton of milk"],
     )
     images: tuple[PhotoUri, ...] = Field(
         min_length=3,
         max_length=30,
         description="Addresses of the photos: `s3://<the service's bucket>/photos/...`, or `https://` on a host that "
-        "`CREATIVES_TRAINING__ALLOWED_HOSTS` names. Training needs 3 usable ones; each may have 20 MiB.",
+        "`CREATIVES_TRAINING__ALLOWED_HOSTS` names. Training needs 3 usable ones of at most 20 MiB each.",
         examples=[[f"s3://creatives/photos/mleko-laka/{number}.png" for number in (1, 2, 3)]],
     )
     method: Method = Field(
         default="dreambooth",
-        description="How to train. `dreambooth`: all weights of the UNet, closest likeness, as large as the UNet. "
-        "`dreambooth_lora`: low-rank adapters, a few MB. `textual_inversion`: word vectors alone, a few KB.",
+        description="What to train. `dreambooth`: all weights of the UNet; the closest likeness, and a file as large "
+        "as the UNet. `dreambooth_lora`: low-rank adapters, a few MB. `textual_inversion`: word vectors, a few KB.",
         examples=["dreambooth_lora"],
     )
     steps: int | None = Field(
@@ -71,7 +71,7 @@ class ProductRegistered(Contract):
         strict=True,
         ge=1,
         le=100_000,
-        description="Training steps. Left out: `CREATIVES_TRAINING__<METHOD>__STEPS` of the worker, else the model "
+        description="Training steps. Default: `CREATIVES_TRAINING__<METHOD>__STEPS` of the worker, else the model "
         "family's own (demo family: 300), else 800 for both DreamBooths and 3,000 for Textual Inversion.",
         examples=[800],
     )
@@ -80,6 +80,6 @@ class ProductRegistered(Contract):
         strict=True,
         ge=0,
         le=2**63 - 1,
-        description="Fixes the random numbers of the training. Left out: derived from the request id.",
+        description="Fixes the random numbers of the training. Default: derived from the request id.",
         examples=[20261123],
     )

@@ -36,7 +36,7 @@ class SegmentUpdated(Contract):
         examples=["coffee-enthusiast"],
     )
     name: Name = Field(
-        description="The segment's name in the event's `language`. It stands last in the prompt. If keywords, "
+        description="The segment's name in the event's `language`. It is the last term of the prompt. If keywords, "
         "interests and description yield nothing, the picture shows the name itself.",
         examples=["Miłośnik kawy"],
     )
@@ -69,8 +69,8 @@ class SegmentUpdated(Contract):
     keywords: tuple[Keyword, ...] = Field(
         default=(),
         max_length=200,
-        description="What users of the segment write about. The two heaviest concrete terms are what the picture "
-        "shows; the prompt takes at most 6 more.",
+        description="What users of the segment write about. The picture shows the two heaviest concrete terms; the "
+        "prompt takes at most 6 more.",
         examples=[[{"term": "cup of coffee", "weight": 9.4}, {"term": "croissant", "weight": 4.1}]],
     )
     interests: tuple[Phrase, ...] = Field(
@@ -94,14 +94,14 @@ class SegmentUpdated(Contract):
     ad_copy: Copy | None = Field(
         default=None,
         alias="copy",
-        description="Words for the ad. The service does not draw them; the rationale repeats them as left out.",
+        description="Words for the ad. The service does not draw them; the rationale reports them as left out.",
         examples=[{"headline": "Good morning, coffee!"}],
     )
     formats: tuple[Format, ...] = Field(
         default=("square",),
         min_length=1,
         max_length=4,
-        description="Which shapes to make. Every format gets its own candidates and its own pictures. Name each once.",
+        description="Shapes of the pictures. Each gets its own candidates and its own pictures. Name each once.",
         examples=[["square", "story"]],
     )
     candidates: int | None = Field(
@@ -110,7 +110,7 @@ class SegmentUpdated(Contract):
         ge=1,
         le=64,
         description="Pictures to generate per format before the choice; device time grows with it. "
-        "Left out: `CREATIVES_STUDIO__CANDIDATES` of the worker, 8 unless set.",
+        "Default: `CREATIVES_STUDIO__CANDIDATES` of the worker, which is 8 unless set.",
         examples=[16],
     )
     images: int | None = Field(
@@ -119,7 +119,7 @@ class SegmentUpdated(Contract):
         ge=1,
         le=16,
         description="Pictures to keep per format, the best by CLIP score; must not exceed `candidates`. "
-        "Left out: `CREATIVES_STUDIO__IMAGES` of the worker, 2 unless set, and never more than the candidates.",
+        "Default: `CREATIVES_STUDIO__IMAGES` of the worker, which is 2 unless set, or `candidates` if that is less.",
         examples=[2],
     )
     seed: int | None = Field(
@@ -128,7 +128,7 @@ class SegmentUpdated(Contract):
         ge=0,
         le=2**63 - 1,
         description="Fixes the noise: candidate number i of every event with this seed starts from the same noise. "
-        "Left out: the seeds derive from the request id.",
+        "Default: derived from the request id.",
         examples=[20261123],
     )
 

@@ -61,7 +61,7 @@ class Phrase(Contract):
         if isinstance(value, str):
             return {"term": value}
         if not isinstance(value, dict | cls):
-            raise ValueError("must be a string, or an object with term and en")  # noqa: TRY004 - pydantic's way
+            raise ValueError("must be a string, or an object with term and en")  # noqa: TRY004 - pydantic needs it
         return value
 
     @model_serializer(mode="wrap")

@@ -1,1 +1,1 @@
-"""The stream: the only folder that knows Kafka, the object store and the environment. Never imports torch."""
+"""The worker and the command line. Only this package uses Kafka, the store and the environment; it imports no torch."""

@@ -1,4 +1,4 @@
-"""The composition root: builds the Faust app and the runtime from settings. Nothing is opened before the start."""
+"""The composition root: builds the Faust app and the runtime from the settings, and opens nothing."""
 
 from __future__ import annotations
 
@@ -127,17 +127,17 @@ def create_app(settings: Settings, entry: str = "models.serving:serve") -> Creat
     app.runtime = Runtime(settings, entry, partial(_stop_worker, settings.delivery.drain))
     for each in app.runtime.inputs:
         agents.install(app, each.topic, each.attempt, each.in_flight)
-    app.on_partitions_revoked.connect(_revoked)
-    app.on_partitions_assigned.connect(_assigned)
+    app.on_partitions_revoked.connect(_on_revoked)
+    app.on_partitions_assigned.connect(_on_assigned)
     return app
 
 
-async def _revoked(app: CreativesApp, revoked: AbstractSet[TP], **_: Any) -> None:
-    app.runtime.revoked([Partition(*tp) for tp in revoked])
+async def _on_revoked(app: CreativesApp, revoked: AbstractSet[TP], **_: Any) -> None:
+    app.runtime.on_revoked([Partition(*tp) for tp in revoked])
 
 
-async def _assigned(app: CreativesApp, assigned: AbstractSet[TP], **_: Any) -> None:
-    app.runtime.assigned([Partition(*tp) for tp in assigned])
+async def _on_assigned(app: CreativesApp, assigned: AbstractSet[TP], **_: Any) -> None:
+    app.runtime.on_assigned([Partition(*tp) for tp in assigned])
 
 
 def _stop_worker(drain: float, error: Exception) -> None:

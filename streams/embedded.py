@@ -1,4 +1,4 @@
-"""A Kafka broker and an S3 server inside this process, on loopback: the demo and the plain tests need nothing else.
+"""A Kafka broker and an S3 server inside this process, on loopback: the demo and the plain tests need no other service.
 
 The broker is librdkafka's mock cluster; the object store is moto. Any Kafka or S3 client on this machine can use them.
 Both lose everything when the process ends. The broker holds about 5 MiB per partition (it drops the oldest messages
@@ -72,12 +72,12 @@ class EmbeddedBroker:
         if self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1):
             raise BrokerUnavailable(servers=self.bootstrap_servers, detail=f"it cannot create the topic {name}")
 
-    def down(self) -> None:
-        """Refuse connections, like a broker that is down."""
+    def refuse_connections(self) -> None:
+        """Behave like a broker that is down."""
         self._library.rd_kafka_mock_broker_set_down(self._cluster, _BROKER)
 
-    def up(self) -> None:
-        """Accept connections again; all messages are still there."""
+    def accept_connections(self) -> None:
+        """Come back after `refuse_connections`, with all messages."""
         self._library.rd_kafka_mock_broker_set_up(self._cluster, _BROKER)
 
     def delay(self, seconds: float) -> None:
@@ -104,7 +104,7 @@ class EmbeddedStore:
 
     def __init__(self, bucket: str, port: int = 0) -> None:
         application = DomainDispatcherApplication(create_backend_app)
-        try:  # our own socket: werkzeug would end the whole process if the port is taken
+        try:  # our own socket: werkzeug would exit the whole process if the port were taken
             with socket.create_server(("127.0.0.1", port)) as listening:
                 self.endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
                 self._server = make_server(
@@ -126,7 +126,7 @@ class EmbeddedStore:
             self._server.server_close()
 
 
-class Embedded:
+class EmbeddedServices:
     """An embedded broker and object store, as a context manager. topics: name -> number of partitions."""
 
     def __init__(self, topics: Mapping[str, int], bucket: str = "creatives") -> None:
@@ -151,7 +151,7 @@ class Embedded:
 
 @contextmanager
 def embedded(settings: Settings, topics: Mapping[str, int]) -> Iterator[Settings]:
-    """Start the services that the settings call `embedded`; yield settings with their addresses; stop them after."""
+    """Start the services that are set to `embedded`, yield settings with their addresses, and stop them at the end."""
     broker = EmbeddedBroker(topics) if settings.kafka.bootstrap_servers == "embedded" else None
     store = EmbeddedStore(settings.storage.bucket) if settings.storage.endpoint == "embedded" else None
     kafka, storage = settings.kafka, settings.storage

@@ -1,6 +1,6 @@
 """What a failure means: retry, dead-letter, drop, or stop the worker. `streams.kafka.delivery` acts on the verdict.
 
-A docstring of an error is its message.
+The docstring of an error is the template of its message.
 """
 
 from __future__ import annotations
@@ -120,12 +120,12 @@ class Verdict(Enum):
     """What to do with the event.
 
     RETRY: attempt it again here, as long as the outage lasts. DEAD_LETTER: write its dead letter, then ack.
-    DIE: stop the worker and leave the event unacked. DROP: another worker owns the partition now.
+    STOP_WORKER: stop the worker and leave the event unacked. DROP: another worker owns the partition now.
     """
 
     RETRY = "retry"
     DEAD_LETTER = "dead_letter"
-    DIE = "die"
+    STOP_WORKER = "stop_worker"
     DROP = "drop"
 
 
@@ -146,14 +146,14 @@ OUTAGES: tuple[type[BaseException], ...] = (
 def judge(error: Exception, failures: int, limit: int) -> Verdict:
     """Return the verdict on an event whose latest attempt raised `error`.
 
-    failures: of this event so far, outages not counted; limit: the most it may have. `Refused` never gets here: the
-    handlers turn it into a `creative-rejected` outcome.
+    failures: of this event so far, outages not counted. limit: failures until the dead letter. `Refused` never gets
+    here: the handlers turn it into a `creative-rejected` outcome.
     """
     match error:
         case Cancelled():
             return Verdict.DROP
         case DeadLetterFailed():
-            return Verdict.DIE
+            return Verdict.STOP_WORKER
         case InvalidEvent() | UnreadableRecord():
             return Verdict.DEAD_LETTER
         case DeviceProcessDied():
@@ -164,17 +164,17 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
 
 
 class OnlyFirst:
-    """Calls `die` for the first error only: a second exit would interrupt the shutdown."""
+    """Calls `stop_worker` for the first error only: a second exit would interrupt the shutdown."""
 
-    def __init__(self, die: Callable[[Exception], None]) -> None:
-        self._die = die
+    def __init__(self, stop_worker: Callable[[Exception], None]) -> None:
+        self._stop_worker = stop_worker
         self._called = False
 
     def __call__(self, error: Exception) -> None:
-        """Call `die`, unless it has been called."""
+        """Call `stop_worker` unless this object has called it before."""
         if not self._called:
             self._called = True
-            self._die(error)
+            self._stop_worker(error)
 
 
 def code_of(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""From a raw message to the handler of its topic. Handlers exist once the models are loaded."""
+"""Decodes raw messages and passes the events to their handlers. They exist once the models are loaded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from schemas.events import ProductRegistered, SegmentUpdated
 from streams.device.client import DeviceClient
 from streams.kafka.delivery import decode
 from streams.messages import Outcome, RawEvent
-from streams.products.learn import train_product
+from streams.products.train import train_product
 from streams.requests import Tools
 from streams.segments.render import render_segment
 
 
 class Handlers:
-    """The two attempts of `streams.kafka.delivery`. training_device: starts with the first registration."""
+    """One `streams.kafka.delivery.Attempt` per input topic. training_device: started by the first registration."""
 
     def __init__(self, tools: Tools, training_device: DeviceClient, max_event_bytes: int) -> None:
         self._tools = tools

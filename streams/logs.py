@@ -17,7 +17,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING
 _CHATTY = ("faust", "mode", "aiokafka", "kafka", "werkzeug", "asyncio")
 _LEAKY = ("urllib3", "httpx", "httpcore", "botocore")  # their warnings contain URLs, signed ones too
 _PAUSE = 30.0  # seconds between two lines of the same template by the same library
-_MOST_TEMPLATES = 1000  # remembered, whatever libraries may log
+_MAX_TEMPLATES = 1000  # limits the memory of the filter
 
 
 class RepeatFilter(logging.Filter):
@@ -30,7 +30,7 @@ class RepeatFilter(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._last: dict[tuple[str, str], tuple[float, int]] = {}  # template -> time of the last line, dropped since
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}  # template -> (time of the last line, dropped since)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to write the line; append the number of dropped lines to its message."""
@@ -41,7 +41,7 @@ class RepeatFilter(logging.Filter):
         if now - written_at < _PAUSE:
             self._last[template] = written_at, dropped + 1
             return False
-        if len(self._last) >= _MOST_TEMPLATES:
+        if len(self._last) >= _MAX_TEMPLATES:
             self._last.clear()
         self._last[template] = now, 0
         if dropped:
@@ -50,7 +50,7 @@ class RepeatFilter(logging.Filter):
 
 
 def configure(settings: LogSettings) -> None:
-    """Send every line to stderr in the format and from the level of the settings.
+    """Send every line from the configured level up to stderr, in the configured format.
 
     Libraries log from `warn` up; those that log URLs only from `error` up. At level `debug` the chatty ones log
     everything, without the filter for repeats.

@@ -1,4 +1,4 @@
-"""The messages of a worker: an event as it arrived, the outcome that answers it, and what publishes outcomes."""
+"""The messages of a worker: raw events, outcomes, and the interface of the publisher."""
 
 from __future__ import annotations
 

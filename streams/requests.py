@@ -1,4 +1,4 @@
-"""What every handler needs: request ids, seeds, and the tools to work with."""
+"""Request ids, seeds and tools: what both handlers need."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ NAMESPACE = uuid.UUID("6b0a1f52-0c3e-5a57-9a5c-0d6f1f0c7a11")  # a new value wou
 
 
 class Device(Protocol):
-    """What handlers need of `streams.device.client.DeviceClient`."""
+    """The part of `streams.device.client.DeviceClient` that handlers use."""
 
     @property
     def ready(self) -> StudioReady:
-        """What the device process reported once its models were loaded."""
+        """The description of the loaded studio."""
         ...
 
     async def render(self, brief: Brief) -> Rendering:
@@ -45,7 +45,7 @@ class Device(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and how it came about. tokens: of `text`, start and end tokens included."""
+    """A prompt and its rationale. tokens: number of tokens in `text`, start and end tokens included."""
 
     text: str
     negative: str
@@ -59,7 +59,7 @@ class PromptWriter(Protocol):
 
     @property
     def recipe_settings(self) -> Mapping[str, str | int]:
-        """Everything that decides a prompt apart from the event and the tokenizer; part of the recipe."""
+        """The settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
         ...
 
     def compose(self, event: SegmentUpdated, subject: str | None = None) -> Prompt:
@@ -98,9 +98,10 @@ def seeds_from(text: str, count: int) -> tuple[int, ...]:
 
 
 async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None:
-    """Return the product's concept, or None if it has none or other weights than ours learned it."""
+    """Return the product's current concept, or None if there is none or it was trained on other weights."""
     concept = await current_concept(tools.store, product_id)
     if concept is None or concept.weights == diffusion_revision(tools.device.ready.recipe):
         return concept
-    log.warning("concept of other weights: register the product again", product_id=product_id, weights=concept.weights)
+    message = "concept trained on other weights: register the product again"
+    log.warning(message, product_id=product_id, weights=concept.weights)
     return None

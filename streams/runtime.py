@@ -43,21 +43,21 @@ class Input:
 
 
 class Runtime:
-    """The parts of one worker. entry: of the device process. die: called once, with why the worker must not go on."""
+    """The parts of one worker. entry: of the device process. stop_worker: called at most once, with the reason."""
 
-    def __init__(self, settings: Settings, entry: str, die: Callable[[Exception], None]) -> None:
+    def __init__(self, settings: Settings, entry: str, stop_worker: Callable[[Exception], None]) -> None:
         self.settings = settings
-        self._die = die = OnlyFirst(die)
+        self._stop_worker = stop_worker = OnlyFirst(stop_worker)
         self._publisher = Publisher(settings)
         self._counting_publisher = CountingPublisher(self._publisher)
-        self._delivery = Delivery(self._counting_publisher, settings.delivery, die)
+        self._delivery = Delivery(self._counting_publisher, settings.delivery, stop_worker)
         self._watchdog = Watchdog(settings.delivery.stall)
         self._lag = LagProbe(settings.kafka, group_id(settings))
         self._lag_task: asyncio.Task[None] | None = None
-        self._device = DeviceClient(settings.studio.plan(), settings.device, entry, die)
+        self._device = DeviceClient(settings.studio.plan(), settings.device, entry, stop_worker)
         self._training_device = self._device
-        if settings.role == "all":  # a second device process, so that minutes of training delay no picture
-            self._training_device = DeviceClient(settings.studio.plan(), settings.device, entry, die)
+        if settings.role == "all":  # a second device process, so that training does not delay pictures
+            self._training_device = DeviceClient(settings.studio.plan(), settings.device, entry, stop_worker)
         self._handlers: Handlers | None = None
         self._store: MinioStore | None = None
         self.inputs = self._inputs()
@@ -65,7 +65,7 @@ class Runtime:
         self._web = WebServer(self.view, settings.web)
 
     async def start(self) -> None:
-        """Serve the pages, check topics and store, load the models, connect. Raises the first named error."""
+        """Serve the pages, check topics and store, load the models, connect. Raises the error of a step that fails."""
         settings = self.settings
         if "embedded" in {settings.kafka.bootstrap_servers, settings.storage.endpoint}:
             raise NoServices
@@ -79,11 +79,11 @@ class Runtime:
         await self._publisher.start()
         negative = settings.studio.negative_prompt
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
-        self.handle_with(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
+        self.use_tools(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
         self._lag_task = asyncio.create_task(self._lag.follow(lambda: self.view.assigned or ()), name="lag")
         log.info("ready", role=settings.role, device=ready.device, recipe=ready.recipe.fingerprint[:12])
 
-    def handle_with(self, tools: Tools) -> None:
+    def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
         self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
         self.view.loaded = True
@@ -105,13 +105,13 @@ class Runtime:
             self._store.close()
         await self._web.stop()
 
-    def revoked(self, partitions: Collection[Partition]) -> None:
+    def on_revoked(self, partitions: Collection[Partition]) -> None:
         """Stop acking events of these partitions: a rebalance has taken them away."""
         self.view.assigned = None
         for each in self.inputs:
             each.in_flight.revoke(partitions)
 
-    def assigned(self, partitions: Collection[Partition]) -> None:
+    def on_assigned(self, partitions: Collection[Partition]) -> None:
         """Remember which partitions this worker owns now, and drop the jobs of all others."""
         self.view.assigned = frozenset(partitions)
         for each in self.inputs:
@@ -124,7 +124,7 @@ class Runtime:
         return {"render": (segments,), "train": (products,), "all": (segments, products)}[settings.role]
 
     def _in_flight(self, concurrency: int) -> InFlightEvents:
-        return InFlightEvents(Ledger(self.settings.delivery.window), self._delivery, concurrency, self._die)
+        return InFlightEvents(Ledger(self.settings.delivery.window), self._delivery, concurrency, self._stop_worker)
 
     def _view(self) -> WorkerView:
         return WorkerView(

@@ -1,7 +1,7 @@
 """The scratch folder on this machine's disk: concept files, class images, training checkpoints.
 
-Names of scratch files may come from object keys and pointers, which others can write. `file_in` is the one way from
-such a name to a path.
+Names of scratch files may come from object keys and pointers, which others can write. Only `scratch_path` turns such
+a name into a path.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from streams.training_settings import TrainingSettings
 _MAX_NAME_BYTES = 255
 
 
-def file_in(folder: Path, name: str) -> Path:
+def scratch_path(folder: Path, name: str) -> Path:
     """Return the path of the file `name` directly in `folder`.
 
     Raises ValueError if the name could lead anywhere else: a separator, `..`, a NUL, or an existing symbolic link.
     """
     path = folder / name
-    plain = name not in {"", ".", ".."} and not any(sign in name for sign in "/\\\0")
+    plain = name not in {"", ".", ".."} and not any(character in name for character in "/\\\0")
     if not plain or len(os.fsencode(name)) > _MAX_NAME_BYTES or path.is_symlink():
         raise ValueError(f"{name[:80]!r} cannot name a file in the scratch folder")
     return path
@@ -33,19 +33,19 @@ def file_in(folder: Path, name: str) -> Path:
 def newest_first(paths: list[Path]) -> list[Path]:
     """Return the files, the most recently changed first. A file that vanishes counts as the oldest."""
 
-    def changed(path: Path) -> float:
+    def changed_at(path: Path) -> float:
         with suppress(FileNotFoundError):
             return path.stat().st_mtime
         return 0.0
 
-    return sorted(paths, key=changed, reverse=True)
+    return sorted(paths, key=changed_at, reverse=True)
 
 
 def workdir(settings: TrainingSettings) -> Path:
     """Create the scratch folder unless it exists, and return it.
 
-    The default lies in the temporary folder, where every local user could have put a link or a folder of that name
-    first. Raises ScratchFolderUnsafe unless it is a folder that only this user can open.
+    The default lies in the temporary folder, where another local user may already own a link or folder of that name.
+    Raises ScratchFolderUnsafe unless it is a folder that only this user can open.
     """
     if settings.workdir:
         folder = Path(settings.workdir)

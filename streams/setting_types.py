@@ -1,6 +1,6 @@
-"""What the groups of settings are made of: the base model, and types that check an address, a name or a file.
+"""The base model of the settings groups, and the types that check an address, a name or a file.
 
-A broken value is reported at the start, with the name of its variable.
+An invalid value fails at startup, with the name of its variable.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ class KafkaSettings(Group):
     group: str = Field(default="creatives", description="consumer group; the roles render and train append their name")
     instance_id: str | None = Field(default=None, description="static group membership: a stable pod name")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="how clients connect"
+        default="PLAINTEXT", description="protocol of all connections to the broker"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        default=None, description="needed by the SASL protocols"
+        default=None, description="required by the SASL protocols"
     )
     username: str | None = Field(default=None, description="SASL user")
     password: SecretStr | None = Field(default=None, description="SASL password")
@@ -46,7 +46,7 @@ class KafkaSettings(Group):
         default=30.0, gt=0, description="seconds until the group replaces a worker that died or hangs"
     )
     heartbeat_interval: float = Field(default=3.0, gt=0, description="seconds between heartbeats")
-    request_timeout: float = Field(default=90.0, gt=0, description="seconds of one request to the broker")
+    request_timeout: float = Field(default=90.0, gt=0, description="timeout in seconds of one request to the broker")
     commit_interval: float = Field(default=1.0, gt=0, description="seconds between offset commits")
 
     @model_validator(mode="after")
@@ -64,7 +64,7 @@ class TopicSettings(Group):
     creative_ready: TopicName = Field(default="creative-ready", description="output: pictures of a segment")
     product_ready: TopicName = Field(default="product-ready", description="output: trained products")
     creative_rejected: TopicName = Field(default="creative-rejected", description="output: rejected requests")
-    dead_suffix: str = Field(default=".dead", description="appended to an input's name: its dead letter topic")
+    dead_suffix: str = Field(default=".dead", description="suffix of the dead-letter topic of each input topic")
     partitions: int = Field(default=4, ge=1, description="partitions of every topic")
     replication_factor: int = Field(default=1, ge=1, description="replicas of every topic")
 
@@ -74,7 +74,7 @@ class TopicSettings(Group):
         names = [*inputs, self.creative_ready, self.product_ready, self.creative_rejected]
         names += [name + self.dead_suffix for name in inputs]
         if len(set(names)) < len(names):
-            raise ValueError("two topics have one name (dead letter topics count too)")
+            raise ValueError("two topics have the same name (dead-letter topics count too)")
         return self
 
 
@@ -87,7 +87,7 @@ class StorageSettings(Group):
     bucket: Bucket = Field(default="creatives", description="bucket of pictures, concepts, checkpoints and photos")
     region: str = Field(default="us-east-1", description="region that requests are signed for")
     ca_file: PemFile | None = Field(
-        default=None, description="PEM file of the certificate authority to trust; unset: the usual authorities"
+        default=None, description="PEM file of the certificate authority to trust; unset: the system's authorities"
     )
     public_endpoint: Endpoint | None = Field(
         default=None, description="address in presigned `url`s, if readers reach the store by another one"
@@ -98,7 +98,7 @@ class StorageSettings(Group):
     url_expiry: int = Field(
         default=7 * 86400, ge=1, le=7 * 86400, description="seconds until a presigned `url` expires"
     )
-    timeout: float = Field(default=30.0, gt=0, description="seconds of one request to the store")
+    timeout: float = Field(default=30.0, gt=0, description="timeout in seconds of one request to the store")
 
 
 class StudioSettings(Group):
@@ -114,7 +114,10 @@ class StudioSettings(Group):
     steps: int | None = Field(default=None, ge=1, le=1000, description="inference steps; unset: the family's default")
     guidance_scale: float | None = Field(default=None, ge=0, le=50, description="unset: the family's default")
     size: int | None = Field(
-        default=None, ge=64, le=4096, description="pixels of a square before enlargement; unset: the family's default"
+        default=None,
+        ge=64,
+        le=4096,
+        description="side of a square in pixels before enlargement; unset: the family's default",
     )
     sampler: Sampler | None = Field(
         default=None, description="unset: DPM-Solver++, or the few-step sampler that a diffusers folder names"
@@ -131,9 +134,7 @@ class StudioSettings(Group):
     dino: str | None = Field(
         default=None, description="a DINO folder, which adds a second subject fidelity score; unset: CLIP alone"
     )
-    concepts: int = Field(
-        default=4, ge=1, description="trained products kept on the device; each may weigh as much as the UNet"
-    )
+    concepts: int = Field(default=4, ge=1, description="concepts kept on the device; each may be as large as the UNet")
     candidates: int = Field(default=8, ge=1, le=64, description="candidates per format, unless the event sets them")
     images: int = Field(default=2, ge=1, le=16, description="pictures kept per format, unless the event sets them")
     negative_prompt: str | None = Field(default=None, description="unset: the family's default")
@@ -147,7 +148,7 @@ class DeviceSettings(Group):
     """Batching, deadlines and crashes of the device process."""
 
     linger: float = Field(default=0.02, ge=0, description="seconds to wait for more briefs before a batch starts")
-    batch: int = Field(default=4, ge=1, description="most briefs in one batch")
+    batch: int = Field(default=4, ge=1, description="maximum briefs in one batch")
     start_deadline: float = Field(default=600.0, gt=0, description="seconds to load the models")
     deadline: float = Field(default=300.0, gt=0, description="seconds without progress before the process is killed")
     max_crashes: int = Field(
@@ -162,7 +163,7 @@ class DeliverySettings(Group):
     concurrency: int = Field(default=16, ge=1, description="events of one topic in progress at once")
     attempts: int = Field(default=4, ge=1, description="attempts at an event whose failure is not an outage")
     backoff: float = Field(default=0.5, gt=0, description="seconds before the first retry; doubles, with jitter")
-    backoff_cap: float = Field(default=30.0, gt=0, description="most seconds between two attempts")
+    backoff_cap: float = Field(default=30.0, gt=0, description="maximum seconds between two attempts")
     max_event_bytes: int = Field(default=256 * 1024, ge=1024, description="size limit of one event")
     dead_letter_limit: int = Field(
         default=100, ge=1, description="dead letters within `dead_letter_window` that stop the worker"
@@ -190,8 +191,10 @@ class WebSettings(Group):
 class LogSettings(Group):
     """Logging."""
 
-    level: Literal["debug", "info", "warn", "error"] = Field(default="info", description="least level that is logged")
-    format: Literal["console", "json"] = Field(default="console", description="for people, or one JSON object a line")
+    level: Literal["debug", "info", "warn", "error"] = Field(default="info", description="lowest level that is logged")
+    format: Literal["console", "json"] = Field(
+        default="console", description="`console` for people, or one JSON object per line"
+    )
 
 
 class Settings(BaseSettings):

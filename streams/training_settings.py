@@ -17,7 +17,7 @@ class MethodSettings(Group):
     """The settings that all methods share. Unset: the default of the model family, else of the method's paper."""
 
     steps: int | None = Field(default=None, ge=1, le=100_000, description="training steps; an event's `steps` wins")
-    learning_rate: float | None = Field(default=None, gt=0, description="of AdamW")
+    learning_rate: float | None = Field(default=None, gt=0, description="learning rate of AdamW")
     batch: int | None = Field(default=None, ge=1, le=64, description="photos per step")
     snr_gamma: float | None = Field(default=None, ge=0, description="gamma of min-SNR loss weighting; 0 turns it off")
     early_stopping: bool | None = Field(default=None, description="stop once the deterministic loss has settled")
@@ -61,12 +61,12 @@ class TrainingSettings(Group):
         default=2, ge=1, description="registrations in progress: one trains while the next fetches its photos"
     )
     checkpoint_every: int = Field(default=100, ge=1, description="steps between checkpoints")
-    checkpoint_seconds: float = Field(default=60.0, ge=0, description="least seconds between checkpoints")
-    min_fidelity: float | None = Field(default=None, description="least CLIP-I")
-    min_fidelity_dino: float | None = Field(default=None, description="least DINO; needs CREATIVES_STUDIO__DINO")
-    min_prompt: float | None = Field(default=None, description="least CLIP-T")
-    max_prior: float | None = Field(default=None, description="greatest PRES")
-    min_diversity: float | None = Field(default=None, description="least DIV")
+    checkpoint_seconds: float = Field(default=60.0, ge=0, description="minimum seconds between checkpoints")
+    min_fidelity: float | None = Field(default=None, description="minimum CLIP-I")
+    min_fidelity_dino: float | None = Field(default=None, description="minimum DINO; needs CREATIVES_STUDIO__DINO")
+    min_prompt: float | None = Field(default=None, description="minimum CLIP-T")
+    max_prior: float | None = Field(default=None, description="maximum PRES")
+    min_diversity: float | None = Field(default=None, description="minimum DIV")
     workdir: str | None = Field(default=None, description="local scratch folder; unset: a folder in the temporary one")
     dreambooth: DreamBoothSettings = DreamBoothSettings()
     dreambooth_lora: DreamBoothLoraSettings = DreamBoothLoraSettings()

@@ -19,9 +19,8 @@ EXIT_STALLED = 75  # EX_TEMPFAIL: asks the supervisor for a restart
 
 def _exit_stalled(silence: float) -> None:
     """Print the stack of every thread and end the process: a blocked loop cannot shut down in order."""
-    outcome = f"exiting with {EXIT_STALLED}, unfinished events unacked"
-    message = f"The main loop has not moved for {silence:.0f} s; {outcome}.\n"
-    sys.stderr.write(message)
+    end = f"The worker exits with code {EXIT_STALLED} and leaves unfinished events unacked."
+    sys.stderr.write(f"The main loop has not moved for {silence:.0f} s. {end}\n")
     faulthandler.dump_traceback(file=sys.stderr)
     sys.stderr.flush()
     os._exit(EXIT_STALLED)

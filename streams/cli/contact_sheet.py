@@ -110,7 +110,7 @@ def _rounded_mask(size: tuple[int, int]) -> Image.Image:
 
 
 def wrap_text(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Return the text in lines of at most `width` pixels. A longer word is cut and ends in an ellipsis."""
+    """Return the text in lines of at most `width` pixels. A word that is too long is cut and ends in an ellipsis."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

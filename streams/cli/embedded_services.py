@@ -10,18 +10,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from streams.embedded import Embedded
+from streams.embedded import EmbeddedServices
 from streams.kafka.topics import check, expected_topics
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
 
 
-def start_services(settings: Settings) -> tuple[Embedded, Settings]:
+def start_services(settings: Settings) -> tuple[EmbeddedServices, Settings]:
     """Start broker and store with topics and bucket. Return them and the settings that reach them, once both answer.
 
     Raises BrokerUnavailable, StoreUnavailable, StoreRefused, TopicsMissing.
     """
-    services = Embedded({spec.name: spec.partitions for spec in expected_topics(settings)}, settings.storage.bucket)
+    services = EmbeddedServices(
+        {spec.name: spec.partitions for spec in expected_topics(settings)}, settings.storage.bucket
+    )
     kafka = settings.kafka.model_copy(
         update={
             "bootstrap_servers": services.bootstrap_servers,

@@ -24,8 +24,8 @@ Examples:
   jq -c '.[]' segments.json | creatives emit -
 
 An event with a segment_id goes to the topic of segments; an event with only a product_id goes to the topic of
-products. You can send an event twice: the service answers an event_id it has seen with the same pictures and does
-not generate them again.
+products. You can send an event twice: the service answers a repeated event_id with the same pictures and does not
+generate them again.
 
 \b
 Exit codes:

@@ -23,7 +23,9 @@ Exit codes:
 """,
 )
 @click.argument("product")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Its folder.  [default: products/<ID>]")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the product.  [default: products/<ID>]"
+)
 def evaluate(product: str, out: Path | None) -> None:
     """Score PRODUCT again: draw it and its class, and compare the pictures with its photos and prompt.
 

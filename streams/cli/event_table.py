@@ -24,7 +24,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def topic_kind(topic: str, topics: TopicSettings) -> str:
-    """Return the name of the setting that names the topic, `dead` for dead letters, `other` for a foreign topic."""
+    """Return the name of the setting that names the topic, `dead` for dead letters, `other` for any other topic."""
     if topic.endswith(topics.dead_suffix):
         return "dead"
     kinds = {getattr(topics, kind): kind for kind in COLUMNS if kind not in {"dead", "other"}}

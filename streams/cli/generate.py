@@ -58,7 +58,7 @@ def generate(prompt: str, out: Path | None, **options: Any) -> None:
 
     Writes the pictures, a contact sheet, and scores.json with the seed and score of every candidate.
     """
-    from streams.cli.local_rendering import folder_for, render_locally, write_rendering
+    from streams.cli.local_rendering import default_folder, render_locally, write_rendering
     from streams.cli.terminal import read_settings
 
     settings = read_settings()
@@ -67,7 +67,7 @@ def generate(prompt: str, out: Path | None, **options: Any) -> None:
         result = asyncio.run(render_locally(brief, _plan(settings.studio.plan(), options), settings.device))
     except KeyboardInterrupt:
         sys.exit(130)
-    folder = out or folder_for(prompt)
+    folder = out or default_folder(prompt)
     _print(result, write_rendering(result, folder), folder)
 
 

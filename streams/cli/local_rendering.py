@@ -54,7 +54,7 @@ def write_rendering(result: LocalRendering, folder: Path) -> list[Path]:
     return paths
 
 
-def folder_for(prompt: str) -> Path:
+def default_folder(prompt: str) -> Path:
     """Return a folder named after the first six words of the prompt, so that prompts do not share a folder."""
     words = re.findall(r"\w+", prompt.lower())[:6]
     return Path("generated") / ("-".join(words) or "prompt")

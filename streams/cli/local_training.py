@@ -36,7 +36,7 @@ async def _train(training_job: TrainingJob, plan: StudioPlan, settings: DeviceSe
 
 
 async def _keep_checkpoint(_step: int, _path: Path) -> None:
-    """Do nothing: the checkpoint already lies in the product's folder."""
+    """Do nothing: the checkpoint is already in the product's folder."""
 
 
 def _class_noun_brief(training_job: TrainingJob, ready: StudioReady) -> Brief:

@@ -40,7 +40,7 @@ def services(env_file: Path | None) -> None:
 
     settings = read_settings()
     if env_file is not None:
-        env_file.unlink(missing_ok=True)  # scripts wait for this file; an old one would look like readiness
+        env_file.unlink(missing_ok=True)  # scripts wait for this file; an old one would start them too early
     stop = _stop_event()
     running, reachable = start_services(settings)
     with running:

@@ -43,7 +43,7 @@ class TopicMessage:
         return fields if isinstance(fields, dict) else None
 
     def as_json(self, *, envelope: bool) -> str:
-        """Return one line of JSON: the event, or the whole message if `envelope` is set or the value is no object."""
+        """Return a line of JSON: the event, or the whole message if `envelope` is set or the value is not an object."""
         fields = self.fields()
         if fields is None or envelope:
             fields = {
@@ -92,7 +92,7 @@ class TopicReader:
 
 @asynccontextmanager
 async def topic_reader(topics: list[str], settings: Settings, *, from_beginning: bool) -> AsyncIterator[TopicReader]:
-    """Open a reader at the beginning or the end of the topics. It yields every message sent after this enters.
+    """Open a reader at the beginning or the end of the topics. The reader yields every message sent after that.
 
     Raises BrokerUnavailable, TopicsMissing.
     """
@@ -118,7 +118,7 @@ async def topic_reader(topics: list[str], settings: Settings, *, from_beginning:
 
 
 async def _check_topics(topics: list[str], options: dict[str, Any]) -> None:
-    """Raise TopicsMissing if a topic is missing. List all topics: a broker may create a topic that is asked by name."""
+    """Raise TopicsMissing if a topic is missing. Lists all topics: a broker may create one requested by name."""
     admin = AIOKafkaAdminClient(**options)
     try:
         await admin.start()

@@ -30,7 +30,7 @@ _BACKOFF_CAP = 30.0  # seconds
 class DeviceClient:
     """Owns the device process. entry: the function that the child runs, as `module:function`.
 
-    die: called with the reason if a child that had started cannot be replaced.
+    stop_worker: called with the reason if a child that ended cannot be replaced.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class DeviceClient:
         plan: StudioPlan,
         settings: DeviceSettings,
         entry: str = "models.serving:serve",
-        die: Callable[[Exception], None] = lambda _: None,
+        stop_worker: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._plan = plan
         self._settings = settings
         self._entry = entry
-        self._die = die
+        self._stop_worker = stop_worker
         self._ready: StudioReady | None = None
         self._process: DeviceProcess | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -174,7 +174,7 @@ class DeviceClient:
         self._status.error_message = str(error) or repr(error)
         self._running = {}
         self._jobs.finish_all(_unavailable(self._plan, self._status.error_message))
-        self._die(error)
+        self._stop_worker(error)
 
     async def _restart(self) -> DeviceProcess:
         """Replace a child that ended, with as many attempts as it takes. Callers keep waiting.

@@ -1,4 +1,4 @@
-"""The queue in front of the device: which callers wait for which job, the order, and which jobs crashed the child."""
+"""The queue in front of the device. It records who waits for each job, and which jobs crashed the child."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DeviceJob:
 
     entered_at: event loop time. runs_alone: the job shares no batch. That holds for training jobs, and for briefs that
     may have crashed the child.
-    waiters: one future per caller, so that a caller that is cancelled takes the result from nobody else.
+    waiters: one future per caller, so that cancelling one caller does not affect the others.
     """
 
     request: Brief | TrainingJob
@@ -50,7 +50,7 @@ class DeviceJob:
         return self.request.request_id
 
     async def forward_checkpoints(self, on_checkpoint: OnCheckpoint) -> None:
-        """Hand over the newest checkpoint until cancelled. Training goes on if one cannot be stored."""
+        """Hand over the newest checkpoint until cancelled. Training goes on if a checkpoint cannot be stored."""
         while True:
             newest = await self.checkpoints.get()
             while not self.checkpoints.empty():
@@ -81,7 +81,7 @@ class JobQueue:
         return max((now - job.entered_at for job in self._jobs.values()), default=0.0)
 
     def conflicting_job(self, request: Brief | TrainingJob) -> DeviceJob | None:
-        """Return the unfinished job that has the id of this request but another content, None if there is none."""
+        """Return the unfinished job that has the id but not the content of this request, None if there is none."""
         job = self._jobs.get(request.request_id)
         return job if job is not None and job.request != request else None
 
@@ -112,7 +112,8 @@ class JobQueue:
     def handle_crash(self, lost: list[DeviceJob], reason: str, limit: int) -> None:
         """Run the jobs of a lost batch again, or fail a job that ran alone with DeviceProcessDied.
 
-        Of several jobs any may have crashed the child. Each runs alone next, so that a further crash names its cause.
+        If several jobs ran, any of them may have crashed the child. Each runs alone next, so that a further crash has
+        one possible cause.
         """
         if len(lost) > 1:
             self._requeue_alone(lost)

@@ -2,7 +2,7 @@
 
 The child's end is a `multiprocessing.connection.Connection`, so this end uses the same format: the length of a message,
 then its bytes. The length is a signed big-endian integer of four bytes; from 2 GiB on it is -1 and eight more bytes.
-A thread around a second `Connection` would have to wake the event loop for each message, which every event would feel.
+A thread around a second `Connection` would have to wake the event loop for each message, which would delay every event.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class FramedPipe:
         self._reader, self._writer = await asyncio.open_connection(sock=end, limit=_READ_AHEAD)
 
     def send(self, content: bytes) -> None:
-        """Send one message in the background. A pipe that is not open, or not any more, drops it."""
+        """Send one message in the background. The message is dropped if the pipe is not open."""
         if self._writer is not None and not self._writer.is_closing():
             size = len(content)
             length = struct.pack("!i", size) if size < 2**31 else struct.pack("!iQ", -1, size)
             self._writer.write(length + content)
 
     async def receive(self) -> bytes | None:
-        """Return the next whole message, or None once either end has closed the pipe. Half a message is dropped."""
+        """Return the next message, or None once either end has closed the pipe. An incomplete message is dropped."""
         if self._reader is None or self._closed:
             return None
         try:
@@ -46,7 +46,7 @@ class FramedPipe:
             return None
 
     def close(self) -> None:
-        """Close at once: drop what has arrived and what is not sent yet."""
+        """Close at once, and drop all unread and unsent messages."""
         self._closed = True
         if self._writer is not None:
             self._writer.transport.abort()

@@ -91,7 +91,7 @@ class DeviceProcess:
             child_end.close()
 
     def send(self, message: Outgoing) -> None:
-        """Send in the background. If the child has ended, `messages` tells; this method raises nothing."""
+        """Send in the background. Raises nothing: if the child has ended, ProcessEnded arrives in `messages`."""
         self._pipe.send(pickle.dumps(message))
 
     def kill(self, reason: str) -> None:
@@ -129,7 +129,7 @@ class DeviceProcess:
         return message
 
     async def next_message(self, deadline: float) -> Incoming:
-        """Return the next message. If none arrives within `deadline` seconds, kill the child and return its end."""
+        """Return the next message. Kills the child if none arrives within `deadline` seconds; ProcessEnded follows."""
         try:
             async with asyncio.timeout(deadline):
                 return await self.messages.get()
@@ -163,7 +163,7 @@ class DeviceProcess:
     def _pass_on(self, content: bytes) -> None:
         try:
             message = pickle.loads(content)  # noqa: S301 - from our own child
-        except Exception as error:  # noqa: BLE001 - a process border: a message that cannot be unpickled ends this child
+        except Exception as error:  # noqa: BLE001 - a process boundary: a message that cannot be unpickled ends this child
             self.kill(f"sent a message that cannot be unpickled ({type(error).__name__}: {error})")
             self._pipe.close()
         else:

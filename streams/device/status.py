@@ -17,7 +17,7 @@ class DeviceStatus:
     restarts: how often the child was replaced. queued, running: jobs. oldest_seconds: age of the oldest unfinished job.
     finished: answered jobs. stage, done, total: of the running batch.
     stages: done and total of every stage that the running batch has reached, in order; of the last batch if none is
-    running, since a short stage may be over between two looks.
+    running, since a short stage may begin and end between two updates.
     error_message: why there is no working child; None if there is one.
     """
 

@@ -1,4 +1,4 @@
-"""The Faust agents: each passes raw messages on and neither decodes, waits for the result, acks nor fails."""
+"""The Faust agents. Each passes raw messages on; it never decodes, waits for a result, acks or fails."""
 
 from __future__ import annotations
 

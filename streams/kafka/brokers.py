@@ -89,7 +89,7 @@ def error_reason(error: BaseException) -> str:
 
 def faust_credentials(kafka: KafkaSettings) -> CredentialsT | None:
     """Return SASL and TLS options for Faust's consumer, None for PLAINTEXT."""
-    import faust  # here, since it takes 0.8 s that `creatives emit` can do without
+    import faust  # here: the import takes 0.8 s, and `creatives emit` does not need it
 
     if kafka.password is not None and kafka.sasl_mechanism is not None:
         return faust.SASLCredentials(
@@ -105,9 +105,9 @@ def faust_credentials(kafka: KafkaSettings) -> CredentialsT | None:
 def raise_group_errors() -> None:
     """Make aiokafka raise errors that concern a whole group when it fetches committed offsets; 0.14 ignores them.
 
-    Kafka answers `not the coordinator` or `still loading` with an error code and no partitions. aiokafka takes that for
-    `nothing was ever committed`: a consumer then starts its topic from the beginning, and a lag probe reports the whole
-    topic as lag. Calling this function twice patches aiokafka once.
+    Kafka answers `not the coordinator` or `still loading` with an error code and no partitions. aiokafka then
+    assumes that nothing was ever committed: a consumer starts its topic from the beginning, and a lag probe reports the
+    whole topic as lag. Calling this function twice patches aiokafka once.
     """
     send = GroupCoordinator._send_req  # noqa: SLF001 - aiokafka has no public hook for it
     if hasattr(send, "__wrapped__"):

@@ -2,8 +2,8 @@
 
 `App.transport` is a Transport. It makes one Consumer, whose `_thread` is a service that owns the aiokafka consumer. In
 Faust that service runs in a real thread; here a task of the worker's loop runs it. The other classes undo what only
-makes sense between two loops. docs/decisions/0012 has the reason, the measurements, and for every name of Faust, mode
-and aiokafka that this module relies on: the default, why it is replaced, and the test that fails if it changes.
+makes sense between two loops. docs/decisions/0012 gives the reason and the measurements. For every name of Faust, mode
+and aiokafka that this module relies on, it lists the default, why we replace it, and the test that fails if it changes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _LoopWorker:
         self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # already raised by `start`
 
     def stop(self) -> None:
-        """Do nothing: mode calls this to join a thread, after the service has shut down and the task with it."""
+        """Do nothing: mode calls this to join a thread, once the service has shut down, which ends the task."""
 
 
 class _LoopConsumer(driver.AIOKafkaConsumerThread):
@@ -69,7 +69,7 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         """Leave the consumer group, within `_STOP_SECONDS`. Events that were not committed are delivered again.
 
-        Without a broker, aiokafka's stop waits for one, or ends in the cancellation of a task that it cancelled itself.
+        Without a broker, aiokafka's stop waits for one, or raises the CancelledError of a task that it cancelled.
         """
         stopping = asyncio.ensure_future(super().on_thread_stop())
         await asyncio.wait([stopping], timeout=_STOP_SECONDS)
@@ -88,7 +88,7 @@ class Consumer(driver.Consumer):
     logger = _FAUST_LOGGER
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109
-        """Wait for the first of several coroutines. A pair is a message's delivery and the end of the flow.
+        """Wait for the first of several coroutines. A pair holds a message's delivery and the end of the flow.
 
         Faust makes four tasks for each message, so that a rebalance can cancel a delivery that waits for room in its
         agent's buffer. Nearly every delivery finds room at once. It takes one task and one turn of the loop; only a

@@ -95,9 +95,9 @@ def field_errors(error: ValidationError) -> list[InvalidEvent]:
 
 @dataclass
 class DeadLetterLimit:
-    """The most dead letters that a worker may write in `window` seconds, so that an outage cannot empty a topic.
+    """The most dead letters that a worker may write in `window` seconds.
 
-    The idea is Sentry's (arroyo, `DlqLimit`): beyond the limit the cause is the deployment, not the events.
+    Beyond the limit the deployment is at fault, not the events. The idea comes from Sentry (arroyo, `DlqLimit`).
     """
 
     limit: int
@@ -149,14 +149,14 @@ class _EventState:
 
 
 class Delivery:
-    """Settles events. die: called with the reason if the worker must not go on."""
+    """Settles events. stop_worker: called with the reason if the worker must not go on."""
 
     def __init__(
-        self, publisher: OutcomePublisher, settings: DeliverySettings, die: Callable[[Exception], None]
+        self, publisher: OutcomePublisher, settings: DeliverySettings, stop_worker: Callable[[Exception], None]
     ) -> None:
         self._publisher = publisher
         self._settings = settings
-        self._die = die
+        self._stop_worker = stop_worker
         self._limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_window)
 
     async def settle(self, raw: RawEvent, attempt: Attempt) -> Settlement:
@@ -194,8 +194,8 @@ class Delivery:
         state.failures += not isinstance(error, OUTAGES)
         verdict = judge(error, state.failures, self._settings.attempts)
         source = state.raw.source.model_dump()
-        if verdict is Verdict.DEAD_LETTER and (refusal := self._refusal(state)):
-            verdict, error = Verdict.DIE, DeadLetterFailed(**source, detail=f"{refusal}{_message(error)}")
+        if verdict is Verdict.DEAD_LETTER and (problem := self._dead_letter_problem(state)):
+            verdict, error = Verdict.STOP_WORKER, DeadLetterFailed(**source, detail=f"{problem}{_message(error)}")
         log.warning(
             "event failed" if state.reason is None else "dead letter failed",
             verdict=verdict.value,
@@ -205,12 +205,12 @@ class Delivery:
         )
         if verdict is Verdict.DEAD_LETTER:
             state.start_dead_letter(error)
-        if verdict is Verdict.DIE:
-            self._die(error)
+        if verdict is Verdict.STOP_WORKER:
+            self._stop_worker(error)
         return verdict
 
-    def _refusal(self, state: _EventState) -> str:
-        """Return why no dead letter may be written: its own attempts failed, or there were too many; else nothing."""
+    def _dead_letter_problem(self, state: _EventState) -> str:
+        """Return why no dead letter may be written (its attempts failed, or there were too many); empty if one may."""
         if state.reason is not None:
             return "every attempt fails: "
         if self._limit.admit(asyncio.get_running_loop().time()):

@@ -46,14 +46,16 @@ class _RunningEvent:
 class InFlightEvents:
     """The events of one agent between arrival and ack.
 
-    concurrency: how many events are settled at the same time. die: called if an event can never be acked, because it
-    would block its partition.
+    concurrency: how many events are settled at the same time. stop_worker: called if an event can never be acked,
+    because it would block its partition.
     """
 
-    def __init__(self, ledger: Ledger, delivery: Delivery, concurrency: int, die: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, delivery: Delivery, concurrency: int, stop_worker: Callable[[Exception], None]
+    ) -> None:
         self.ledger = ledger
         self._delivery = delivery
-        self._die = die
+        self._stop_worker = stop_worker
         self._slots = asyncio.Semaphore(concurrency)
         self._running: dict[tuple[Partition, int], _RunningEvent] = {}
         self._draining = False
@@ -61,8 +63,8 @@ class InFlightEvents:
     async def accept(self, event: EventT, attempt: Attempt) -> None:
         """Enter the event in the ledger and start settling it. Waits while its partition's window is full.
 
-        A rebalance may deliver an event again while its first delivery still runs. The new delivery joins the running
-        event then, so no work is done twice.
+        A rebalance may deliver an event again while its first delivery still runs. The new delivery then joins the
+        running event, so no work is done twice.
         """
         raw = raw_event(event.message)
         partition = Partition(raw.source.topic, raw.source.partition)
@@ -132,4 +134,6 @@ class InFlightEvents:
         elif failure or not (task.cancelling() or event.entry.stale or self._draining):
             detail = repr(failure) if failure else settlement.value if settlement else "cancelled unexpectedly"
             partition, offset = key
-            self._die(Unsettled(topic=partition.topic, partition=partition.number, offset=offset, detail=detail))
+            self._stop_worker(
+                Unsettled(topic=partition.topic, partition=partition.number, offset=offset, detail=detail)
+            )

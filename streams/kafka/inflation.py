@@ -1,6 +1,6 @@
-"""How large a compressed record batch becomes, found out without ever holding more than a limit in memory.
+"""Limits the inflated size of compressed record batches, without holding more than the limit in memory.
 
-aiokafka inflates a batch in one piece, so 400 KiB of gzip may become a gigabyte before anybody looks at it.
+aiokafka inflates a batch in one piece: 400 KiB of gzip may become a gigabyte before any check.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_inflated_size(codec: int, data: bytes, limit: int) -> None:
     """Raise TooLarge if `data` inflates to more than `limit` bytes.
 
     codec: the number in a record batch's attributes. Codecs that Kafka does not define pass; their reader reports them.
-    Raises what the codec raises for damaged data.
+    Raises the codec's own error for damaged data.
     """
     if codec == _GZIP:
         _check_gzip(data, limit)

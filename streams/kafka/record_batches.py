@@ -1,9 +1,9 @@
 """Reads fetched record batches so that nothing an emitter sends can stop the consumer.
 
-aiokafka unpacks batches while the consumer polls. Whatever it raises there (an unknown codec, a failed checksum, a
-header name that is not UTF-8) ends the poll, and the next poll meets the same offset. `install` replaces the two
-classes that unpack. A record with an odd header name is then read like any other. A record or batch that cannot be
-read arrives as one record whose value is an `Unreadable`: its raw bytes, and why.
+aiokafka unpacks batches while the consumer polls. An error there (an unknown codec, a failed checksum, a header
+name that is not UTF-8) ends the poll, and the next poll fails at the same offset. `install` replaces the two
+classes that unpack. They read a record with an invalid header name like any other. A record or batch that cannot be
+read arrives as one record whose value is an `Unreadable`: its raw bytes and the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEGACY_ATTRIBUTES_AT, _LEGACY_KEY_AT = 17, {0: 18, 1: 26}
 _OVERHEAD = 12  # base offset and length, before the bytes that the length counts
 _NEWEST_MAGIC = 2
 _CODEC_MASK = 7
-_MOST_OFFSETS = 1_000_000  # of one batch; a larger number in a damaged header is not believed
+_MAX_OFFSETS = 1_000_000  # of one batch; a header with a larger number is damaged
 
 
 class Unreadable(bytes):
@@ -48,7 +48,7 @@ class Unreadable(bytes):
 
 
 class RawBatches:
-    """Splits fetched bytes into batches, where aiokafka's `MemoryRecords` would parse them at once.
+    """Splits fetched bytes into batches without parsing them, unlike aiokafka's `MemoryRecords`.
 
     A fetch may end in the middle of a batch; that rest is left out, as in aiokafka.
     """
@@ -94,7 +94,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                         raise CorruptRecordException(f"record {record.offset} lies outside its batch")  # noqa: TRY301
                     position = record.offset + 1
                     yield record
-            except Exception as error:  # noqa: BLE001 - the border: parser and codecs raise whatever they like
+            except Exception as error:  # noqa: BLE001 - a boundary: parser and codecs may raise anything
                 for record in self._salvage(raw, max(first, position), last, error):
                     self.next_fetch_offset = record.offset + 1
                     yield record
@@ -102,10 +102,10 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def _salvage(self, raw: bytes, first: int, last: int, error: Exception) -> Iterator[ConsumerRecord]:
         """Yield the rest of a batch, from offset `first` on: its records if they can be read, else one `Unreadable`."""
-        if isinstance(error, UnicodeDecodeError):  # only the names of headers are at fault
+        if isinstance(error, UnicodeDecodeError):  # only header names are invalid
             try:
                 rest = [self._consumer_record(self._tp, record) for record in _LenientBatch(raw)]
-            except Exception as worse:  # noqa: BLE001 - the same border
+            except Exception as worse:  # noqa: BLE001 - the same boundary
                 error = worse
             else:
                 yield from (record for record in rest if first <= record.offset <= last)
@@ -121,7 +121,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Let every aiokafka consumer of this process read batches this way."""
+    """Make every aiokafka consumer of this process use `RawBatches` and `PartitionRecords`."""
     fetcher.MemoryRecords = RawBatches
     fetcher.PartitionRecords = PartitionRecords
 
@@ -133,15 +133,15 @@ class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
 
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer = _Replacing(self._buffer)
+        self._buffer = _LenientBytes(self._buffer)
 
 
-class _Replacing(bytearray):
-    """Bytes that decode with replacement characters instead of an error."""
+class _LenientBytes(bytearray):
+    """Bytes that decode to replacement characters instead of raising."""
 
     def __getitem__(self, key: Any) -> Any:
         part = super().__getitem__(key)
-        return _Replacing(part) if isinstance(key, slice) else part
+        return _LenientBytes(part) if isinstance(key, slice) else part
 
     def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
         """Decode; `errors` defaults to `replace`."""
@@ -153,7 +153,7 @@ def _check(raw: bytes) -> None:
     magic = raw[_MAGIC_AT] if len(raw) > _MAGIC_AT else -1
     if not 0 <= magic <= _NEWEST_MAGIC or len(raw) < (_RECORDS_AT if magic == _NEWEST_MAGIC else _LEGACY_KEY_AT[magic]):
         raise CorruptRecordException(f"record format {magic} is unknown or the batch is cut short")
-    if magic == _NEWEST_MAGIC and not 0 <= _last_delta(raw) < _MOST_OFFSETS:
+    if magic == _NEWEST_MAGIC and not 0 <= _last_delta(raw) < _MAX_OFFSETS:
         raise CorruptRecordException(f"the batch claims {_last_delta(raw) + 1} offsets")
     codec, data = _compressed_part(raw, magic)
     try:
@@ -179,12 +179,12 @@ def _compressed_part(raw: bytes, magic: int) -> tuple[int, bytes]:
 
 
 def _offsets(raw: bytes) -> tuple[int, int]:
-    """Return the first and the last offset of a batch, as far as its header can be believed."""
+    """Return the first and the last offset of a batch, the first twice if the header names no valid last one."""
     (base,) = struct.unpack_from(">q", raw, 0)
     if len(raw) < _LAST_DELTA_AT + 4 or raw[_MAGIC_AT] < _NEWEST_MAGIC:
         return base, base
     delta = _last_delta(raw)
-    return base, base + (delta if 0 <= delta < _MOST_OFFSETS else 0)
+    return base, base + (delta if 0 <= delta < _MAX_OFFSETS else 0)
 
 
 def _last_delta(raw: bytes) -> int:

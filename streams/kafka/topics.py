@@ -26,7 +26,7 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicState:
-    """A topic as the broker has it. found: its number of partitions, None if the topic does not exist."""
+    """A topic on the broker. found: its number of partitions, None if the topic does not exist."""
 
     spec: TopicSpec
     found: int | None

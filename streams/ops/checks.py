@@ -15,7 +15,7 @@ from models.briefs import DeviceProbe
 from models.errors import CreativesError, DeviceUnavailable
 from streams.device.client import DeviceClient
 from streams.device.process import DeviceProcess, ProcessEnded
-from streams.embedded import Embedded
+from streams.embedded import EmbeddedServices
 from streams.failures import StoreRefused
 from streams.kafka import topics
 from streams.settings import Settings
@@ -116,7 +116,7 @@ def _parked_segments(keys: list[str]) -> Iterator[str]:
 
 
 async def _embedded(settings: Settings) -> tuple[str, ...]:
-    with Embedded({spec.name: spec.partitions for spec in topics.expected_topics(settings)}) as services:
+    with EmbeddedServices({spec.name: spec.partitions for spec in topics.expected_topics(settings)}) as services:
         kafka = settings.kafka.model_copy(update={"bootstrap_servers": services.bootstrap_servers})
         await topics.check(settings.model_copy(update={"kafka": kafka}))
     return ("the embedded broker and store start",)

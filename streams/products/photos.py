@@ -1,8 +1,8 @@
 """Fetches the product photos that an event names, from permitted places only.
 
 `s3://`: the worker's own bucket, below `photos/`. `https://`: hosts that the settings allow, at public addresses.
-The same rules apply to every redirect. The worker connects to the address that it checked, so a host name that changes
-its address after the check (DNS rebinding) gains nothing.
+The same rules apply to every redirect. The worker connects to the address that it checked, so a host cannot switch
+to another address after the check (DNS rebinding).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One training job: fetch the photos, train in the device process, keep checkpoints in the object store.
 
-The next owner of the partition resumes from the newest checkpoint. Files on the local disk are only scratch.
+The next owner of the partition resumes from the newest checkpoint; no file on the local disk is needed for that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from streams.failures import PhotosUnavailable, TrainingUnsupportedByWeights, Ve
 from streams.messages import Headers
 from streams.products.photos import FetchedPhotos, fetch_photos
 from streams.requests import Tools, seeds_from
-from streams.scratch import file_in, newest_first, workdir
+from streams.scratch import newest_first, scratch_path, workdir
 from streams.store.keys import checkpoint_prefix
 from streams.store.protocol import ObjectStore
 
@@ -165,7 +165,7 @@ async def _store_checkpoint(request: TrainingRequest, store: ObjectStore, path: 
 async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> None:
     """Download the newest checkpoint unless the scratch folder holds one at least as new.
 
-    Anybody who may write to the bucket can put objects there. Only names that the device process itself writes count.
+    Other writers of the bucket can put objects there, so only names that the device process writes count.
     """
     prefix = checkpoint_prefix(request.event.product_id, request.id)
     names = [key.removeprefix(prefix) for key in await store.list(prefix)]
@@ -177,6 +177,6 @@ async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> Non
     newest = ours[-1]
     request.folder.mkdir(parents=True, exist_ok=True)
     if not any(path.name >= newest for path in request.folder.glob("checkpoint-*.safetensors")):
-        partial = file_in(request.folder, f"{newest}.part")
+        partial = scratch_path(request.folder, f"{newest}.part")
         if await store.download(prefix + newest, partial):
-            partial.replace(file_in(request.folder, newest))
+            partial.replace(scratch_path(request.folder, newest))

@@ -1,1 +1,1 @@
-"""`segment-updated` events: the handler, and how a description becomes a prompt."""
+"""`segment-updated` events: the handler, the prompt and its rationale."""

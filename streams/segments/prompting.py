@@ -1,8 +1,8 @@
 """Builds a segment's prompt: the most important terms first, within the context length of the text encoder.
 
 Template 2: `an advertising photo of {the product,} {two heaviest things}, {further terms}, {brand features},
-{segment name}, soft light`. The same event always gives the same prompt. The rationale lists for each field which words
-were used, which were left out and why, and how Polish became English (`streams.segments.words`).
+{segment name}, soft light`. The same event always gives the same prompt. The rationale lists for each field the words
+that the prompt uses, translates or leaves out, and why (`streams.segments.words`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Prompter:
 
     @cached_property
     def recipe_settings(self) -> dict[str, str | int]:
-        """The part of the recipe that decides prompts. The event and the tokenizer decide the rest."""
+        """The settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
         digest = hashlib.sha256(json.dumps(glossary(), sort_keys=True).encode()).hexdigest()[:12]
         return {"template": TEMPLATE_VERSION, "glossary": digest, "negative_prompt": self._negative}
 
@@ -73,8 +73,8 @@ class Prompter:
                 chosen.append(self._shorten(term, parts))
             else:
                 omitted.append(term)
-        closed = parts.text(chosen, _CLOSING)
-        return closed if self._fits(closed) else parts.text(chosen), omitted
+        with_closing = parts.text(chosen, _CLOSING)
+        return with_closing if self._fits(with_closing) else parts.text(chosen), omitted
 
     def _shorten(self, term: Term, parts: _PromptParts) -> Term:
         """Return the term cut to as many words as fit, or to the first letters if not even one word fits."""
@@ -108,9 +108,9 @@ class _PromptParts:
         """Sort the terms of an event's fields into the template slots."""
         language, seen = event.language, set[str]()
         weighted = ((keyword.term, keyword.en, keyword.weight) for keyword in event.keywords)
-        looks = _unweighted(event.brand.features if event.brand else ())
+        brand_features = _unweighted(event.brand.features if event.brand else ())
         keywords = FieldTerms("keywords").add_terms(weighted, language, seen)
-        features = FieldTerms("brand.features").add_terms(looks, language, seen)
+        features = FieldTerms("brand.features").add_terms(brand_features, language, seen)
         name = FieldTerms("name").add_terms([(event.name, event.name_en, 1.0)], language, seen)
         interests = FieldTerms("interests").add_terms(_unweighted(event.interests), language, seen)
         description = _description_terms(event, seen)

@@ -20,7 +20,7 @@ from typing import Literal
 Origin = Literal["given", "glossary", "passed", "folded", "own"]
 
 _FOLDED = str.maketrans({"ł": "l", "Ł": "L", "đ": "d", "ø": "o", "ß": "ss", "æ": "ae", "œ": "oe"})
-_SIGNS_IN_WORDS = "'-%."
+_PUNCTUATION_IN_WORDS = "'-%."
 _POLISH_LETTERS = frozenset("ąćęłńóśźż")
 _LONGEST_ENTRY = 3  # words of the longest glossary entry that is matched in prose
 _CACHED_LENGTH, _CACHE_SIZE = 100, 8192  # characters of a cached text, cached texts: segments share many words
@@ -37,14 +37,14 @@ class Term:
 
     @property
     def key(self) -> str:
-        """The same for two terms with the same words, whatever their case and diacritics."""
+        """A key that is equal for terms that differ only in case and diacritics."""
         return fold(self.words).casefold()
 
 
 def clean(text: str) -> str:
     """Return the words of `text`, or an empty string if it has none.
 
-    Keeps letters, digits and the signs of `_SIGNS_IN_WORDS`; replaces everything else with a space: emoji, control
+    Keeps letters, digits and `_PUNCTUATION_IN_WORDS`; replaces everything else with a space: emoji, control
     characters, and the brackets, colons and commas that have a meaning in prompts. Compatibility forms (fullwidth and
     "fancy" letters) become plain letters.
     """
@@ -52,25 +52,27 @@ def clean(text: str) -> str:
 
 
 def _uncached_clean(text: str) -> str:
-    spaced = "".join(_clean_sign(sign) for sign in unicodedata.normalize("NFKC", text.replace("&", " and ")))
-    words = (word.strip(_SIGNS_IN_WORDS.replace("%", "")) for word in spaced.split())
-    joined = " ".join(word for word in words if any(sign.isalnum() for sign in word))
-    return joined if any(sign.isalpha() for sign in joined) or re.search(r"\d{2}", joined) else ""
+    spaced = "".join(
+        _clean_character(character) for character in unicodedata.normalize("NFKC", text.replace("&", " and "))
+    )
+    words = (word.strip(_PUNCTUATION_IN_WORDS.replace("%", "")) for word in spaced.split())
+    joined = " ".join(word for word in words if any(character.isalnum() for character in word))
+    return joined if any(character.isalpha() for character in joined) or re.search(r"\d{2}", joined) else ""
 
 
 _cached_clean = lru_cache(_CACHE_SIZE)(_uncached_clean)
 
 
 @lru_cache(_CACHE_SIZE)
-def _clean_sign(sign: str) -> str:
-    category = unicodedata.category(sign)
-    if category[0] == "L" or category in {"Nd", "Mc"} or (category == "Mn" and not _is_selector(sign)):
-        return sign
-    return {"’": "'", "‑": "-", "–": "-"}.get(sign, sign if sign in _SIGNS_IN_WORDS else " ")
+def _clean_character(character: str) -> str:
+    category = unicodedata.category(character)
+    if category[0] == "L" or category in {"Nd", "Mc"} or (category == "Mn" and not _is_selector(character)):
+        return character
+    return {"’": "'", "‑": "-", "–": "-"}.get(character, character if character in _PUNCTUATION_IN_WORDS else " ")
 
 
-def _is_selector(sign: str) -> bool:
-    return "\ufe00" <= sign <= "\ufe0f" or "\U000e0100" <= sign <= "\U000e01ef"
+def _is_selector(character: str) -> bool:
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
 
 
 def fold(text: str) -> str:
@@ -81,7 +83,7 @@ def fold(text: str) -> str:
 @lru_cache(_CACHE_SIZE)
 def _cached_fold(text: str) -> str:
     decomposed = unicodedata.normalize("NFD", text.translate(_FOLDED))
-    return "".join(sign for sign in decomposed if unicodedata.category(sign) != "Mn")
+    return "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
 
 
 def is_polish(text: str, language: str) -> bool:

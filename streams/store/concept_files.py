@@ -15,7 +15,7 @@ from pathlib import Path
 from models.briefs import Concept
 from models.errors import WeightsError
 from streams.failures import ConceptUnusable, ObjectMissing
-from streams.scratch import file_in, newest_first, workdir
+from streams.scratch import newest_first, scratch_path, workdir
 from streams.store.concepts import CurrentConcept
 from streams.store.protocol import ObjectStore
 from streams.training_settings import TrainingSettings
@@ -45,7 +45,7 @@ class ConceptFiles:
         Raises ObjectMissing if the store has no intact copy, ConceptUnusable if the device cannot use the concept.
         """
         folder, digest = workdir(settings) / "concepts", concept.sha256
-        path = file_in(folder, f"{digest}.safetensors")
+        path = scratch_path(folder, f"{digest}.safetensors")
         self.used[digest] += 1
         try:
             async with self.locks.setdefault(digest, asyncio.Lock()):

@@ -95,7 +95,7 @@ async def pin_concept(store: ObjectStore, prefix: str, concept: CurrentConcept) 
 
 
 async def _read(store: ObjectStore, key: str) -> CurrentConcept | None:
-    """Return the pointer at `key`. One that breaks its own rules counts as none: we did not write it."""
+    """Return the pointer at `key`. An invalid one counts as none: this service did not write it."""
     try:
         content = await store.get(key, _MAX_POINTER_BYTES)
         return None if content is None else CurrentConcept.model_validate_json(content)

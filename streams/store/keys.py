@@ -1,4 +1,4 @@
-"""Object keys. All objects of one request share a prefix, and no value of an event can leave that prefix.
+"""Object keys. All objects of one request share a prefix, and no value of an event can lead outside it.
 
 `creatives/<segment_id>/<request_id>/` holds `<rank>.<ext>`, `manifest.json` and, for a product, `concept.json`.
 `concepts/<product_id>/<request_id>/` holds the trained concept, its sample pictures and `manifest.json`.
@@ -16,32 +16,32 @@ _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 def creative_prefix(segment_id: str, request_id: str) -> str:
     """Return `creatives/<segment_id>/<request_id>/`."""
-    return f"creatives/{_checked(segment_id)}/{_checked(request_id)}/"
+    return f"creatives/{_require_safe(segment_id)}/{_require_safe(request_id)}/"
 
 
 def concept_prefix(product_id: str, request_id: str) -> str:
     """Return `concepts/<product_id>/<request_id>/`."""
-    return f"concepts/{_checked(product_id)}/{_checked(request_id)}/"
+    return f"concepts/{_require_safe(product_id)}/{_require_safe(request_id)}/"
 
 
 def checkpoint_prefix(product_id: str, request_id: str) -> str:
     """Return `checkpoints/<product_id>/<request_id>/`."""
-    return f"checkpoints/{_checked(product_id)}/{_checked(request_id)}/"
+    return f"checkpoints/{_require_safe(product_id)}/{_require_safe(request_id)}/"
 
 
 def current_concept_key(product_id: str) -> str:
     """Return the key of the pointer to a product's current concept."""
-    return f"concepts/{_checked(product_id)}/current.json"
+    return f"concepts/{_require_safe(product_id)}/current.json"
 
 
 def parked_prefix(product_id: str) -> str:
     """Return `parked/<product_id>/`, the prefix of all segments that wait for the product."""
-    return f"{PARKED}{_checked(product_id)}/"
+    return f"{PARKED}{_require_safe(product_id)}/"
 
 
 def parked_key(product_id: str, request_id: str) -> str:
     """Return the key of one parked segment."""
-    return f"{parked_prefix(product_id)}{_checked(request_id)}.json"
+    return f"{parked_prefix(product_id)}{_require_safe(request_id)}.json"
 
 
 def pinned_concept_key(prefix: str) -> str:
@@ -59,8 +59,8 @@ def picture_name(rank: int, media_type: str) -> str:
     return f"{rank}.{_EXTENSIONS[media_type]}"
 
 
-def _checked(part: str) -> str:
+def _require_safe(part: str) -> str:
     """Return `part`. Raises ValueError if it is not safe in a key; the schemas check ids too, this is the backstop."""
-    if not part or part.startswith(".") or ".." in part or any(sign in part for sign in "/\\?#% \t\r\n\0"):
+    if not part or part.startswith(".") or ".." in part or any(character in part for character in "/\\?#% \t\r\n\0"):
         raise ValueError(f"{part!r} cannot be part of an object key")
     return part

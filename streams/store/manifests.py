@@ -165,6 +165,6 @@ def event_recipe(studio: StudioRecipe, worker_settings: Mapping[str, str | int] 
 
 
 def now() -> datetime:
-    """Return the current UTC time, cut to milliseconds."""
+    """Return the current UTC time, truncated to milliseconds."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

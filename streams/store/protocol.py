@@ -1,4 +1,4 @@
-"""The object store as the service uses it."""
+"""The interface of the object store."""
 
 from __future__ import annotations
 

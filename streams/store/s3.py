@@ -147,7 +147,7 @@ class MinioStore:
         return asyncio.get_running_loop().run_in_executor(self._threads, self._call, call)
 
     def _call(self, call: Callable[[], T]) -> T:
-        """Run `call`. A border: every error of the client and the network becomes a StreamError."""
+        """Run `call`. A boundary: every error of the client and the network becomes a StreamError."""
         try:
             return call()
         except FileNotFoundError:  # from a local file, not from the store

@@ -109,8 +109,9 @@ class WebServer:
 
     async def _status(self, _: web.Request) -> web.Response:
         state = self._view.state()
+        # plain dicts: asdict copies a Counter wrongly
         plain = replace(state, outcomes=dict(state.outcomes), dead_letters=dict(state.dead_letters))
-        return _json(asdict(plain))  # asdict copies a Counter wrongly
+        return _json(asdict(plain))
 
     async def _gallery(self, _: web.Request) -> web.Response:
         page = self._pages.get_template("gallery.html")

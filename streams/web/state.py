@@ -72,7 +72,7 @@ class View(Protocol):
         ...
 
     async def check_store(self) -> None:
-        """Return if the store answers. Raises StoreUnavailable or StoreRefused."""
+        """Raise StoreUnavailable or StoreRefused unless the store answers and the bucket exists."""
         ...
 
 

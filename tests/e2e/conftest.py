@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from streams.embedded import Embedded
+from streams.embedded import EmbeddedServices
 from streams.kafka.topics import expected_topics
 from tests.faults.invariants import InvariantChecker
 from tests.faults.testbed import Testbed
@@ -28,7 +28,7 @@ class Addresses:
 
 @pytest.fixture(scope="session")
 def embedded_services():
-    with Embedded({}) as services:
+    with EmbeddedServices({}) as services:
         yield services
 
 

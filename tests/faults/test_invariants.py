@@ -9,7 +9,7 @@ import uuid
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.embedded import Embedded
+from streams.embedded import EmbeddedServices
 from streams.kafka.topics import expected_topics
 from tests.faults.events import segment_event
 from tests.faults.invariants import InvariantChecker
@@ -31,7 +31,7 @@ class Addresses:
 
 @pytest.fixture(scope="module")
 def services():
-    with Embedded({}) as services:
+    with EmbeddedServices({}) as services:
         yield services
 
 

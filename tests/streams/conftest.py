@@ -2,7 +2,7 @@ import uuid
 
 import pytest
 
-from streams.embedded import Embedded
+from streams.embedded import EmbeddedServices
 from streams.kafka.topics import expected_topics
 from streams.settings import Settings, TopicSettings
 
@@ -10,7 +10,7 @@ from streams.settings import Settings, TopicSettings
 @pytest.fixture(scope="session")
 def embedded():
     """One broker and store for all tests of this folder; tests keep apart by the names of their topics."""
-    with Embedded({}) as services:
+    with EmbeddedServices({}) as services:
         yield services
 
 

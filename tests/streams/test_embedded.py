@@ -12,15 +12,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from streams.embedded import Embedded, EmbeddedBroker, EmbeddedStore, embedded
+from streams.embedded import EmbeddedBroker, EmbeddedServices, EmbeddedStore, embedded
 from streams.failures import BrokerUnavailable, StoreUnavailable
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
 
 
 @pytest.fixture(scope="module")
-def services() -> Iterator[Embedded]:
-    with Embedded({"segment-updated": 4, "creative-ready": 2}, "pictures") as found:
+def services() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices({"segment-updated": 4, "creative-ready": 2}, "pictures") as found:
         yield found
 
 
@@ -32,7 +32,7 @@ async def produced(servers: str, topic: str, count: int) -> None:
     await producer.stop()
 
 
-async def test_topics_have_the_given_partitions(services: Embedded) -> None:
+async def test_topics_have_the_given_partitions(services: EmbeddedServices) -> None:
     consumer = AIOKafkaConsumer("segment-updated", "creative-ready", bootstrap_servers=services.bootstrap_servers)
     await consumer.start()
     assert {"segment-updated", "creative-ready"} <= await consumer.topics()
@@ -41,7 +41,7 @@ async def test_topics_have_the_given_partitions(services: Embedded) -> None:
     await consumer.stop()
 
 
-async def test_messages_headers_and_commits(services: Embedded) -> None:
+async def test_messages_headers_and_commits(services: EmbeddedServices) -> None:
     await produced(services.bootstrap_servers, "segment-updated", 8)
     async with asyncio.timeout(30):
         options = {"bootstrap_servers": services.bootstrap_servers, "group_id": "g", "enable_auto_commit": False}
@@ -58,7 +58,7 @@ async def test_messages_headers_and_commits(services: Embedded) -> None:
         await again.stop()
 
 
-async def test_foreign_clients_reach_both(services: Embedded) -> None:
+async def test_foreign_clients_reach_both(services: EmbeddedServices) -> None:
     """Another process and other libraries: librdkafka for Kafka, plain HTTP for a signed link. Unsigned is refused."""
     store = MinioStore(
         Settings.model_validate({"storage": {"endpoint": services.endpoint, "bucket": "pictures"}}).storage
@@ -82,12 +82,12 @@ async def test_foreign_clients_reach_both(services: Embedded) -> None:
 async def test_a_broker_can_go_down_and_come_back() -> None:
     broker = EmbeddedBroker({"t": 4})
     try:
-        broker.down()
+        broker.refuse_connections()
         producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers, request_timeout_ms=500)
         with pytest.raises(Exception, match="Unable to bootstrap"):
             await producer.start()
         await producer.stop()
-        broker.up()
+        broker.accept_connections()
         async with asyncio.timeout(30):
             await produced(broker.bootstrap_servers, "t", 4)
     finally:
@@ -95,12 +95,12 @@ async def test_a_broker_can_go_down_and_come_back() -> None:
         broker.stop()
 
 
-def test_a_second_topic_of_one_name_is_an_error(services: Embedded) -> None:
+def test_a_second_topic_of_one_name_is_an_error(services: EmbeddedServices) -> None:
     with pytest.raises(BrokerUnavailable, match="cannot create the topic segment-updated"):
         services.broker.create_topic("segment-updated", 1)
 
 
-def test_a_taken_port_is_an_error(services: Embedded) -> None:
+def test_a_taken_port_is_an_error(services: EmbeddedServices) -> None:
     port = int(services.endpoint.rsplit(":", 1)[1])
     with pytest.raises(StoreUnavailable, match=r"Address already in use"):
         EmbeddedStore("x", port)

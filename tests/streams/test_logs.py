@@ -89,6 +89,6 @@ def test_a_repeated_line_of_a_library_is_written_once_per_pause_with_a_count() -
 
 def test_remembered_templates_are_bounded() -> None:
     repeats = logs.RepeatFilter(lambda: 0.0)
-    for number in range(3 * logs._MOST_TEMPLATES):
+    for number in range(3 * logs._MAX_TEMPLATES):
         assert repeats.filter(logging.LogRecord("faust", logging.ERROR, "", 0, f"line {number}", (), None))
-    assert len(repeats._last) <= logs._MOST_TEMPLATES
+    assert len(repeats._last) <= logs._MAX_TEMPLATES

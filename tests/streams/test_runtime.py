@@ -32,7 +32,7 @@ async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
     seen.touch()
     await runtime._device.start()
     seen.unlink()
-    runtime.handle_with(Tools(runtime._device, world.store, world.tools.prompter, runtime.settings, world.publisher))
+    runtime.use_tools(Tools(runtime._device, world.store, world.tools.prompter, runtime.settings, world.publisher))
     yield runtime
     for device in (runtime._device, runtime._training_device):
         await device.stop(grace=0.2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.failures import ScratchFolderUnsafe
-from streams.scratch import file_in, workdir
+from streams.scratch import scratch_path, workdir
 from streams.training_settings import TrainingSettings
 
 
@@ -19,14 +19,14 @@ from streams.training_settings import TrainingSettings
 )
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a file"):
-        file_in(tmp_path, name)
+        scratch_path(tmp_path, name)
 
 
 def test_a_link_that_waits_for_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises(ValueError, match="cannot name a file"):
-        file_in(tmp_path, "link")
-    assert file_in(tmp_path, "checkpoint-000100.safetensors") == tmp_path / "checkpoint-000100.safetensors"
+        scratch_path(tmp_path, "link")
+    assert scratch_path(tmp_path, "checkpoint-000100.safetensors") == tmp_path / "checkpoint-000100.safetensors"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.messages import Outcome
-from streams.products.learn import train_product
+from streams.products.train import train_product
 from streams.requests import Tools
 from streams.segments.prompting import Prompter
 from streams.segments.render import render_segment

@@ -1,4 +1,4 @@
-"""Send the demo's events and collect their results, while the worker's stages move on the progress bars."""
+"""Send the demo's events and collect their results, with the worker's stages as progress bars."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def compare_products(results: Sequence[Result]) -> list[Comparison]:
             if segment.segment.product_id == product.ready.product_id:
                 column = Column(METHOD_LABELS[product.ready.method], segment, product)
                 columns.setdefault(product.product.name, []).append(column)
-    return [_comparison(of_product, segments) for of_product in columns.values()]
+    return [_comparison(product_columns, segments) for product_columns in columns.values()]
 
 
 def _comparison(columns: list[Column], segments: list[SegmentResult]) -> Comparison:

@@ -40,7 +40,7 @@ def product_events(settings: Settings) -> list[ValidEvent]:
     """Return for each product the segment without it, then a registration and a segment per method, with unique ids."""
     events = []
     for product in PRODUCTS:
-        events.append(_checked(_segment_before(product), settings))
+        events.append(_valid_event(_segment_before(product), settings))
         for method in METHODS:
             suffix = method.replace("_", "-")
             registration, segment = _example(product.registration), _example(product.segment)
@@ -50,7 +50,7 @@ def product_events(settings: Settings) -> list[ValidEvent]:
             segment |= {"product_id": product_id, "segment_id": f"{segment['segment_id']}-{suffix}", "seed": SEED}
             for fields in (registration, segment):
                 fields["event_id"] = f"{fields['event_id']}-{suffix}"
-                events.append(_checked(fields, settings))
+                events.append(_valid_event(fields, settings))
     return events
 
 
@@ -94,7 +94,7 @@ def _example(name: str) -> dict[str, Any]:
     return fields
 
 
-def _checked(fields: dict[str, Any], settings: Settings) -> ValidEvent:
+def _valid_event(fields: dict[str, Any], settings: Settings) -> ValidEvent:
     (event,) = read_events(json.dumps(fields).encode(), settings)
     assert not isinstance(event, InvalidEntry), event.faults
     return event

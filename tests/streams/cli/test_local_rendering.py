@@ -11,7 +11,7 @@ from models.briefs import Brief, StudioPlan
 from models.errors import WeightsNotFound
 from streams.cli import local_device
 from streams.cli.contact_sheet import TILE
-from streams.cli.local_rendering import folder_for, render_locally, write_rendering
+from streams.cli.local_rendering import default_folder, render_locally, write_rendering
 from streams.settings import DeviceSettings
 
 BRIEF = Brief("r1", "a cup of coffee", "", seeds=(11, 12, 13), keep=2)
@@ -38,8 +38,8 @@ async def test_missing_weights_are_a_named_error():
 
 
 def test_folders_are_named_after_prompts():
-    assert str(folder_for("A cup, of COFFEE/../x and more words")) == "generated/a-cup-of-coffee-x-and"
-    assert str(folder_for("!!!")) == "generated/prompt"
+    assert str(default_folder("A cup, of COFFEE/../x and more words")) == "generated/a-cup-of-coffee-x-and"
+    assert str(default_folder("!!!")) == "generated/prompt"
 
 
 async def test_every_stage_is_shown_however_short(monkeypatch):

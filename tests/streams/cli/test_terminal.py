@@ -19,7 +19,7 @@ from streams.cli.main import cli
         ({"CREATIVES_STORAGE__BUCKET": "zz"}, "CREATIVES_STORAGE__BUCKET: must be 3 to 63 lower-case letters"),
         ({"CREATIVES_STORAGE__ENDPOINT": "minio:9000"}, "CREATIVES_STORAGE__ENDPOINT: must be http://host:port"),
         ({"CREATIVES_TOPICS__CREATIVE_READY": "a/b"}, "CREATIVES_TOPICS__CREATIVE_READY: must be 1 to 249 letters"),
-        ({"CREATIVES_TOPICS__CREATIVE_READY": "segment-updated"}, "CREATIVES_TOPICS: two topics have one name"),
+        ({"CREATIVES_TOPICS__CREATIVE_READY": "segment-updated"}, "CREATIVES_TOPICS: two topics have the same name"),
         ({"CREATIVES_TRAINING__ALLOWED_HOSTS": "example.org"}, "CREATIVES_TRAINING__*: a list"),
     ],
 )

@@ -102,7 +102,7 @@ async def test_the_app_consumes_and_commits_on_its_own_loop_and_stops_no_other_t
 
 async def test_the_app_stops_in_time_without_a_broker(broker: EmbeddedBroker, tmp_path: Path) -> None:
     app, _ = await start_app(broker.bootstrap_servers, tmp_path, 2)
-    broker.down()
+    broker.refuse_connections()
     await asyncio.sleep(1)  # until a fetch waits that no broker answers
     with capture_logs() as lines:
         async with asyncio.timeout(30):

@@ -65,12 +65,12 @@ async def test_the_probe_notices_when_the_broker_goes_down_and_comes_up(broker, 
         await asyncio.sleep(1)
         assert probe.unreachable_seconds == 0
         assert probe.lag_by_partition == ({"segment-updated[0]": 3} if partitions else {})
-        broker.down()
+        broker.refuse_connections()
         await until(lambda: probe.unreachable_seconds > 1)
         before = probe.unreachable_seconds
         await asyncio.sleep(0.2)
         assert probe.unreachable_seconds >= before + 0.2
-        broker.up()
+        broker.accept_connections()
         await produce(broker, 2)
         found = {"segment-updated[0]": 5} if partitions else {}
         await until(
@@ -103,14 +103,14 @@ async def test_a_worker_is_ready_only_with_an_assignment_and_a_broker(broker):
     runtime = Runtime(Settings(kafka=kafka, storage={"endpoint": "http://127.0.0.1:1"}), "tests.fakes:serve", [].append)
     unassigned = "The consumer group has not assigned partitions yet."
     assert unassigned in unready_reasons(runtime.view.state())
-    runtime.assigned([PARTITION])
+    runtime.on_assigned([PARTITION])
     assert unassigned not in unready_reasons(runtime.view.state())
-    runtime.revoked([PARTITION])
+    runtime.on_revoked([PARTITION])
     assert unassigned in unready_reasons(runtime.view.state())
-    runtime.assigned([PARTITION])
+    runtime.on_assigned([PARTITION])
     async with following(runtime._lag, [PARTITION]):
         await until(lambda: runtime.view.state().lag)
-        broker.down()
+        broker.refuse_connections()
         await until(
             lambda: any("The broker has not answered for" in reason for reason in unready_reasons(runtime.view.state()))
         )

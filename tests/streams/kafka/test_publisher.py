@@ -136,14 +136,14 @@ async def test_stop_does_not_wait_for_an_unreachable_broker(broker, monkeypatch)
     monkeypatch.setattr(publisher_module, "_STOP_SECONDS", 0.2)
     publisher = Publisher(Settings(kafka={"bootstrap_servers": broker.bootstrap_servers}))
     await publisher.publish(Outcome("creative_ready", b"key", b"{}"))
-    broker.down()
+    broker.refuse_connections()
     sending = asyncio.create_task(publisher.publish(Outcome("creative_ready", b"key", b"{}")))
     await asyncio.sleep(0.1)
     async with asyncio.timeout(2):
         await publisher.stop()
     assert not sending.done()
     assert publisher._stopping, "the producer still retries"
-    broker.up()
+    broker.accept_connections()
     async with asyncio.timeout(20):
         await sending
         await producers_stopped(publisher)
@@ -154,11 +154,11 @@ async def test_a_replaced_producer_stops_in_the_background(broker):
     publisher = Publisher(settings_for(broker))
     await publisher.start()
     first = publisher._producer
-    broker.down()
+    broker.refuse_connections()
     with pytest.raises(BrokerUnavailable):
         await publisher.publish(Outcome("creative_ready", b"key", b"{}"))
     assert publisher._producer is None
-    broker.up()
+    broker.accept_connections()
     async with asyncio.timeout(20):
         await producers_stopped(publisher)
     assert first._sender.sender_task.done()

@@ -16,7 +16,7 @@ from schemas.events import CreativeRejected, ProductReady
 from streams.device.client import DeviceClient
 from streams.failures import DeviceProcessDied, PhotosUnavailable
 from streams.products import photos
-from streams.products.learn import train_product
+from streams.products.train import train_product
 from streams.requests import Tools
 from streams.settings import DeviceSettings
 from tests import tiny

@@ -14,7 +14,7 @@ from models.briefs import TrainingJob
 from models.errors import ConceptTooWeak, UnusablePhotos
 from schemas.events import CreativeRejected, ProductReady
 from streams.failures import DeviceProcessDied, StoreUnavailable
-from streams.products.learn import train_product
+from streams.products.train import train_product
 from streams.requests import Tools
 from streams.store.concepts import current_concept
 from tests import fakes
