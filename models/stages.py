@@ -29,7 +29,7 @@ def ignore_stages(_stage: Stage, _done: int, _total: int) -> None:
 def stage(name: Stage) -> Iterator[None]:
     """Run the block as one stage, and turn the libraries' errors into OutOfDeviceMemory or StageFailed.
 
-    This is the border of the device process. An error of a library may not pickle and must not end the process, so
+    This is the boundary of the device process. An error of a library may not pickle and must not end the process, so
     every error of the block becomes a named one here. Our own errors, Cancelled included, pass unchanged.
     After a CUDA error (illegal access, ECC, a lost device) every later call of the process fails too. Such an error
     becomes SystemExit: the process exits, and the next one retries the work in a new CUDA context.

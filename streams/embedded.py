@@ -43,7 +43,6 @@ def _librdkafka() -> ctypes.CDLL:
         "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
         "rd_kafka_mock_broker_set_down": (number, [pointer, ctypes.c_int32]),
         "rd_kafka_mock_broker_set_up": (number, [pointer, ctypes.c_int32]),
-        "rd_kafka_mock_broker_set_rtt": (number, [pointer, ctypes.c_int32, number]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)
@@ -79,10 +78,6 @@ class EmbeddedBroker:
     def accept_connections(self) -> None:
         """Come back after `refuse_connections`, with all messages."""
         self._library.rd_kafka_mock_broker_set_up(self._cluster, _BROKER)
-
-    def delay(self, seconds: float) -> None:
-        """Delay every answer by `seconds`."""
-        self._library.rd_kafka_mock_broker_set_rtt(self._cluster, _BROKER, int(seconds * 1000))
 
     def stop(self) -> None:
         """Stop the broker and lose its messages."""

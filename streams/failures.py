@@ -100,7 +100,7 @@ class ScratchFolderUnsafe(StreamError):
     """The scratch folder {folder} cannot be used: {detail}. Remove it, or set CREATIVES_TRAINING__WORKDIR."""
 
 
-class PhotosUnavailable(StreamError):
+class PhotoUnavailable(StreamError):
     """{uri} cannot be fetched: {detail}"""
 
 

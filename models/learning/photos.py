@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.errors import UnusablePhotos
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
+FILE_TYPES = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 MIN_PHOTOS = 3
 MIN_SIDE = 64
 MAX_PIXELS = 120_000_000
@@ -102,7 +102,7 @@ def _decode(content: bytes, min_side: int) -> Image.Image:
             "not_an_image", "not an image but a text page (HTML or XML): is the address a download link?"
         )
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FILE_TYPES)
         _check_header(image, min_side)
         image.load()
         colours = _opaque_srgb(ImageOps.exif_transpose(image))

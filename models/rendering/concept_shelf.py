@@ -107,7 +107,7 @@ def _load(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
     return LoadedConcept(tuple(read(pipeline, tensors, concepts[0].path)), pipeline.tokenizer)
 
 
-def _tensors(concept: Concept) -> checkpoints.State:
+def _tensors(concept: Concept) -> checkpoints.StateDict:
     path = Path(concept.path)
     tensors = checkpoints.read(path, "concept")
     digest = checkpoints.sha256_of(path)
@@ -131,9 +131,9 @@ def _load_words(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
     return LoadedConcept(((table, torch.cat(rows)),), tokenizer)
 
 
-def _full_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
+def _full_weights(pipeline: Any, tensors: checkpoints.StateDict, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """Yield the UNet's parameters with the trained values, and the text encoder's if the file has them."""
-    unet, text = tensors, checkpoints.State()
+    unet, text = tensors, checkpoints.StateDict()
     if original_layout.is_original(tensors):
         unet, text = original_layout.split_original(
             tensors, _unwrap_compiled(pipeline.unet), _unwrap_compiled(pipeline.text_encoder)
@@ -148,7 +148,7 @@ def _full_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Itera
             yield parameter, torch.empty_like(parameter.data).copy_(value)
 
 
-def _adapted_weights(pipeline: Any, tensors: checkpoints.State, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
+def _adapted_weights(pipeline: Any, tensors: checkpoints.StateDict, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """Yield the adapted parameters, W + B A (Hu et al. 2021, section 4.1; alpha equals the rank).
 
     Adding the product once makes rendering as fast as with the base model.

@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as transforms
 from models.errors import WeightsNotFound, WrongArchitecture
 from models.weights.catalog import Weights
 from models.weights.checkpoints import fill, init_empty_weights, read
-from models.weights.library_border import architecture_border
+from models.weights.library_boundary import architecture_boundary
 
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -44,12 +44,12 @@ class ClipReranker:
     def load(cls, weights: Weights, device: torch.device, dtype: torch.dtype) -> ClipReranker:
         """Load an open_clip folder, or a weight file of a named architecture. Raises a WeightsError."""
         name, path = _name_and_file(weights)
-        with _hub_parts(name, "hf_model_name"), architecture_border(weights.path.name, "open_clip"):
+        with _hub_parts(name, "hf_model_name"), architecture_boundary(weights.path.name, "open_clip"):
             model = meta_network(name)
-        with _hub_parts(name, "hf_tokenizer_name"), architecture_border(weights.path.name, "open_clip's tokenizer"):
+        with _hub_parts(name, "hf_tokenizer_name"), architecture_boundary(weights.path.name, "open_clip's tokenizer"):
             tokenizer = open_clip.get_tokenizer(name)
         state = read(path, "reranking")
-        with architecture_border(path.name, "open_clip"):
+        with architecture_boundary(path.name, "open_clip"):
             state = convert_state_dict(model, _reshape_logit_parameters(model, state))
         fill(model, state, path.name)
         model = model.eval().requires_grad_(requires_grad=False)

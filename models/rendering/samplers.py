@@ -25,7 +25,7 @@ from diffusers import (
 
 from models.briefs import Sampler
 from models.errors import UnusableSampler
-from models.weights.library_border import library_border
+from models.weights.library_boundary import library_boundary
 
 _TRAILING = {"timestep_spacing": "trailing", "use_karras_sigmas": False}
 SAMPLERS: dict[Sampler, tuple[Any, dict[str, Any]]] = {
@@ -52,7 +52,7 @@ def choose(own: SchedulerMixin, name: Sampler | None, steps: int) -> SchedulerMi
     if name is not None and name not in SAMPLERS:
         raise UnusableSampler(sampler=name, detail=f"it is not one of {', '.join(SAMPLERS)}")
     label = name or type(own).__name__
-    with library_border(lambda reason: UnusableSampler(sampler=label, detail=reason)):
+    with library_boundary(lambda reason: UnusableSampler(sampler=label, detail=reason)):
         sampler = own if name is None and _is_distilled(own) else _with_schedule(own, name or "dpmsolver++")
         sampler.set_timesteps(steps)
     return sampler

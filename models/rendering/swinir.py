@@ -19,8 +19,8 @@ from torch.nn import functional
 from torchvision.transforms.functional import rgb_to_grayscale
 
 from models.errors import WrongArchitecture
-from models.weights.checkpoints import State, fill, init_empty_weights
-from models.weights.library_border import architecture_border
+from models.weights.checkpoints import StateDict, fill, init_empty_weights
+from models.weights.library_boundary import architecture_boundary
 
 HEAD_MULTIPLE = 8
 
@@ -41,17 +41,17 @@ def swinir_class() -> type[nn.Module]:
     return SwinIR  # type: ignore[no-any-return]
 
 
-def load(state: State, path: str) -> nn.Module:
+def load(state: StateDict, path: str) -> nn.Module:
     """Return the fast network in eval mode, with the architecture that keys and shapes of `state` show.
 
     It maps pixels (N,3,H,W) in [0,1], with H and W multiples of `window_size`, to (N,3,sH,sW), not clamped.
     Raises WrongArchitecture.
     """
-    with architecture_border(path, "SwinIR"):
+    with architecture_boundary(path, "SwinIR"):
         model = meta_network(read_architecture(state, path))
     own = {key: value for key, value in state.items() if not key.endswith(("attn_mask", "relative_position_index"))}
     fill(model, own | dict(model.named_buffers()), path)
-    with architecture_border(path, "SwinIR"):
+    with architecture_boundary(path, "SwinIR"):
         return use_fast_blocks(model.eval())
 
 
@@ -63,7 +63,7 @@ def meta_network(architecture: dict[str, Any]) -> nn.Module:
     return model
 
 
-def read_architecture(state: State, path: str) -> dict[str, Any]:
+def read_architecture(state: StateDict, path: str) -> dict[str, Any]:
     """Return basicsr's constructor arguments, from names and shapes. Raises WrongArchitecture, KeyError."""
     block = "layers.0.residual_group.blocks.0"
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
@@ -188,7 +188,7 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     return linear
 
 
-def _read_depths(state: State) -> list[int]:
+def _read_depths(state: StateDict) -> list[int]:
     depths: dict[int, int] = {}
     for key in state:
         match key.split("."):
@@ -197,12 +197,12 @@ def _read_depths(state: State) -> list[int]:
     return [depths[layer] for layer in sorted(depths)]
 
 
-def _read_heads(state: State) -> list[int]:
+def _read_heads(state: StateDict) -> list[int]:
     tables = "layers.{}.residual_group.blocks.0.attn.relative_position_bias_table"
     return [state[tables.format(layer)].shape[1] for layer in range(len(_read_depths(state)))]
 
 
-def _read_upsampler(state: State, path: str) -> tuple[str, int]:
+def _read_upsampler(state: StateDict, path: str) -> tuple[str, int]:
     """Return basicsr's name of the upsampler and the scale: classical, real-world or lightweight."""
     if "conv_up2.weight" in state:
         return "nearest+conv", 4

@@ -26,7 +26,7 @@ from models.weights.checkpoints import sha256_of
 from models.weights.families import Family
 from models.weights.remote_code import refuse_remote_code
 
-Role = Literal["diffusion", "reranking", "upscaling", "dino"]
+WeightsRole = Literal["diffusion", "reranking", "upscaling", "dino"]
 
 DEMO = Path(__file__).parents[1] / "demo"
 DEMO_PARTS: dict[str, str] = {"diffusion": "diffusion", "reranking": "clip", "upscaling": "swinir"}
@@ -50,7 +50,7 @@ _OPEN_CLIP = re.compile(r"^(?P<architecture>[A-Za-z][\w.-]+):(?P<path>.+)$")
 class Weights:
     """Weights on disk. architecture: open_clip's name if the reference has one; files: (name, sha256) of each file."""
 
-    role: Role
+    role: WeightsRole
     id: str
     revision: str
     licence: str
@@ -74,7 +74,7 @@ class Weights:
         return WeightsUsed(self.role, self.id, self.revision, self.licence)
 
 
-def resolve(role: Role, reference: str) -> Weights:
+def resolve(role: WeightsRole, reference: str) -> Weights:
     """Return the weights of a role, with the hash of every file.
 
     Raises WeightsNotFound, WeightsDamaged, UnusableCard, UnsafeConfiguration.
@@ -88,7 +88,7 @@ def resolve(role: Role, reference: str) -> Weights:
     return weights
 
 
-def _resolve(role: Role, reference: str) -> Weights:
+def _resolve(role: WeightsRole, reference: str) -> Weights:
     if reference == "demo" and role in DEMO_PARTS:
         return _demo(role)
     architecture, place = _split_architecture(role, reference)
@@ -101,14 +101,14 @@ def _resolve(role: Role, reference: str) -> Weights:
     raise WeightsNotFound(role=role, reference=reference, hint="there is no such path; check its spelling.")
 
 
-def _split_architecture(role: Role, reference: str) -> tuple[str | None, str]:
+def _split_architecture(role: WeightsRole, reference: str) -> tuple[str | None, str]:
     if reference.startswith("local-dir:"):
         return None, reference.removeprefix("local-dir:")
     named = _OPEN_CLIP.match(reference) if role == "reranking" else None
     return (named["architecture"], named["path"]) if named else (None, reference)
 
 
-def _demo(role: Role) -> Weights:
+def _demo(role: WeightsRole) -> Weights:
     card = DEMO / "family.json"
     path = DEMO / DEMO_PARTS[role]
     if not card.is_file() or not path.is_dir():
@@ -130,7 +130,7 @@ def _demo(role: Role) -> Weights:
     )
 
 
-def _local(role: Role, path: Path, architecture: str | None) -> Weights:
+def _local(role: WeightsRole, path: Path, architecture: str | None) -> Weights:
     """Return local weights. Their revision is a hash of their files."""
     folder = path if path.is_dir() else path.parent
     files = _digests(folder, _files(path, role) if path.is_dir() else [path])
@@ -141,7 +141,9 @@ def _local(role: Role, path: Path, architecture: str | None) -> Weights:
     return Weights(role, path.name, revision, find_licence(path), path, files, architecture, family)
 
 
-def _hub(role: Role, repository: str, revision: str | None, file: str | None, architecture: str | None) -> Weights:
+def _hub(
+    role: WeightsRole, repository: str, revision: str | None, file: str | None, architecture: str | None
+) -> Weights:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     if revision is None:
@@ -165,7 +167,7 @@ def _hub(role: Role, repository: str, revision: str | None, file: str | None, ar
     return Weights(role, repository, folder.name, find_licence(path), path, files, architecture)
 
 
-def _check_any(role: Role, reference: str, files: tuple[tuple[str, str], ...]) -> None:
+def _check_any(role: WeightsRole, reference: str, files: tuple[tuple[str, str], ...]) -> None:
     if not any(name.endswith(WEIGHT_SUFFIXES) for name, _ in files):
         raise WeightsNotFound(
             role=role, reference=reference, hint="it has no weight files for this role; check the path or id."
@@ -191,7 +193,7 @@ def find_licence(path: Path) -> str:
     return named["licence"] if named else "unknown"
 
 
-def _files(folder: Path, role: Role) -> list[Path]:
+def _files(folder: Path, role: WeightsRole) -> list[Path]:
     """Return the files that the loaders read. If weights are there in several forms, only the preferred one."""
     found = sorted({path for pattern in READ_BY[role] for path in folder.glob(pattern) if path.is_file()})
     return [path for path in found if path.suffix not in WEIGHT_SUFFIXES or path in set(_preferred_files(found))]

@@ -15,15 +15,15 @@ from accelerate import init_empty_weights
 from safetensors import safe_open
 
 from models.errors import UnreadableCheckpoint, UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
-from models.weights.library_border import library_border
+from models.weights.library_boundary import library_boundary
 
-State = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 _HEAD = 1024
 
 
-def read(path: Path, role: str) -> State:
+def read(path: Path, role: str) -> StateDict:
     """Return the tensors of a weight file, on the CPU.
 
     They are copies, so replacing the file under a running worker does not change its weights.
@@ -49,7 +49,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fill(module: Module, state: State, path: str) -> Module:
+def fill(module: Module, state: StateDict, path: str) -> Module:
     """Return the (meta) module with the weights of `state`, which are not copied.
 
     Raises WrongArchitecture, with the first key that is missing, unknown or of another shape or type.
@@ -90,14 +90,14 @@ def _refuse_failed_downloads(path: Path) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     with (
-        library_border(lambda reason: _unreadable(path, f"it is not a complete safetensors file ({reason})")),
+        library_boundary(lambda reason: _unreadable(path, f"it is not a complete safetensors file ({reason})")),
         safe_open(path, framework="pt", device="cpu") as file,
     ):
         return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - not a dict
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
-    with library_border(lambda reason: _unreadable(path, f"it is not a complete torch file ({reason})")):
+    with library_boundary(lambda reason: _unreadable(path, f"it is not a complete torch file ({reason})")):
         try:
             with warnings.catch_warnings(action="ignore"):  # about the pickle's protocol, which is irrelevant here
                 content = torch.load(path, map_location="cpu", weights_only=True)
@@ -113,7 +113,7 @@ def _unreadable(path: Path, detail: str) -> UnreadableCheckpoint:
     return UnreadableCheckpoint(path=path.name, detail=detail)
 
 
-def _without_prefix(state: State, *prefixes: str) -> State:
+def _without_prefix(state: StateDict, *prefixes: str) -> StateDict:
     """Return the state without the wrapper's name, which some converters to safetensors put before every key."""
     for prefix in prefixes:
         chosen = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -140,4 +140,4 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> UnsafeCheckpoint | Un
     )
 
 
-__all__ = ["State", "fill", "init_empty_weights", "read", "sha256_of"]
+__all__ = ["StateDict", "fill", "init_empty_weights", "read", "sha256_of"]

@@ -13,7 +13,7 @@ from diffusers.loaders import single_file_utils as layout
 from torch import Tensor, nn
 
 from models.errors import WrongArchitecture
-from models.weights.checkpoints import State
+from models.weights.checkpoints import StateDict
 
 UNET, TEXT = "model.diffusion_model.", "cond_stage_model.transformer.text_model."
 _OUTER = {
@@ -44,7 +44,7 @@ def original_state(unet: Any, text_encoder: nn.Module) -> dict[str, Tensor]:
     return state | {f"{TEXT}{name.removeprefix('text_model.')}": value for name, value in words.items()}
 
 
-def split_original(state: State, unet: Any, text_encoder: nn.Module) -> tuple[State, State]:
+def split_original(state: StateDict, unet: Any, text_encoder: nn.Module) -> tuple[StateDict, StateDict]:
     """Return the UNet's and the text encoder's state, under the networks' own names.
 
     Raises WrongArchitecture if the state is of another family than these networks.
@@ -59,7 +59,7 @@ def split_original(state: State, unet: Any, text_encoder: nn.Module) -> tuple[St
     return own, {name: value for name, value in text.items() if value is not None}
 
 
-def is_original(state: State) -> bool:
+def is_original(state: StateDict) -> bool:
     """Return whether a state is in the original layout."""
     return any(name.startswith(UNET) for name in state)
 

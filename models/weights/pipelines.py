@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from models.errors import WeightsNotFound, WrongArchitecture
 from models.weights import checkpoints, single_file, vocabulary
 from models.weights.catalog import Weights
-from models.weights.library_border import architecture_border
+from models.weights.library_boundary import architecture_boundary
 
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
@@ -46,9 +46,9 @@ def load(weights: Weights, dtype: torch.dtype) -> Pipeline:
         raise WrongArchitecture(path=weights.path.name, architecture="Stable Diffusion", detail=detail)
     _check_text_only(parts, weights.path.name)
     extra = {"add_watermarker": False} if kind is StableDiffusionXLPipeline else _NO_CHECKER
-    with architecture_border(f"{weights.path.name}/scheduler", "a diffusers scheduler"):
+    with architecture_boundary(f"{weights.path.name}/scheduler", "a diffusers scheduler"):
         parts["scheduler"] = scheduler(parts["scheduler"])
-    with architecture_border(weights.path.name, name):
+    with architecture_boundary(weights.path.name, name):
         pipeline: Pipeline = kind(**parts, **extra)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -106,7 +106,7 @@ def _load_tokenizer(folder: Path) -> CLIPTokenizer:
     if not ((folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()):
         hint = f"its {folder.name} holds no vocabulary (vocab.json and merges.txt, or tokenizer.json)."
         raise WeightsNotFound(role="diffusion", reference=folder.parent.name, hint=hint)
-    with architecture_border(f"{folder.parent.name}/{folder.name}", "CLIP's tokenizer"):
+    with architecture_boundary(f"{folder.parent.name}/{folder.name}", "CLIP's tokenizer"):
         return vocabulary.folder_tokenizer(folder)
 
 
@@ -119,7 +119,7 @@ def _load_network(network: Any, folder: Path, dtype: torch.dtype) -> Any:
     for path in [] if files else sorted(folder.glob("*.bin")):
         checkpoints.read(path, "diffusion")
     variant = "fp16" if files and all(".fp16" in path.name for path in files) else None
-    with architecture_border(f"{folder.parent.name}/{folder.name}", network.__name__):
+    with architecture_boundary(f"{folder.parent.name}/{folder.name}", network.__name__):
         module, report = network.from_pretrained(
             folder,
             torch_dtype=dtype,
@@ -144,7 +144,7 @@ def _check_report(report: dict[str, Any], network: type, folder: Path) -> None:
 
 
 def _check_text_only(parts: dict[str, Any], path: str) -> None:
-    with architecture_border(path, "text-to-image"):
+    with architecture_boundary(path, "text-to-image"):
         channels, latents = parts["unet"].config.in_channels, parts["vae"].config.latent_channels
     if channels != latents:
         detail = f"its UNet takes {channels} channels, not {latents}: it is made for inpainting or editing"

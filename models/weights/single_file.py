@@ -17,8 +17,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from models.errors import WrongArchitecture
 from models.weights import vocabulary
-from models.weights.checkpoints import State, fill, init_empty_weights, read
-from models.weights.library_border import architecture_border
+from models.weights.checkpoints import StateDict, fill, init_empty_weights, read
+from models.weights.library_boundary import architecture_boundary
 
 CONFIGS = Path(__file__).parent / "configs"
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -49,7 +49,7 @@ def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
     parts = {name: module.to(dtype).eval() for name, module in parts.items()}
     for name, pad in zip(("tokenizer", "tokenizer_2"), PAD_TOKENS[kind], strict=False):
         parts[name] = vocabulary.clip_tokenizer(pad)
-    with architecture_border(path.name, kind):
+    with architecture_boundary(path.name, kind):
         prediction = _prediction_type(state, kind, parts["unet"])
     if kind == "sd21" and prediction == "epsilon":
         parts["unet"].register_to_config(sample_size=SD2_BASE)
@@ -63,7 +63,7 @@ def published_config(kind: str, part: str) -> dict[str, Any]:
     return content
 
 
-def detect_kind(state: State, path: str) -> str:
+def detect_kind(state: StateDict, path: str) -> str:
     """Return sd15, sd21 or sdxl, by the text encoders in the file. Raises WrongArchitecture."""
     for kind in ("sdxl", "sd21", "sd15"):
         if all(any(key.startswith(prefix) for key in state) for prefix in TEXT_PREFIXES[kind].values()):
@@ -80,7 +80,7 @@ def detect_kind(state: State, path: str) -> str:
     return kind
 
 
-def unet_config(state: State, kind: str) -> dict[str, Any]:
+def unet_config(state: StateDict, kind: str) -> dict[str, Any]:
     """Return the published configuration of the UNet, with the widths of the file's tensors."""
     config = published_config(kind, "unet")
     levels = len(config["block_out_channels"])
@@ -101,7 +101,7 @@ def unet_config(state: State, kind: str) -> dict[str, Any]:
     return config
 
 
-def text_config(state: State, kind: str, name: str) -> CLIPTextConfig:
+def text_config(state: StateDict, kind: str, name: str) -> CLIPTextConfig:
     """Return the published configuration of the text encoder, with the widths and depth of the file's tensors."""
     config = published_config(kind, name)
     prefix = TEXT_PREFIXES[kind][name]
@@ -124,8 +124,8 @@ def text_config(state: State, kind: str, name: str) -> CLIPTextConfig:
     )
 
 
-def _unet(state: State, kind: str, path: str) -> UNet2DConditionModel:
-    with architecture_border(path, kind):
+def _unet(state: StateDict, kind: str, path: str) -> UNet2DConditionModel:
+    with architecture_boundary(path, kind):
         config = unet_config(state, kind)
         own = {key: value for key, value in state.items() if key.startswith(UNET)}
         with init_empty_weights(include_buffers=False):
@@ -134,10 +134,10 @@ def _unet(state: State, kind: str, path: str) -> UNet2DConditionModel:
     return fill(unet, converted, path)
 
 
-def _vae(state: State, kind: str, path: str) -> AutoencoderKL:
+def _vae(state: StateDict, kind: str, path: str) -> AutoencoderKL:
     config = published_config(kind, "vae")
     own = {key: value for key, value in state.items() if key.startswith(VAE)}
-    with architecture_border(path, "AutoencoderKL"):
+    with architecture_boundary(path, "AutoencoderKL"):
         levels = range(len(config["block_out_channels"]))
         config["block_out_channels"] = [
             own[f"{VAE}encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in levels
@@ -148,9 +148,9 @@ def _vae(state: State, kind: str, path: str) -> AutoencoderKL:
     return fill(vae, {key: value for key, value in converted.items() if value is not None}, path)
 
 
-def _text_encoder(state: State, kind: str, name: str, path: str) -> CLIPTextModel | CLIPTextModelWithProjection:
+def _text_encoder(state: StateDict, kind: str, name: str, path: str) -> CLIPTextModel | CLIPTextModelWithProjection:
     prefix = TEXT_PREFIXES[kind][name]
-    with architecture_border(path, name):
+    with architecture_boundary(path, name):
         config = text_config(state, kind, name)
         with init_empty_weights(include_buffers=False):
             encoder = (CLIPTextModelWithProjection if name == "text_encoder_2" else CLIPTextModel)(config)
@@ -162,7 +162,7 @@ def _text_encoder(state: State, kind: str, name: str, path: str) -> CLIPTextMode
     return fill(encoder, _rename_like(encoder, converted), path)
 
 
-def _rename_like(encoder: torch.nn.Module, converted: State) -> State:
+def _rename_like(encoder: torch.nn.Module, converted: StateDict) -> StateDict:
     """Return the encoder's tensors under its names, with or without `text_model.`, which transformers 5.6 dropped."""
     names = encoder.state_dict().keys()
     bare = {key.removeprefix("text_model."): value for key, value in converted.items()}
@@ -171,20 +171,20 @@ def _rename_like(encoder: torch.nn.Module, converted: State) -> State:
     return {key: value for key, value in bare.items() if key in names}
 
 
-def _attention(state: State, ending: str) -> torch.Tensor:
+def _attention(state: StateDict, ending: str) -> torch.Tensor:
     for key, value in state.items():
         if key.startswith(UNET) and key.endswith(ending):
             return value
     raise KeyError(f"{UNET}...{ending}")
 
 
-def _depth(state: State, block: int) -> int:
+def _depth(state: StateDict, block: int) -> int:
     """Return the number of transformer layers of an input block's attention; 1 (unused) if it has no attention."""
     prefix = f"{UNET}input_blocks.{block}.1.transformer_blocks."
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}) or 1
 
 
-def _prediction_type(state: State, kind: str, unet: UNet2DConditionModel) -> str:
+def _prediction_type(state: StateDict, kind: str, unet: UNet2DConditionModel) -> str:
     """Return `epsilon` or `v_prediction`. No key distinguishes the two kinds of SD 2.x, so the UNet runs once.
 
     At the noisiest step an epsilon model returns about its input, a velocity model about the negative picture.

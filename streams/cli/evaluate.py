@@ -31,8 +31,8 @@ def evaluate(product: str, out: Path | None) -> None:
 
     Nothing is trained: the concept stays as `creatives train` wrote it, even if settings have changed since.
     """
-    from streams.cli.local_training import run_training_job
+    from streams.cli.local_training import train_locally
     from streams.cli.training_folder import evaluation_job, product_folder, read_training_job
 
     folder = out or product_folder(product)
-    run_training_job(evaluation_job(read_training_job(folder)), folder)
+    train_locally(evaluation_job(read_training_job(folder)), folder)

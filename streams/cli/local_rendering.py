@@ -13,8 +13,9 @@ from typing import Any
 from models.briefs import Brief, Rendering, StudioPlan, StudioReady
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 from streams.cli.local_device import ENTRY, local_device
-from streams.cli.pictures import FILE_EXTENSIONS, ranking_score
+from streams.cli.pictures import ranking_score
 from streams.settings import DeviceSettings
+from streams.store.keys import FILE_EXTENSIONS
 
 
 @dataclass(frozen=True)

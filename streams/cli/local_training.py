@@ -14,7 +14,7 @@ from streams.requests import seeds_from
 from streams.settings import DeviceSettings
 
 
-def run_training_job(training_job: TrainingJob, folder: Path) -> None:
+def train_locally(training_job: TrainingJob, folder: Path) -> None:
     """Train or evaluate a product, write the report into `folder` and print it.
 
     Raises the named errors of the device; exits with code 130 at Ctrl-C.

@@ -1,10 +1,8 @@
-"""File extension and score text of pictures, the same in every command."""
+"""The score text of pictures, the same in every command."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-FILE_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def ranking_score(scores: Mapping[str, float]) -> str:

@@ -61,7 +61,7 @@ def train(files: tuple[Path, ...], out: Path | None, product: str, **options: An
     Writes the concept (a file that stock diffusers loads), a before/after contact sheet, a plot of the loss, and
     scores.
     """
-    from streams.cli.local_training import run_training_job
+    from streams.cli.local_training import train_locally
     from streams.cli.training_folder import product_folder, write_training_job
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", product) or ".." in product:
@@ -69,7 +69,7 @@ def train(files: tuple[Path, ...], out: Path | None, product: str, **options: An
     _check_options(options)
     folder = out or product_folder(product)
     photos = tuple(path.read_bytes() for path in files)
-    run_training_job(write_training_job(folder, photos, _job_fields(product, options)), folder)
+    train_locally(write_training_job(folder, photos, _job_fields(product, options)), folder)
 
 
 def _check_options(options: dict[str, Any]) -> None:

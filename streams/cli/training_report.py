@@ -12,8 +12,8 @@ from rich.table import Table
 
 from models.briefs import Picture, StudioReady, TrainingJob, TrainingResult, subject
 from streams.cli.contact_sheet import ACCENT, FAINT, PAPER, RULE, Frame, Strip, contact_sheet
-from streams.cli.pictures import FILE_EXTENSIONS
 from streams.cli.terminal import console
+from streams.store.keys import FILE_EXTENSIONS
 
 PLOT_SIZE = (960, 420)
 SMOOTHING = 0.96  # weight of the past in the exponential mean of the loss

@@ -7,7 +7,7 @@ from typing import Literal
 
 from models.wire import Progress
 
-State = Literal["stopped", "loading", "idle", "busy", "restarting"]
+DeviceState = Literal["stopped", "loading", "idle", "busy", "restarting"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class DeviceStatus:
     error_message: why there is no working child; None if there is one.
     """
 
-    state: State
+    state: DeviceState
     pid: int | None
     restarts: int
     queued: int
@@ -39,14 +39,14 @@ class StatusTracker:
     """Collects what DeviceStatus shows, as the device client works."""
 
     def __init__(self) -> None:
-        self.state: State = "stopped"
+        self.state: DeviceState = "stopped"
         self.error_message: str | None = None
         self.restarts = 0
         self.finished = 0
         self._progress: Progress | None = None
         self._stages: dict[str, tuple[int, int]] = {}
 
-    def change_state(self, state: State) -> None:
+    def change_state(self, state: DeviceState) -> None:
         """Enter a state. A new batch starts without progress and stages; without a batch there is no progress."""
         self.state = state
         if state in {"idle", "busy", "stopped"}:

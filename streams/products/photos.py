@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import httpx
 import structlog
 
-from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable, StreamError
+from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotoUnavailable, StreamError
 from streams.store.protocol import ObjectStore
 from streams.training_settings import TrainingSettings
 
@@ -71,7 +71,7 @@ async def _fetch_one(
                 return await _fetch_from_host(uri, settings)
         except (AddressForbidden, ObjectMissing, ObjectTooLarge) as error:
             return error
-        except PhotosUnavailable as error:
+        except PhotoUnavailable as error:
             pause = min(_LONGEST_PAUSE, _PAUSE * 2.0**pauses) * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
             if loop.time() + pause > deadline:
                 return error
@@ -97,9 +97,9 @@ async def _fetch_from_host(uri: str, settings: TrainingSettings) -> bytes:
     except (ValueError, httpx.InvalidURL):
         raise AddressForbidden(uri=_without_query(uri), detail="it is no valid URL.") from None
     except TimeoutError:
-        raise PhotosUnavailable(uri=_without_query(uri), detail=f"no answer within {_SECONDS:g} s") from None
+        raise PhotoUnavailable(uri=_without_query(uri), detail=f"no answer within {_SECONDS:g} s") from None
     except (httpx.HTTPError, OSError) as error:
-        raise PhotosUnavailable(uri=_without_query(uri), detail=type(error).__name__) from None
+        raise PhotoUnavailable(uri=_without_query(uri), detail=type(error).__name__) from None
 
 
 def _client() -> httpx.AsyncClient:
@@ -167,7 +167,7 @@ async def _read_body(uri: str, response: httpx.Response, limit: int) -> bytes:
     if response.status_code in {401, 403, 404, 410}:
         raise ObjectMissing(uri=_without_query(uri))
     if response.status_code != 200:
-        raise PhotosUnavailable(uri=_without_query(uri), detail=f"HTTP status {response.status_code}")
+        raise PhotoUnavailable(uri=_without_query(uri), detail=f"HTTP status {response.status_code}")
     content = bytearray()
     async for chunk in response.aiter_bytes():
         content += chunk

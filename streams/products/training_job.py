@@ -19,7 +19,7 @@ import structlog
 from models.briefs import TrainingJob, TrainingResult, placeholder
 from models.errors import CreativesError, UnusablePhotos, WeightsError
 from schemas.events import ProductRegistered, Source
-from streams.failures import PhotosUnavailable, TrainingUnsupportedByWeights, Verdict, judge
+from streams.failures import PhotoUnavailable, TrainingUnsupportedByWeights, Verdict, judge
 from streams.messages import Headers
 from streams.products.photos import FetchedPhotos, fetch_photos
 from streams.requests import Tools, seeds_from
@@ -36,7 +36,7 @@ _STALE_SECONDS = 86_400.0
 _CHECKPOINT = re.compile(r"checkpoint-\d{6,}\.safetensors")  # see models.learning.training
 
 
-class PhotosUnreachable(UnusablePhotos):
+class PhotosUnavailable(UnusablePhotos):
     """The photos cannot be fetched: {detail}"""
 
     code = "photos_unavailable"
@@ -83,14 +83,14 @@ async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult
 
 
 def _check_photo_count(fetched: FetchedPhotos) -> None:
-    """Raise UnusablePhotos or PhotosUnreachable if fewer than MIN_PHOTOS were fetched and a fetch failed."""
+    """Raise UnusablePhotos or PhotosUnavailable if fewer than MIN_PHOTOS were fetched and a fetch failed."""
     if not fetched.errors:
         return
     detail = f"{len(fetched.photos)} could be fetched, at least {MIN_PHOTOS} needed ({_join_errors(fetched)})"
     if len(fetched.photos) >= MIN_PHOTOS:
         log.warning("training without some of the photos", reasons=_join_errors(fetched))
-    elif any(isinstance(error, PhotosUnavailable) for error in fetched.errors):
-        raise PhotosUnreachable(detail=detail)
+    elif any(isinstance(error, PhotoUnavailable) for error in fetched.errors):
+        raise PhotosUnavailable(detail=detail)
     else:
         raise UnusablePhotos(detail=detail)
 

@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Literal
 
-Origin = Literal["given", "glossary", "passed", "folded", "own"]
+TermOrigin = Literal["given", "glossary", "passed", "folded", "own"]
 
 _FOLDED = str.maketrans({"ł": "l", "Ł": "L", "đ": "d", "ø": "o", "ß": "ss", "æ": "ae", "œ": "oe"})
 _PUNCTUATION_IN_WORDS = "'-%."
@@ -32,7 +32,7 @@ class Term:
 
     words: str
     original: str
-    origin: Origin = "own"
+    origin: TermOrigin = "own"
     weight: float = 1.0
 
     @property

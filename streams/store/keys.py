@@ -11,7 +11,7 @@ from __future__ import annotations
 
 PARKED = "parked/"
 _MANIFEST = "manifest.json"
-_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+FILE_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def creative_prefix(segment_id: str, request_id: str) -> str:
@@ -56,7 +56,7 @@ def manifest_key(prefix: str) -> str:
 
 def picture_name(rank: int, media_type: str) -> str:
     """Return a picture's name below its prefix, such as `1.png`. Ranks count across all formats of a request."""
-    return f"{rank}.{_EXTENSIONS[media_type]}"
+    return f"{rank}.{FILE_EXTENSIONS[media_type]}"
 
 
 def _require_safe(part: str) -> str:

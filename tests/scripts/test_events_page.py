@@ -44,7 +44,7 @@ def test_the_limits_of_photos():
     assert f"at least {photos.MIN_SIDE}\n  px" in PAGE
     assert f"At most {photo_fetching._REDIRECTS} redirects" in PAGE
     assert f"must lie below `{photo_fetching.PHOTOS}`" in PAGE
-    assert ", ".join({"WEBP": "WebP"}.get(form, form) for form in photos.FORMATS) in PAGE
+    assert ", ".join({"WEBP": "WebP"}.get(form, form) for form in photos.FILE_TYPES) in PAGE
 
 
 def test_training_defaults():

@@ -11,7 +11,7 @@ import httpx
 from schemas.events import CreativeReady, Image, ProductReady, ProductRegistered, SegmentUpdated
 from streams.cli.demo.errors import DemoFailed
 from streams.cli.event_file import ValidEvent
-from streams.cli.pictures import FILE_EXTENSIONS
+from streams.store.keys import FILE_EXTENSIONS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from models.errors import UnreadableCheckpoint, UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
 from models.weights.checkpoints import fill, read, sha256_of
-from models.weights.library_border import architecture_border, library_reason
+from models.weights.library_boundary import architecture_boundary, library_reason
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
 
@@ -116,14 +116,14 @@ def test_the_digest_is_sha256(tmp_path):
 def test_an_error_of_a_library_becomes_a_named_one(raised):
     with (
         pytest.raises(WrongArchitecture, match=r"model\.bin does not fit CLIP.*download it again") as caught,
-        architecture_border("model.bin", "CLIP"),
+        architecture_boundary("model.bin", "CLIP"),
     ):
         raise raised
     assert str(raised.args[0]) in str(caught.value)
 
 
 def test_other_errors_pass_unchanged():
-    with pytest.raises(StopAsyncIteration), architecture_border("model.bin", "CLIP"):
+    with pytest.raises(StopAsyncIteration), architecture_boundary("model.bin", "CLIP"):
         raise StopAsyncIteration
 
 

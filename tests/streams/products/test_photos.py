@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from models.errors import CreativesError
-from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotosUnavailable, StoreUnavailable
+from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotoUnavailable, StoreUnavailable
 from streams.products import photos
 from streams.training_settings import TrainingSettings
 from tests import fakes
@@ -131,7 +131,7 @@ REFUSALS: list[tuple[Callable[[Host], str], type[CreativesError], str]] = [
     (lambda host: host.url("/plain"), AddressForbidden, "by https only"),
     (lambda host: host.url("/round"), AddressForbidden, "more than 3 redirects"),
     (lambda host: host.url("/nothing"), ObjectMissing, "There is no object"),
-    (lambda host: host.url("/busy"), PhotosUnavailable, "HTTP status 503"),
+    (lambda host: host.url("/busy"), PhotoUnavailable, "HTTP status 503"),
     (lambda host: host.url("/photo.png", "other.example"), AddressForbidden, "does not name its host"),
     (lambda host: f"https://{HOST}/photo.png", AddressForbidden, "does not name its host"),
     (lambda host: f"https://u:secret@{HOST}:{host.port}/x", AddressForbidden, "must not hold a user or password"),
@@ -203,7 +203,7 @@ async def test_a_photo_above_the_limit_is_an_error(host: Host) -> None:
 
 async def test_a_slow_host_times_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "_SECONDS", 0.2)
-    with pytest.raises(PhotosUnavailable, match=r"no answer within 0\.2 s"):
+    with pytest.raises(PhotoUnavailable, match=r"no answer within 0\.2 s"):
         await fetched(host.url("/slow"), host.allowed)
 
 
@@ -212,13 +212,13 @@ async def test_an_unknown_name_is_unavailable(host: Host, monkeypatch: pytest.Mo
         raise OSError(-2, "Name or service not known")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-    with pytest.raises(PhotosUnavailable):
+    with pytest.raises(PhotoUnavailable):
         await fetched(host.url("/photo.png"), host.allowed)
 
 
 async def test_a_certificate_for_another_name_is_unavailable(host: Host) -> None:
     host.names["other.example"] = "127.0.0.1"
-    with pytest.raises(PhotosUnavailable, match="ConnectError"):
+    with pytest.raises(PhotoUnavailable, match="ConnectError"):
         await fetched(host.url("/photo.png", "other.example"), (f"other.example:{host.port}", "127.0.0.1"))
 
 
@@ -230,7 +230,7 @@ async def test_a_busy_host_is_retried(host: Host, monkeypatch: pytest.MonkeyPatc
 
 async def test_retries_stop_at_the_timeout(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "_PAUSE", 0.02)
-    with pytest.raises(PhotosUnavailable, match="HTTP status 503"):
+    with pytest.raises(PhotoUnavailable, match="HTTP status 503"):
         await fetched(host.url("/busy"), host.allowed, retry_seconds=0.2)
     assert 2 < len(host.asked) < 20
 
@@ -242,7 +242,7 @@ async def test_photos_keep_their_order_and_failures_become_errors(host: Host) ->
     uris = ["s3://creatives/photos/1", "s3://creatives/photos/2", "s3://creatives/photos/3", host.url("/busy")]
     found = await photos.fetch_photos(uris, store, settings)
     assert found.photos == (b"one", b"three")
-    assert [type(refusal) for refusal in found.errors] == [ObjectMissing, PhotosUnavailable]
+    assert [type(refusal) for refusal in found.errors] == [ObjectMissing, PhotoUnavailable]
 
 
 async def test_an_outage_of_the_store_cancels_the_other_downloads(host: Host) -> None:

@@ -14,7 +14,7 @@ from models.briefs import StudioPlan, TrainingJob
 from models.errors import Cancelled, StageFailed, UnusablePhotos
 from schemas.events import CreativeRejected, ProductReady
 from streams.device.client import DeviceClient
-from streams.failures import DeviceProcessDied, PhotosUnavailable
+from streams.failures import DeviceProcessDied, PhotoUnavailable
 from streams.products import photos
 from streams.products.train import train_product
 from streams.requests import Tools
@@ -69,7 +69,7 @@ async def test_a_refusal_of_the_device_lists_the_failed_downloads_too(world: Wor
 
 async def test_an_unreachable_host_has_its_own_rejection_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unreachable(uri: str, settings: Any) -> bytes:
-        raise PhotosUnavailable(uri=uri, detail="HTTP status 503")
+        raise PhotoUnavailable(uri=uri, detail="HTTP status 503")
 
     monkeypatch.setattr(photos, "_fetch_from_host", unreachable)
     monkeypatch.setattr(photos, "_PAUSE", 0.01)

@@ -33,7 +33,7 @@ _FOLDERS = re.compile(r"(?<![\w./])/(?!/)(?:[^\s'\":,]+/)+")
 
 
 @contextlib.contextmanager
-def library_border(named: Callable[[str], CreativesError]) -> Iterator[None]:
+def library_boundary(named: Callable[[str], CreativesError]) -> Iterator[None]:
     """Raise `named(reason)` for any error that a library raises in the block because of damaged or foreign content.
 
     torch, safetensors, tokenizers, transformers, diffusers and open_clip share no error class for such content; the
@@ -49,14 +49,14 @@ def library_border(named: Callable[[str], CreativesError]) -> Iterator[None]:
         raise named(library_reason(error)) from error
 
 
-def architecture_border(path: str, architecture: str) -> AbstractContextManager[None]:
-    """Return a library_border that raises WrongArchitecture: `path` does not fit `architecture`."""
+def architecture_boundary(path: str, architecture: str) -> AbstractContextManager[None]:
+    """Return a library_boundary that raises WrongArchitecture: `path` does not fit `architecture`."""
 
     def wrong_architecture(reason: str) -> WrongArchitecture:
         detail = f"{reason}; if the file is damaged, download it again"
         return WrongArchitecture(path=path, architecture=architecture, detail=detail)
 
-    return library_border(wrong_architecture)
+    return library_boundary(wrong_architecture)
 
 
 def library_reason(error: Exception) -> str:
