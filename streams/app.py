@@ -53,7 +53,9 @@ class CreativesApp(faust.App):
     runtime: Runtime
 
     def _new_transport(self) -> Transport:
-        return Transport(self.conf.broker_consumer, self)
+        transport = Transport(self.conf.broker_consumer, self)
+        transport.isolation = self.runtime.settings.kafka.isolation
+        return transport
 
     async def on_first_start(self) -> None:
         """Skip Faust's own step, which creates a folder for tables. This service has none."""

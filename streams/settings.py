@@ -42,6 +42,9 @@ class KafkaSettings(Group):
         default=None, description="PEM file of the client certificate (mutual TLS)"
     )
     key_file: PemFile | None = Field(default=None, description="PEM file of the certificate's key")
+    isolation: Literal["read_committed", "read_uncommitted"] = Field(
+        default="read_committed", description="read_committed never renders events of an aborted or open transaction"
+    )
     session_timeout: float = Field(
         default=30.0, gt=0, description="seconds until the group replaces a worker that died or hangs"
     )

@@ -104,6 +104,7 @@ async def topic_reader(topics: list[str], settings: Settings, *, from_beginning:
         **options,
         auto_offset_reset="earliest" if from_beginning else "latest",
         enable_auto_commit=False,
+        isolation_level=settings.kafka.isolation,
         max_partition_fetch_bytes=MAX_FETCH_BYTES,
     )
     try:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
+from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 from mode.services import WaitResults
@@ -47,6 +48,38 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
     """The service that owns the aiokafka consumer. In Faust each call crosses to its thread and back by a queue."""
 
     logger = _FAUST_LOGGER
+    transport: Transport
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._last_fetched: dict[TP, int] = {}
+
+    def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
+        """Create the aiokafka consumer with the isolation level of the settings. Faust always reads uncommitted."""
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = transport.isolation  # noqa: SLF001
+        return consumer
+
+    def skipped_to(self, committed: Mapping[TP, int | None]) -> dict[TP, int]:
+        """Return the positions that can be committed because only markers and aborted records lie before them.
+
+        committed: the committed offset of each partition, None without one. A position is ahead of it with no event in
+        between if everything that was fetched has been acked and committed, or if nothing was fetched.
+        """
+        subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001
+        assignment = subscription and subscription.assignment
+        found = {}
+        for pair in assignment.tps if assignment else ():
+            tp, state = TP(pair.topic, pair.partition), assignment.state_value(pair)
+            last, offset = self._last_fetched.get(tp), committed.get(tp)
+            if state.has_valid_position and last in (None, (offset or 0) - 1) and state.position > (offset or 0):
+                found[tp] = state.position
+        return found
+
+    def forget(self, partitions: Iterable[TP]) -> None:
+        """Forget what was fetched of revoked partitions."""
+        for tp in partitions:
+            self._last_fetched.pop(tp, None)
 
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """Call `fun`. As in a thread, the call goes on if its caller is cancelled, so that no commit is cut off."""
@@ -64,6 +97,7 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
             timeout=timeout,
             max_records=consumer._max_poll_records,  # noqa: SLF001
         )
+        self._last_fetched |= {TP(*pair): fetched[-1].offset for pair, fetched in records.items() if fetched}
         return records
 
     async def on_thread_stop(self) -> None:
@@ -113,6 +147,22 @@ class Consumer(driver.Consumer):
         """Sleep. For 0 seconds mode makes a task and cancels it at once; a turn of the loop is enough."""
         await (super().sleep(n) if n else asyncio.sleep(0))
 
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit the acked offsets, then what a transaction leaves behind them.
+
+        Faust commits up to the last event. A transaction ends with a marker, which is no event: without the second step
+        the lag would stay at 1 after it.
+        """
+        committed: bool = await super().commit(topics, start_new_transaction)
+        if skipped := self._thread.skipped_to(self._committed_offset):
+            committed |= await self._commit_offsets(skipped)
+        return committed
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget what was fetched: the next owner starts at the committed offset."""
+        self._thread.forget(revoked)
+        await super().on_partitions_revoked(revoked)
+
     def _new_consumer_thread(self) -> _LoopConsumer:
         return _LoopConsumer(self, loop=self.loop, thread_loop=self.loop, Worker=_LoopWorker, beacon=self.beacon)
 
@@ -120,4 +170,5 @@ class Consumer(driver.Consumer):
 class Transport(driver.Transport):
     """Faust's aiokafka transport with the consumer above. `CreativesApp._new_transport` returns it."""
 
+    isolation = "read_uncommitted"
     Consumer = Consumer

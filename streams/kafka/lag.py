@@ -33,6 +33,7 @@ class LagProbe:
     def __init__(self, kafka: KafkaSettings, group: str) -> None:
         self._servers = kafka.bootstrap_servers
         self._options = client_options(kafka) | {"group_id": group, "enable_auto_commit": False}
+        self._options["isolation_level"] = kafka.isolation
         self._consumer: AIOKafkaConsumer | None = None
         self.lag_by_partition: dict[str, int] = {}
         self._answered_at: float | None = None

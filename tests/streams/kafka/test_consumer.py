@@ -15,15 +15,17 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 from structlog.testing import capture_logs
 
-from streams.app import CreativesApp
+from streams.app import create_app
 from streams.embedded import EmbeddedBroker
 from streams.kafka.consumer import Transport
+from streams.settings import Settings
 
 TOPIC = "events"
 
 
 class App(faust.App):
-    _new_transport = CreativesApp._new_transport
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
 
 
 @pytest.fixture
@@ -157,8 +159,9 @@ async def test_starting_without_a_broker_raises(tmp_path: Path) -> None:
 
 
 def test_the_service_uses_this_transport_and_the_loggers_of_faust() -> None:
-    app = CreativesApp("group", broker="aiokafka://127.0.0.1:9")
+    app = create_app(Settings.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:9"}}))
     assert type(app.transport) is Transport
+    assert app.transport.isolation == "read_committed"
     assert {app.consumer.logger.name, app.consumer._thread.logger.name} == {"faust.consumer"}
 
 
