@@ -88,7 +88,7 @@ def test_an_option_of_another_method_is_a_usage_error(method, option, tmp_path):
 def test_options_reach_the_training_job_and_the_others_stay_unset(tmp_path, monkeypatch):
     training_jobs = []
     monkeypatch.setattr(
-        "streams.cli.local_training.run_training_job", lambda training_job, _: training_jobs.append(training_job)
+        "streams.cli.local_training.train_locally", lambda training_job, _: training_jobs.append(training_job)
     )
     required = ("--product", "jam", "--class-noun", "jar", "--out", tmp_path / "jam")
     given = ("--batch", 2, "--class-images", 8, "--snr-gamma", 0, "--no-early-stopping", "--train-text-encoder")
