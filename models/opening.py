@@ -14,7 +14,6 @@ import open_clip
 import torch
 import transformers
 from numpy.typing import NDArray
-from transformers import dynamic_module_utils
 
 from models import images
 from models.briefs import Encoding, StudioPlan, StudioRecipe
@@ -91,7 +90,6 @@ class FileEncoder:
 def silence_libraries() -> None:
     """Keep the libraries' progress bars and their hints for programmers out of the worker's log."""
     logging.getLogger().setLevel(logging.ERROR)
-    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # refuse remote code at once instead of asking at the terminal
     for library in (transformers, diffusers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()

@@ -29,6 +29,7 @@ from streams.watchdog import exit_within
 log = structlog.get_logger(__name__)
 
 _DAY = 86_400.0
+_POLL_RECORDS = 500  # parsed in one turn of the event loop
 _FORCED_EXIT_SECONDS = 60.0  # after the drain
 
 
@@ -98,6 +99,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "broker_heartbeat_interval": kafka.heartbeat_interval,
         "broker_rebalance_timeout": max(60.0, kafka.session_timeout),
         "broker_request_timeout": max(kafka.request_timeout, kafka.session_timeout),
+        "broker_max_poll_records": _POLL_RECORDS,
         "broker_commit_interval": kafka.commit_interval,
         "broker_max_poll_interval": 7 * _DAY,
         "broker_commit_livelock_soft_timeout": _DAY,

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel
 
 from models.errors import WrongArchitecture
 from models.weights.catalog import Weights
+from models.weights.remote_code import forbid_questions
 
 MODEL_TYPES = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,6 +36,7 @@ class DinoEmbedder:
     @classmethod
     def load(cls, weights: Weights, device: torch.device) -> DinoEmbedder:
         """Load the safetensors weights of a transformers folder. Raises WrongArchitecture."""
+        forbid_questions()
         name = weights.path.name
         try:
             config = AutoConfig.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)

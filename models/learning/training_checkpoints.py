@@ -20,6 +20,8 @@ from models.weights.tensor_file import write_tensors
 
 CHECKPOINTS = "checkpoint-*.safetensors"
 LOSSES = "losses"
+# What a damaged or foreign checkpoint makes the reader raise.
+_UNUSABLE = (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -58,15 +60,24 @@ class Checkpoints:
         for partial in self.folder.glob("checkpoint-*.part"):
             partial.unlink()
         for path in sorted(self.folder.glob(CHECKPOINTS), reverse=True):
-            with suppress(SafetensorError, OSError), safe_open(path, framework="pt", device="cpu") as file:
+            with suppress(*_UNUSABLE), safe_open(path, framework="pt", device="cpu") as file:
                 meta = file.metadata() or {}
                 if meta.get("fingerprint") == self.fingerprint:
                     tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
                     device = next(iter(self.parameters.values())).device
                     losses = list(tensors.pop(LOSSES).to(device).unbind())
+                    fixed_losses = [float(loss) for loss in json.loads(meta["measured"])]
+                    self._check(tensors)
                     self._load(tensors)
-                    return losses, list(json.loads(meta["measured"]))
+                    return losses, fixed_losses
         return [], []
+
+    def _check(self, tensors: dict[str, Tensor]) -> None:
+        """Raise ValueError or KeyError before anything is changed, if a tensor is missing or has another shape."""
+        for name, parameter in self.parameters.items():
+            for tensor in (tensors[f"parameter.{name}"], *(tensors[f"{moment}.{name}"] for moment in MOMENTS)):
+                if tensor.dim() and tensor.shape != parameter.shape:
+                    raise ValueError(f"{name} has another shape")
 
     @torch.no_grad()
     def _load(self, tensors: dict[str, Tensor]) -> None:

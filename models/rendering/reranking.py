@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,9 @@ from models.errors import WeightsNotFound, WrongArchitecture
 from models.weights.catalog import Weights
 from models.weights.checkpoints import fill, init_empty_weights, read
 from models.weights.library_boundary import architecture_boundary
+from models.weights.remote_code import forbid_questions
 
+_CONFIG = "open_clip_config.json"
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -43,11 +46,12 @@ class ClipReranker:
     @classmethod
     def load(cls, weights: Weights, device: torch.device, dtype: torch.dtype) -> ClipReranker:
         """Load an open_clip folder, or a weight file of a named architecture. Raises a WeightsError."""
+        forbid_questions()
         name, path = _name_and_file(weights)
         with _hub_parts(name, "hf_model_name"), architecture_boundary(weights.path.name, "open_clip"):
             model = meta_network(name)
         with _hub_parts(name, "hf_tokenizer_name"), architecture_boundary(weights.path.name, "open_clip's tokenizer"):
-            tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = open_clip.get_tokenizer(name, **_tokenizer_options(name))
         state = read(path, "reranking")
         with architecture_boundary(path.name, "open_clip"):
             state = convert_state_dict(model, _reshape_logit_parameters(model, state))
@@ -96,6 +100,16 @@ class ClipReranker:
             pixels = transforms.center_crop(pixels, list(size))
         normal: torch.Tensor = transforms.normalize(pixels.clamp(0, 1), list(cfg["mean"]), list(cfg["std"]))
         return normal
+
+
+def _tokenizer_options(name: str) -> dict[str, bool]:
+    """Return the options that override a folder's own. Only tokenizers of transformers take this one."""
+    if name.startswith("local-dir:"):
+        config = json.loads((Path(name.removeprefix("local-dir:")) / _CONFIG).read_text(encoding="utf-8"))
+        text = config.get("model_cfg", {}).get("text_cfg", {})
+    else:
+        text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
 
 
 def meta_network(name: str) -> torch.nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ _BAD_CONTENT = (
     StrictDataclassError,
     TypeError,
     ValueError,
+    pickle.UnpicklingError,
     struct.error,
 )
 _FOLDERS = re.compile(r"(?<![\w./])/(?!/)(?:[^\s'\":,]+/)+")

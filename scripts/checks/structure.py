@@ -29,6 +29,7 @@ CROSS_CUTTING = {
     "tests/streams/device/test_client_crashes.py": "streams/device/client.py, when the device process crashes or hangs",
     "tests/streams/device/test_client_lifecycle.py": "streams/device/client.py, from start to stop",
     "tests/streams/kafka/test_decoding_properties.py": "decoding in agents and delivery",
+    "tests/streams/kafka/test_hostile_records.py": "the parsing of records, on batches that an attacker built",
     "tests/streams/kafka/test_ledger_properties.py": "streams/kafka/ledger.py, with hypothesis",
     "tests/streams/kafka/test_unreadable_records.py": "unreadable records, from the consumer to the dead letter",
     "tests/streams/products/test_planted_checkpoints.py": "foreign objects among the checkpoints of a training job",

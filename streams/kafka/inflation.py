@@ -1,6 +1,6 @@
-"""Limits the inflated size of compressed record batches, without holding more than the limit in memory.
+"""Inflates compressed record batches within a limit.
 
-aiokafka inflates a batch in one piece: 400 KiB of gzip may become a gigabyte before any check.
+aiokafka inflates a batch in one piece, so 400 KiB of gzip may become a gigabyte before any check.
 """
 
 from __future__ import annotations
@@ -8,46 +8,66 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import cramjam
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
-_GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
-_GZIP_WINDOW = 31  # zlib's number for a gzip header and trailer
-_CHUNK = 2**20
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+"""The codecs' numbers in a record batch."""
+
+_GZIP_WINDOW = 31  # zlib's number for data with a gzip header and trailer
+_MAX_GZIP_MEMBERS = 16  # producers write one; zlib copies the rest of the data for each
+_FIRST_BUFFER = 2**20
 _XERIAL = b"\x82SNAPPY\x00"  # the framing that Java's snappy writes: a header of 16 bytes, then blocks with a length
 _XERIAL_HEADER = 16
 
 
 class TooLarge(Exception):
-    """The inflated batch exceeds the limit."""
+    """The batch inflates to more bytes than the limit."""
 
 
-def check_inflated_size(codec: int, data: bytes, limit: int) -> None:
-    """Raise TooLarge if `data` inflates to more than `limit` bytes.
+def inflate(codec: int, data: bytes, limit: int) -> bytes:
+    """Return the inflated bytes, at most `limit` of them.
 
-    codec: the number in a record batch's attributes. Codecs that Kafka does not define pass; their reader reports them.
-    Raises the codec's own error for damaged data.
+    Raises TooLarge, UnsupportedCodecError for a codec that Kafka does not define, and what the codec raises for
+    damaged data.
     """
-    if codec == _GZIP:
-        _check_gzip(data, limit)
-    elif codec == _SNAPPY:
-        if sum(cramjam.snappy.decompress_raw_len(block) for block in _snappy_blocks(data)) > limit:
-            raise TooLarge
-    elif codec in {_LZ4, _ZSTD}:
-        _check_frames(cramjam.lz4 if codec == _LZ4 else cramjam.zstd, data, limit)
+    match codec:
+        case 0:
+            return data
+        case 1:
+            return _gzip(data, limit)
+        case 2:
+            return _snappy(data, limit)
+        case 3:
+            return _framed(cramjam.lz4, data, limit)
+        case 4:
+            return _framed(cramjam.zstd, data, limit)
+        case _:
+            raise UnsupportedCodecError(f"codec {codec} is unknown")
 
 
-def _check_gzip(data: bytes, limit: int) -> None:
-    size = 0
-    while data:
+def _gzip(data: bytes, limit: int) -> bytes:
+    inflated = b""
+    for _ in range(_MAX_GZIP_MEMBERS):
         member = zlib.decompressobj(_GZIP_WINDOW)
-        rest = data
-        while not member.eof and (chunk := member.decompress(rest, _CHUNK)):
-            size += len(chunk)
-            if size > limit:
-                raise TooLarge
-            rest = member.unconsumed_tail
+        inflated += member.decompress(data, limit - len(inflated) + 1)
+        if len(inflated) > limit:
+            raise TooLarge
+        if not member.eof:
+            raise CorruptRecordException("the gzip data is cut short")
         data = member.unused_data
+        if not data:
+            return inflated
+    raise CorruptRecordException(f"the gzip data has more than {_MAX_GZIP_MEMBERS} members")
+
+
+def _snappy(data: bytes, limit: int) -> bytes:
+    blocks = list(_snappy_blocks(data))
+    if sum(cramjam.snappy.decompress_raw_len(block) for block in blocks) > limit:
+        raise TooLarge
+    return b"".join(bytes(cramjam.snappy.decompress_raw(block)) for block in blocks)
 
 
 def _snappy_blocks(data: bytes) -> Iterator[bytes]:
@@ -58,18 +78,19 @@ def _snappy_blocks(data: bytes) -> Iterator[bytes]:
     while position < len(data):
         (length,) = struct.unpack_from("!i", data, position)
         position += 4
-        if length < 0:
-            raise ValueError("a snappy block has a negative length")
+        if not 0 < length <= len(data) - position:
+            raise CorruptRecordException("a snappy block has a wrong length")
         yield data[position : position + length]
         position += length
 
 
-def _check_frames(codec: object, data: bytes, limit: int) -> None:
-    """Inflate into a buffer of fixed size; the codec raises if the buffer is too small or the data is damaged."""
-    size = min(limit, max(_CHUNK, 16 * len(data)))
+def _framed(codec: Any, data: bytes, limit: int) -> bytes:
+    """Inflate lz4 or zstd into a buffer of fixed size; the codec raises if it is too small or the data is damaged."""
+    size = min(limit, max(_FIRST_BUFFER, 16 * len(data)))
     while True:
+        buffer = bytearray(size)
         try:
-            codec.decompress_into(data, bytearray(size))  # type: ignore[attr-defined]
+            written = codec.decompress_into(data, buffer)
         except cramjam.DecompressionError as error:
             if "whole buffer" not in str(error):
                 raise
@@ -77,4 +98,4 @@ def _check_frames(codec: object, data: bytes, limit: int) -> None:
                 raise TooLarge from None
             size = min(limit, 4 * size)
         else:
-            return
+            return bytes(memoryview(buffer)[:written])

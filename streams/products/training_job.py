@@ -33,7 +33,8 @@ MIN_PHOTOS = 3
 SAFETENSORS = "application/octet-stream"
 _MAX_CLASS_FILES = 8
 _STALE_SECONDS = 86_400.0
-_CHECKPOINT = re.compile(r"checkpoint-\d{6,}\.safetensors")  # see models.learning.training
+_MAX_CHECKPOINTS = 3  # a job keeps one; there may be two while it replaces it
+_CHECKPOINT = re.compile(r"checkpoint-\d{6,9}\.safetensors")  # see models.learning.training
 
 
 class PhotosUnavailable(UnusablePhotos):
@@ -163,7 +164,7 @@ async def _store_checkpoint(request: TrainingRequest, store: ObjectStore, path: 
 
 
 async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> None:
-    """Download the newest checkpoint unless the scratch folder holds one at least as new.
+    """Download the newest checkpoints unless the scratch folder holds one at least as new.
 
     Other writers of the bucket can put objects there, so only names that the device process writes count.
     """
@@ -174,9 +175,10 @@ async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> Non
         log.warning("ignoring objects that are not checkpoints", prefix=prefix, count=len(names) - len(ours))
     if not ours:
         return
-    newest = ours[-1]
     request.folder.mkdir(parents=True, exist_ok=True)
-    if not any(path.name >= newest for path in request.folder.glob("checkpoint-*.safetensors")):
-        partial = scratch_path(request.folder, f"{newest}.part")
-        if await store.download(prefix + newest, partial):
-            partial.replace(scratch_path(request.folder, newest))
+    if any(path.name >= ours[-1] for path in request.folder.glob("checkpoint-*.safetensors")):
+        return
+    for name in ours[-_MAX_CHECKPOINTS:]:  # the newest may be planted; the device process takes the newest of its own
+        partial = scratch_path(request.folder, f"{name}.part")
+        if await store.download(prefix + name, partial):
+            partial.replace(scratch_path(request.folder, name))

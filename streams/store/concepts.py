@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import structlog
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from models.briefs import StudioRecipe
 from models.briefs import subject as subject_of
 from schemas.base import Contract, Identifier, Method, Sha256, Timestamp
 from streams.failures import ObjectTooLarge
-from streams.store.keys import current_concept_key, pinned_concept_key
+from streams.store.keys import concept_prefix, current_concept_key, pinned_concept_key
 from streams.store.protocol import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -34,9 +34,15 @@ class CurrentConcept(Contract):
     method: Method
     class_noun: str = Field(min_length=1, max_length=60)
     placeholder_token: str = Field(min_length=1, max_length=140)
-    key: str = Field(pattern=r"^concepts/[^/]{1,128}/[^/]{1,64}/concept-[0-9a-f]{16}\.safetensors$")
+    key: str
     sha256: Sha256
     weights: str = Field(max_length=200)
+
+    @model_validator(mode="after")
+    def _require_own_key(self) -> CurrentConcept:
+        if self.key != concept_prefix(self.product_id, self.request_id) + concept_name(self.sha256):
+            raise ValueError("the key is not that of this product, request and sha256")
+        return self
 
     @property
     def subject(self) -> str:
@@ -74,7 +80,7 @@ async def make_current(store: ObjectStore, concept: CurrentConcept) -> None:
     current = await current_concept(store, concept.product_id)
     if current is not None:
         later = (current.occurred_at, current.offset) > (concept.occurred_at, concept.offset)
-        if later or current.request_id == concept.request_id:
+        if later or current == concept:
             return
     await store.put(current_concept_key(concept.product_id), concept.to_json(), "application/json")
 

@@ -1,13 +1,16 @@
 """A weights folder cannot run code: neither by itself nor through an option that it sets for a library."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from models.errors import UnsafeConfiguration, WeightsError
 from models.opening import open_studio
+from models.rendering.reranking import ClipReranker
 from models.weights import catalog
 
 CODE = "import pathlib\npathlib.Path({marker!r}).write_text('ran')\nclass Evil: pass\n"
@@ -110,3 +113,40 @@ def test_a_deeply_nested_configuration_is_left_to_its_reader(clip, tiny_plan):
 def test_entries_that_decline_code_pass(clip):
     edit_json(clip / "tokenizer_config.json", lambda config: config.update(trust_remote_code=False, auto_map=None))
     assert catalog.resolve("reranking", f"local-dir:{clip}").path == clip
+
+
+def test_an_adapter_configuration_is_refused(tmp_path):
+    """transformers would hand it to peft, which imports the module that `megatron_core` names."""
+    folder = tmp_path / "sd"
+    shutil.copytree(catalog.DEMO / "diffusion", folder)
+    (folder / "text_encoder" / "adapter_config.json").write_text('{"megatron_core": "megatron.core"}')
+    with pytest.raises(UnsafeConfiguration, match="adapter_config"):
+        catalog.resolve("diffusion", str(folder))
+
+
+@pytest.mark.parametrize("name", ["/models/text", "./text", "../text", "a/b/c"])
+def test_a_text_tower_from_a_folder_is_refused(clip, name):
+    edit_json(
+        clip / "open_clip_config.json",
+        lambda config: config["model_cfg"]["text_cfg"].update(hf_model_name=name),
+    )
+    with pytest.raises(UnsafeConfiguration, match="hub model"):
+        catalog.resolve("reranking", f"local-dir:{clip}")
+
+
+def test_a_configuration_that_changes_after_the_check_runs_no_code(clip, marker):
+    weights = catalog.resolve("reranking", f"local-dir:{clip}")
+    request_code_by_option(clip)
+    with contextlib.suppress(WeightsError):
+        ClipReranker.load(weights, torch.device("cpu"), torch.float32)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("file", ["../evil.pt", "/tmp/evil.pt", "a/b.bin", 7])
+def test_an_index_that_leaves_its_folder_is_refused(tmp_path, file):
+    folder = tmp_path / "sd"
+    shutil.copytree(catalog.DEMO / "diffusion", folder)
+    index = {"metadata": {}, "weight_map": {"a": file}}
+    (folder / "text_encoder" / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(UnsafeConfiguration, match="outside its folder"):
+        catalog.resolve("diffusion", str(folder))

@@ -12,8 +12,8 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
 from streams.embedded import EmbeddedBroker
-from streams.kafka import record_batches
-from streams.kafka.inflation import TooLarge, check_inflated_size
+from streams.kafka import record_batches, record_format
+from streams.kafka.inflation import TooLarge, inflate
 from streams.kafka.record_batches import PartitionRecords, RawBatches, Unreadable
 from tests.raw_batches import CODECS, at, batch, damaged_checksum, send_raw, with_checksum
 
@@ -108,7 +108,7 @@ def test_a_damaged_range_does_not_skip_the_topic():
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_a_batch_that_inflates_beyond_the_limit_is_not_inflated(monkeypatch, codec):
-    monkeypatch.setattr(record_batches, "MAX_INFLATED_BYTES", 2**20)
+    monkeypatch.setattr(record_format, "MAX_INFLATED_BYTES", 2**20)
     raw = batch([b"\0" * 2**22], 5, CODECS[codec])
     assert len(raw) < 2**18
     found, position = read(raw + batch([b"next"], 6), 5)
@@ -120,9 +120,9 @@ def test_a_batch_that_inflates_beyond_the_limit_is_not_inflated(monkeypatch, cod
 
 def test_gzip_in_several_members_counts_as_a_whole():
     data = gzip.compress(b"a" * 600) * 2
-    check_inflated_size(CODECS["gzip"], data, 1200)
+    assert len(inflate(CODECS["gzip"], data, 1200)) == 1200
     with pytest.raises(TooLarge):
-        check_inflated_size(CODECS["gzip"], data, 1199)
+        inflate(CODECS["gzip"], data, 1199)
 
 
 @pytest.mark.parametrize("magic", [0, 1])
@@ -135,7 +135,7 @@ def test_old_record_formats(monkeypatch, magic, codec):
 
     assert [record.value for record in read(legacy(b"one"), 5)[0]] == [b"one"]
     if codec == "gzip":
-        monkeypatch.setattr(record_batches, "MAX_INFLATED_BYTES", 2**20)
+        monkeypatch.setattr(record_format, "MAX_INFLATED_BYTES", 2**20)
         found, position = read(legacy(b"\0" * 2**22), 5)
         assert isinstance(found[0].value, Unreadable)
         assert position == 6

@@ -26,6 +26,8 @@ def planted_names(outside: Path) -> list[str]:
         "zz-evil.pth",
         "concept.safetensors",
         "checkpoint-.safetensors",
+        f"checkpoint-{'9' * 230}.safetensors",
+        "checkpoint-99999999999.safetensors",
     ]
 
 
@@ -44,3 +46,12 @@ async def test_only_checkpoints_reach_the_scratch_folder(
     assert [path.name for path in request_.folder.iterdir()] == ["checkpoint-000200.safetensors"]
     assert (request_.folder / "checkpoint-000200.safetensors").read_bytes() == b"ours"
     assert list(outside.iterdir()) == []
+
+
+async def test_a_planted_checkpoint_does_not_hide_the_real_one(world: World, request_: TrainingRequest) -> None:
+    prefix = checkpoint_prefix("jam", "r-1")
+    for number in (400, 999999998, 999999999):
+        content = b"ours" if number == 400 else b"planted"
+        await world.store.put(f"{prefix}checkpoint-{number:06d}.safetensors", content, "application/octet-stream")
+    await _fetch_checkpoint(request_, world.store)
+    assert (request_.folder / "checkpoint-000400.safetensors").read_bytes() == b"ours"

@@ -48,6 +48,8 @@ async def test_the_first_pinned_concept_of_a_request_stays() -> None:
         {"class_noun": "jar " * 1000},
         {"placeholder_token": "<x>" * 1000},
         {"product_id": "milk"},
+        {"key": "concepts/jam/r/concept-0000000000000000.safetensors"},
+        {"key": "concepts/../x/concept-0000000000000000.safetensors"},
         {"request_id": "a/b"},
         {"offset": -1},
     ],
@@ -67,3 +69,10 @@ async def test_a_pointer_that_is_no_pointer_counts_as_none(content: bytes) -> No
     await store.put("creatives/s/r/concept.json", content, "application/json")
     assert await pinned_concept(store, "creatives/s/r/") is None
     assert await pin_concept(store, "creatives/s/r/", concept("ours")) == concept("ours")
+
+
+async def test_a_redelivery_repairs_a_pointer_that_names_its_request_but_other_content() -> None:
+    store = MemoryStore()
+    await make_current(store, concept("r", content=b"planted"))
+    await make_current(store, concept("r", content=b"ours"))
+    assert await current_concept(store, "jam") == concept("r", content=b"ours")
