@@ -104,6 +104,10 @@ class PhotoUnavailable(StreamError):
     """{uri} cannot be fetched: {detail}"""
 
 
+class PhotoRefused(StreamError):
+    """{uri} cannot be fetched, and a retry would not help: {detail}"""
+
+
 class AddressForbidden(StreamError):
     """{uri} must not be read: {detail}"""
 

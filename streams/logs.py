@@ -16,6 +16,7 @@ from streams.settings import LogSettings
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _CHATTY = ("faust", "mode", "aiokafka", "kafka", "werkzeug", "asyncio")
 _LEAKY = ("urllib3", "httpx", "httpcore", "botocore")  # their warnings contain URLs, signed ones too
+_WIRE = "aiokafka.conn"  # its debug lines are whole requests: the SASL password, and every event
 _PAUSE = 30.0  # seconds between two lines of the same template by the same library
 _MAX_TEMPLATES = 1000  # limits the memory of the filter
 
@@ -53,7 +54,7 @@ def configure(settings: LogSettings) -> None:
     """Send every line from the configured level up to stderr, in the configured format.
 
     Libraries log from `warn` up; those that log URLs only from `error` up. At level `debug` the chatty ones log
-    everything, without the filter for repeats.
+    everything but the bytes on the wire, without the filter for repeats.
     """
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     renderer: Processor = structlog.processors.JSONRenderer() if settings.format == "json" else console
@@ -83,5 +84,6 @@ def configure(settings: LogSettings) -> None:
     quiet = max(_LEVELS[settings.level], logging.WARNING) if settings.level != "debug" else logging.DEBUG
     for name in _CHATTY:
         logging.getLogger(name).setLevel(quiet)
+    logging.getLogger(_WIRE).setLevel(max(quiet, logging.INFO))
     for name in _LEAKY:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -18,7 +18,14 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import httpx
 import structlog
 
-from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotoUnavailable, StreamError
+from streams.failures import (
+    AddressForbidden,
+    ObjectMissing,
+    ObjectTooLarge,
+    PhotoRefused,
+    PhotoUnavailable,
+    StreamError,
+)
 from streams.store.protocol import ObjectStore
 from streams.training_settings import TrainingSettings
 
@@ -28,8 +35,12 @@ PHOTOS = "photos/"
 _REDIRECTS = 3
 _PARALLEL = 4
 _SECONDS = 60.0
-# Networks that can wrap a private IPv4 address: NAT64, 6to4, Teredo, and IPv4-compatible addresses.
-_TUNNELS = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
+# Networks that can wrap a private IPv4 address: NAT64, 6to4 with its relays, Teredo, and IPv4-compatible addresses.
+_TUNNELS = ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "192.88.99.0/24", "2001::/32", "::/96")
+# Special networks that Python counts as public: protocol assignments, Azure's host, documentation, and DNS sinks.
+_SPECIAL = ("192.0.0.0/24", "168.63.129.16/32", "3fff::/20", "2620:4f:8000::/48")
+_FORBIDDEN = tuple(map(ipaddress.ip_network, (*_TUNNELS, *_SPECIAL)))
+_BUSY = frozenset({408, 425, 429})  # the only client errors that a retry can cure
 _PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts at an unreachable host
 
 
@@ -44,11 +55,11 @@ class FetchedPhotos:
 async def fetch_photos(uris: Sequence[str], store: ObjectStore, settings: TrainingSettings) -> FetchedPhotos:
     """Fetch every photo. Retry an unreachable host for `settings.photo_timeout` seconds.
 
-    The result holds an AddressForbidden, ObjectMissing, ObjectTooLarge or (after the timeout) PhotosUnavailable for
-    each failed photo. Raises the errors of the store.
+    An address that is named twice is fetched once. The result holds an AddressForbidden, ObjectMissing, ObjectTooLarge,
+    PhotoRefused or (after the timeout) PhotoUnavailable for each failed photo. Raises the errors of the store.
     """
     slots = asyncio.Semaphore(_PARALLEL)
-    tasks = [asyncio.create_task(_fetch_one(uri, slots, store, settings)) for uri in uris]
+    tasks = [asyncio.create_task(_fetch_one(uri, slots, store, settings)) for uri in dict.fromkeys(uris)]
     try:
         results = await asyncio.gather(*tasks)
     finally:
@@ -69,7 +80,7 @@ async def _fetch_one(
                 if uri.startswith("s3://"):
                     return await _fetch_from_store(uri, store, settings.max_photo_bytes)
                 return await _fetch_from_host(uri, settings)
-        except (AddressForbidden, ObjectMissing, ObjectTooLarge) as error:
+        except (AddressForbidden, ObjectMissing, ObjectTooLarge, PhotoRefused) as error:
             return error
         except PhotoUnavailable as error:
             pause = min(_LONGEST_PAUSE, _PAUSE * 2.0**pauses) * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
@@ -126,7 +137,8 @@ async def _build_request(uri: str, client: httpx.AsyncClient, settings: Training
     address = await _checked_address(uri, host, parts.port or 443, settings.allowed_hosts)
     literal = f"[{address}]" if ":" in address else address
     target = parts._replace(netloc=f"{literal}:{parts.port or 443}", fragment="").geturl()
-    return client.build_request("GET", target, headers={"Host": parts.netloc}, extensions={"sni_hostname": host})
+    headers = {"Host": parts.netloc, "Accept-Encoding": "identity"}  # an encoding could inflate to any size
+    return client.build_request("GET", target, headers=headers, extensions={"sni_hostname": host})
 
 
 def _allowed_host(uri: str, parts: SplitResult, hosts: Sequence[str]) -> str:
@@ -157,19 +169,25 @@ async def _checked_address(uri: str, host: str, port: int, hosts: Sequence[str])
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.is_site_local or any(parsed in network for network in _TUNNELS):
+        if parsed.is_site_local:
             return False
         parsed = parsed.ipv4_mapped or parsed
+    if any(parsed in network for network in _FORBIDDEN):
+        return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 
 async def _read_body(uri: str, response: httpx.Response, limit: int) -> bytes:
     if response.status_code in {401, 403, 404, 410}:
         raise ObjectMissing(uri=_without_query(uri))
+    if 400 <= response.status_code < 500 and response.status_code not in _BUSY:
+        raise PhotoRefused(uri=_without_query(uri), detail=f"its host answers with HTTP status {response.status_code}")
     if response.status_code != 200:
         raise PhotoUnavailable(uri=_without_query(uri), detail=f"HTTP status {response.status_code}")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise PhotoRefused(uri=_without_query(uri), detail="its host sends an encoding that nobody asked for")
     content = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > limit:
             raise ObjectTooLarge(uri=_without_query(uri), limit=limit)

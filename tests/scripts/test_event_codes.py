@@ -10,6 +10,7 @@ NEVER_DELIVERED = {
     "stream_error",  # the base class
     "address_forbidden",  # of one photo; fetching collects them
     "object_too_large",
+    "photo_refused",
     "photo_unavailable",
     "certificate_unusable",  # of the start, before any event is read
     "no_services",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import types
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.admin import SaslAuthenticateRequest
 
 from streams import logs
 from streams.failures import StoreUnavailable
@@ -23,7 +26,7 @@ def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Return the text logged at a level (debug unless parametrized); restore logging afterwards."""
     root, text = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in (*logs._CHATTY, *logs._LEAKY)}
+    levels = {name: logging.getLogger(name).level for name in (*logs._CHATTY, *logs._LEAKY, logs._WIRE)}
     monkeypatch.setattr(sys, "stderr", text)
     logs.configure(LogSettings(level=getattr(request, "param", "debug")))
     yield text
@@ -49,6 +52,17 @@ async def test_a_cut_connection_logs_no_signature(written: io.StringIO, scripted
     assert ("PUT", "*") in scripted.seen
     for secret in ("Signature", ACCESS, SECRET):
         assert secret not in written.getvalue()
+
+
+@pytest.mark.parametrize("written", ["debug", "info"], indirect=True)
+async def test_a_sasl_password_is_not_logged(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = AIOKafkaConnection("127.0.0.1", 1)
+    monkeypatch.setattr(connection, "_versions", {36: (0, 1)})
+    written_bytes: list[bytes] = []
+    monkeypatch.setattr(connection, "_writer", types.SimpleNamespace(write=written_bytes.append))
+    connection.send(SaslAuthenticateRequest(b"\0user\0hunter2")).close()
+    assert b"hunter2" in written_bytes[0]
+    assert "hunter2" not in written.getvalue()
 
 
 async def test_our_own_lines_are_written(written: io.StringIO) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gzip
 import ipaddress
 import socket
 import ssl
@@ -20,7 +21,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from models.errors import CreativesError
-from streams.failures import AddressForbidden, ObjectMissing, ObjectTooLarge, PhotoUnavailable, StoreUnavailable
+from streams.failures import (
+    AddressForbidden,
+    ObjectMissing,
+    ObjectTooLarge,
+    PhotoRefused,
+    PhotoUnavailable,
+    StoreUnavailable,
+)
 from streams.products import photos
 from streams.training_settings import TrainingSettings
 from tests import fakes
@@ -84,6 +92,12 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 return web.Response(status=503)
             case "/twice-busy":
                 return web.Response(status=503) if len(found.asked) < 3 else web.Response(body=b"a late photo")
+            case "/bad":
+                return web.Response(status=400)
+            case "/encoded":
+                assert request.headers["Accept-Encoding"] == "identity"
+                bomb = gzip.compress(gzip.compress(bytes(50_000_000)))
+                return web.Response(body=bomb, headers={"Content-Encoding": "gzip, gzip"})
             case "/slow":
                 await asyncio.sleep(5)
         return web.Response(status=404)
@@ -132,6 +146,8 @@ REFUSALS: list[tuple[Callable[[Host], str], type[CreativesError], str]] = [
     (lambda host: host.url("/round"), AddressForbidden, "more than 3 redirects"),
     (lambda host: host.url("/nothing"), ObjectMissing, "There is no object"),
     (lambda host: host.url("/busy"), PhotoUnavailable, "HTTP status 503"),
+    (lambda host: host.url("/bad"), PhotoRefused, "HTTP status 400"),
+    (lambda host: host.url("/encoded"), PhotoRefused, "encoding"),
     (lambda host: host.url("/photo.png", "other.example"), AddressForbidden, "does not name its host"),
     (lambda host: f"https://{HOST}/photo.png", AddressForbidden, "does not name its host"),
     (lambda host: f"https://u:secret@{HOST}:{host.port}/x", AddressForbidden, "must not hold a user or password"),
@@ -154,7 +170,8 @@ async def test_a_forbidden_or_failing_url_is_an_error(
     "address",
     ["127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
      "::1", "::", "fe80::1", "fc00::1", "fec0::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::7f00:1", "::a9fe:a9fe",
-     "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "240.0.0.1"],
+     "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "240.0.0.1", "192.88.99.1",
+     "192.0.0.9", "168.63.129.16", "::ffff:168.63.129.16", "3fff::1", "2620:4f:8000::1"],
 )  # fmt: skip
 async def test_a_name_with_a_private_address_is_forbidden(host: Host, address: str) -> None:
     host.names[HOST] = address
@@ -243,6 +260,19 @@ async def test_photos_keep_their_order_and_failures_become_errors(host: Host) ->
     found = await photos.fetch_photos(uris, store, settings)
     assert found.photos == (b"one", b"three")
     assert [type(refusal) for refusal in found.errors] == [ObjectMissing, PhotoUnavailable]
+
+
+async def test_a_final_answer_of_the_host_is_not_retried(host: Host) -> None:
+    with pytest.raises(PhotoRefused):
+        await fetched(host.url("/bad"), host.allowed, retry_seconds=60)
+    assert len(host.asked) == 1
+
+
+async def test_an_address_that_is_named_twice_is_fetched_once(host: Host) -> None:
+    settings = TrainingSettings(allowed_hosts=host.allowed, photo_timeout=0)
+    found = await photos.fetch_photos([host.url("/photo.png")] * 30, MemoryStore(), settings)
+    assert found.photos == (b"a photo",)
+    assert len(host.asked) == 1
 
 
 async def test_an_outage_of_the_store_cancels_the_other_downloads(host: Host) -> None:

@@ -61,7 +61,7 @@ async def test_a_redelivered_old_registration_does_not_become_current(world: Wor
     ("images", "code", "reason"),
     [
         (
-            ["s3://creatives/photos/jam/1.png"] * 2 + ["s3://creatives/photos/jam/9.png"],
+            ["s3://creatives/photos/jam/1.png", "s3://creatives/photos/jam/2.png", "s3://creatives/photos/jam/9.png"],
             "unusable_photos",
             "2 could be fetched, at least 3 needed (There is no object s3://creatives/photos/jam/9.png)",
         ),
@@ -120,7 +120,7 @@ async def test_checkpoints_survive_a_dead_device_process(world: World) -> None:
     assert world.store.objects[checkpoint] == b"jam at 2"
 
 
-async def test_another_worker_resumes_from_the_newest_checkpoint(tmp_path: Path) -> None:
+async def test_another_worker_resumes_from_the_newest_checkpoints(tmp_path: Path) -> None:
     seen: list[list[str]] = []
 
     class RecordingDevice(FakeDevice):
@@ -137,7 +137,7 @@ async def test_another_worker_resumes_from_the_newest_checkpoint(tmp_path: Path)
         key = f"checkpoints/jam/{first.request_id}/checkpoint-000{step}.safetensors"
         world.store.objects[key] = f"at {step}".encode()
     await train_product(product(), SOURCE, tools)
-    assert seen == [["checkpoint-000200.safetensors"]]
+    assert seen == [["checkpoint-000100.safetensors", "checkpoint-000200.safetensors"]]
     assert world.keys("checkpoints/") == []
 
 
