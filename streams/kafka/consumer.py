@@ -65,9 +65,14 @@ class _LoopConsumer(driver.AIOKafkaConsumerThread):
 
         committed: the committed offset of each partition, None without one. A position is ahead of it with no event in
         between if everything that was fetched has been acked and committed, or if nothing was fetched.
+
+        During a rebalance there are none. The positions are still those of the old assignment, and the events before
+        them may be unacked: the next owner must get them again.
         """
-        subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001
-        assignment = subscription and subscription.assignment
+        subscriptions = self._consumer and self._consumer._subscription  # noqa: SLF001
+        if not subscriptions or subscriptions.subscription is None or subscriptions.reassignment_in_progress:
+            return {}
+        assignment = subscriptions.subscription.assignment
         found = {}
         for pair in assignment.tps if assignment else ():
             tp, state = TP(pair.topic, pair.partition), assignment.state_value(pair)

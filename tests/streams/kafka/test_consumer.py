@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from typing import Any
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 from structlog.testing import capture_logs
 
 from streams.app import create_app
 from streams.embedded import EmbeddedBroker
-from streams.kafka.consumer import Transport
+from streams.kafka.consumer import Transport, _LoopConsumer
 from streams.settings import Settings
 
 TOPIC = "events"
@@ -163,6 +165,36 @@ def test_the_service_uses_this_transport_and_the_loggers_of_faust() -> None:
     assert type(app.transport) is Transport
     assert app.transport.isolation == "read_committed"
     assert {app.consumer.logger.name, app.consumer._thread.logger.name} == {"faust.consumer"}
+
+
+@pytest.mark.parametrize(
+    ("fetched", "committed", "skipped"),
+    [
+        (None, None, 12),  # only markers so far
+        (None, 5, 12),
+        (10, 11, 12),  # one marker behind the last event, which is committed
+        (10, 7, None),  # events 7 to 10 are unacked
+        (11, 12, None),
+    ],
+)
+async def test_only_what_holds_no_event_is_skipped(
+    fetched: int | None, committed: int | None, skipped: int | None
+) -> None:
+    pair = TopicPartition("t", 0)
+    subscriptions = SubscriptionState()
+    subscriptions.subscribe({"t"})
+    consumer = types.SimpleNamespace(
+        _consumer=types.SimpleNamespace(_subscription=subscriptions),
+        _last_fetched={} if fetched is None else {pair: fetched},
+    )
+    assert _LoopConsumer.skipped_to(consumer, {pair: committed}) == {}  # type: ignore[arg-type]
+    subscriptions.assign_from_subscribed({pair})
+    subscriptions.subscription.assignment.state_value(pair).reset_to(12)
+    expected = {} if skipped is None else {pair: skipped}
+    assert _LoopConsumer.skipped_to(consumer, {pair: committed}) == expected  # type: ignore[arg-type]
+    subscriptions.begin_reassignment()
+    consumer._last_fetched.clear()  # as `forget` does; the positions still lie behind unacked events
+    assert _LoopConsumer.skipped_to(consumer, {pair: committed}) == {}  # type: ignore[arg-type]
 
 
 async def test_a_message_with_room_is_delivered_with_one_task(broker: EmbeddedBroker, tmp_path: Path) -> None:
