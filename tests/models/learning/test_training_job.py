@@ -250,21 +250,32 @@ KILLED = {
 }
 
 
-def run_job_until_killed(studio: Studio, given: TrainingJob, seconds: float) -> bool:
-    """Run the job in a forked process and kill it after `seconds`; return whether it was killed before it finished."""
+def list_files(folder: str) -> set[str]:
+    """Return the files below a folder. Unlike `Path.rglob`, `os.walk` goes on if a folder vanishes."""
+    return {f"{path}/{name}" for path, _, names in os.walk(folder) for name in names}
+
+
+def run_job_until_killed(studio: Studio, given: TrainingJob, changes: int, delay: float) -> bool:
+    """Run the job in a forked process; return whether it was killed before it finished.
+
+    It is killed `delay` seconds after its folder has changed `changes` times: time alone would hit other states on a
+    busy machine.
+    """
+    seen = list_files(given.workdir)
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
             run_training_job(studio, given, RecordingReporter())
             os._exit(0)
         os._exit(1)
-    deadline = time.perf_counter() + seconds
-    while time.perf_counter() < deadline:
+    while changes:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             assert os.waitstatus_to_exitcode(status) == 0
             return False
-        time.sleep(0.002)
+        changes, seen = changes - ((now := list_files(given.workdir)) != seen), now
+        time.sleep(0.001)
+    time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
@@ -275,12 +286,10 @@ def test_a_job_killed_at_ten_random_moments_writes_the_bytes_of_an_uninterrupted
     def given(folder: str) -> TrainingJob:
         return job(tmp_path / folder, method, checkpoint_every=1, **KILLED[method])
 
-    start = time.perf_counter()
     whole = run_training_job(studio, given("whole"), RecordingReporter())
-    usual = time.perf_counter() - start
     chance, kills, runs, seen = random.Random(7), 0, 0, set()
     while kills < 10:  # a run that finished before its kill gives way to a new one
-        if run_job_until_killed(studio, given(f"run-{runs}"), chance.uniform(0.02, 0.4) * usual):
+        if run_job_until_killed(studio, given(f"run-{runs}"), chance.randint(1, 6), chance.uniform(0, 0.03)):
             kills += 1
             seen.add(tuple(sorted(path.name for path in (tmp_path / f"run-{runs}").rglob("*.safetensors"))))
         else:
