@@ -18,6 +18,12 @@ from pydantic import (
     StringConstraints,
 )
 
+_VERSION = "Version of this contract. It grows only if a field changes its meaning."
+InputVersion = Annotated[
+    Literal[1],
+    Field(description=f"{_VERSION} Any other number is dead-lettered as `invalid_event`.", examples=[1]),
+]
+OutcomeVersion = Annotated[Literal[1], Field(description=_VERSION, examples=[1])]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
 Format = Literal["square", "portrait", "landscape", "story"]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from schemas.base import Contract, Identifier, Method, Sha256, Timestamp
+from schemas.base import Contract, Identifier, Method, OutcomeVersion, Sha256, Timestamp
 from schemas.outcome_parts import Cost, Image, Recipe, Source
 
 _CONCEPT_SHA256 = "785bcd1a4d5ff896bbfd3a072c3023d42905ca3e1ee0408cf91a92ca92177167"
@@ -18,9 +16,7 @@ _CONCEPT_URI = (
 class CreativeReady(Contract):
     """Announces the stored pictures of a segment. Topic `creative-ready`, key `segment_id`."""
 
-    schema_version: Literal[1] = Field(
-        default=1, description="Version of this contract. It grows only if a field changes its meaning.", examples=[1]
-    )
+    schema_version: OutcomeVersion = 1
     request_id: str = Field(
         description="Id of the request, derived from `event_id` and recipe. Deduplicate by it: a repeat has the same "
         "bytes.",
@@ -80,9 +76,7 @@ class CreativeReady(Contract):
 class ProductReady(Contract):
     """Announces the trained concept of a product. Topic `product-ready`, key `product_id`."""
 
-    schema_version: Literal[1] = Field(
-        default=1, description="Version of this contract. It grows only if a field changes its meaning.", examples=[1]
-    )
+    schema_version: OutcomeVersion = 1
     request_id: str = Field(
         description="Id of the request, derived from `event_id`, recipe and training settings. Deduplicate by it: a "
         "repeat has the same bytes.",
@@ -139,9 +133,7 @@ class CreativeRejected(Contract):
     Topic `creative-rejected`, key `segment_id` for a segment, `product_id` for a product.
     """
 
-    schema_version: Literal[1] = Field(
-        default=1, description="Version of this contract. It grows only if a field changes its meaning.", examples=[1]
-    )
+    schema_version: OutcomeVersion = 1
     request_id: str = Field(
         description="Id of the request. Deduplicate by it: a repeat has the same bytes.",
         examples=["95310b51-c168-57d4-806a-e191c109dafa"],

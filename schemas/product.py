@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from schemas.base import Contract, Identifier, Method, Name, Timestamp, require_letter, rule
+from schemas.base import Contract, Identifier, InputVersion, Method, Name, Timestamp, require_letter, rule
 
 ClassNoun = Annotated[
     str,
@@ -24,12 +24,7 @@ PhotoUri = Annotated[
 class ProductRegistered(Contract):
     """Asks for a concept of a product, trained on its photos. Topic `product-registered`, key `product_id`."""
 
-    schema_version: Literal[1] = Field(
-        default=1,
-        description="Version of this contract. It grows only if a field changes its meaning. Any other number is "
-        "dead-lettered as `invalid_event`.",
-        examples=[1],
-    )
+    schema_version: InputVersion = 1
     event_id: Identifier = Field(
         description="Your id of this event. The request id derives from it, so the same `event_id` always gets the "
         "same answer. Register again with a new one after you change photos or any other field.",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from schemas.base import Contract, Format, Identifier, Name, Timestamp, rule
+from schemas.base import Contract, Format, Identifier, InputVersion, Name, Timestamp, rule
 from schemas.segment_parts import Brand, Copy, Keyword, Phrase
 
 Prose = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
@@ -15,12 +15,7 @@ Prose = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)
 class SegmentUpdated(Contract):
     """Asks for pictures of a segment that is new or has changed. Topic `segment-updated`, key `segment_id`."""
 
-    schema_version: Literal[1] = Field(
-        default=1,
-        description="Version of this contract. It grows only if a field changes its meaning. Any other number is "
-        "dead-lettered as `invalid_event`.",
-        examples=[1],
-    )
+    schema_version: InputVersion = 1
     event_id: Identifier = Field(
         description="Your id of this event. The request id derives from it, so the same `event_id` always gets the "
         "same answer. Give every change of a segment a new one, and never reuse one for another segment.",

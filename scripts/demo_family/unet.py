@@ -1,4 +1,4 @@
-"""Stage `unet`: the denoiser, on latents of scenes drawn anew for every step and the finished text encoder.
+"""Stage `unet`: the denoiser, on latents of new scenes for every step, and the finished text encoder.
 
 v-prediction (Salimans and Ho 2022), min-SNR weighting (Hang et al. 2023), a schedule that ends in pure noise
 (Lin et al. 2024), classifier-free guidance by dropped captions (Ho and Salimans 2022).

@@ -94,8 +94,8 @@ def stated_last(raw: bytes) -> int | None:
 def read_records(raw: bytes, batch: Batch) -> Iterator[Record]:
     """Yield the records of a batch, in ascending order of their offsets.
 
-    Raises CorruptRecordException at the first record that breaks the format, TooLarge if the batch inflates to more
-    than MAX_INFLATED_BYTES, and what the codec raises.
+    Raises CorruptRecordException at the first record that breaks the format, or if the batch inflates to more than
+    MAX_INFLATED_BYTES; also what the codec raises.
     """
     position = batch.base - 1 if batch.magic == _CURRENT else -1
     for record in _current(raw, batch) if batch.magic == _CURRENT else _legacy(raw, batch):
@@ -150,14 +150,12 @@ class _Reader:
 
     def varint(self) -> int:
         """Return a zigzag-encoded number. Raises CorruptRecordException."""
-        number, shift, data, position = 0, 0, self.data, self.position
-        for position in range(position, min(position + _MAX_VARINT_BYTES, len(data))):  # noqa: B020 - the same walk
-            byte = data[position]
-            number |= (byte & 0x7F) << shift
+        number = 0
+        for index, byte in enumerate(self.data[self.position : self.position + _MAX_VARINT_BYTES]):
+            number |= (byte & 0x7F) << 7 * index
             if byte < 0x80:
-                self.position = position + 1
+                self.position += index + 1
                 return (number >> 1) ^ -(number & 1)
-            shift += 7
         raise CorruptRecordException("a number is cut short or too long")
 
     def sized(self) -> bytes | None:
