@@ -27,8 +27,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## render three segments into demo-output/ (SERVE=1 keeps serving, PRODUCTS=1 also trains two products)
 	@$(BIN)/creatives demo $(if $(SERVE),--serve) $(if $(PRODUCTS),--products)
 
+# One test file at a time on each core (-n 0 runs all in one process), and one torch thread for each of them.
 test: $(READY)  ## run the plain suite: no GPU, network or Docker
-	@$(BIN)/python -m pytest -m "not services and not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not services and not slow" $(ARGS)
 
 check: $(READY)  ## check format, lint, types, imports, wording and structure, then run the plain suite
 	@scripts/check
