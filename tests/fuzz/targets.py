@@ -1,0 +1,130 @@
+"""The targets: each reads bytes, and may raise nothing but the errors that its callers handle."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from models.errors import WeightsError
+from models.learning.photos import PhotoRefused, decode_photo
+from models.weights import checkpoints, vocabulary
+from schemas.base import Contract
+from schemas.events import ProductRegistered, SegmentUpdated, Source
+from streams.failures import AddressForbidden, InvalidEvent
+from streams.kafka import record_format
+from streams.kafka.delivery import decode
+from streams.messages import RawEvent
+from streams.products import photos
+from streams.segments.prompting import Prompter
+from streams.store.concepts import current_concept
+from streams.store.parked import parked_segments
+from tests.fakes import MemoryStore
+from tests.fuzz import seeds
+from tests.raw_batches import with_checksum
+
+MAX_EVENT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader of untrusted bytes. read: raises only if it has a fault. seeds: sound inputs to start from."""
+
+    read: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+
+
+def _event(model: type[Contract]) -> Callable[[bytes], None]:
+    def read(content: bytes) -> None:
+        raw = RawEvent(Source(topic="input", partition=0, offset=0), key=None, value=content)
+        with suppress(InvalidEvent):
+            decode(raw, model, MAX_EVENT_BYTES)
+
+    return read
+
+
+def _prompt(content: bytes) -> None:
+    raw = RawEvent(Source(topic="segment-updated", partition=0, offset=0), key=None, value=content)
+    with suppress(InvalidEvent):
+        _prompter().compose(decode(raw, SegmentUpdated, MAX_EVENT_BYTES))
+
+
+@cache
+def _prompter() -> Any:
+
+    return Prompter(str(vocabulary.clip_vocabulary()), 77, "blurry")
+
+
+def _record_batches(content: bytes) -> None:
+
+    for raw in record_format.split(content):
+        offsets = []
+        with suppress(Exception):  # the consumer handles any; a fault is a crash, a hang or a memory bomb
+            batch = record_format.read_batch(with_checksum(raw))
+            offsets = [record.offset for record in record_format.read_records(raw, batch)]
+        if offsets != sorted(set(offsets)):
+            raise AssertionError(f"the offsets {offsets[:20]} do not ascend")
+
+
+def _in_store(key: str, read: Callable[[MemoryStore], Coroutine[Any, Any, object]]) -> Callable[[bytes], None]:
+    def run(content: bytes) -> None:
+        store = MemoryStore()
+        store.objects[key] = content
+        asyncio.run(read(store))
+
+    return run
+
+
+def _pointer(store: MemoryStore) -> Coroutine[Any, Any, object]:
+
+    return current_concept(store, seeds.PRODUCT_ID)
+
+
+async def _marker(store: MemoryStore) -> None:
+
+    async for _ in parked_segments(store, seeds.PRODUCT_ID):
+        pass
+
+
+def _tensor_file(content: bytes) -> None:
+
+    with tempfile.TemporaryDirectory() as folder, suppress(WeightsError):
+        path = Path(folder, "weights.safetensors")
+        path.write_bytes(content)
+        checkpoints.read(path, "diffusion")
+
+
+def _photo(content: bytes) -> None:
+
+    with suppress(PhotoRefused):
+        decode_photo(content)
+
+
+def _photo_address(content: bytes) -> None:
+
+    uri = content.decode("utf-8", "replace")
+    try:
+        host = photos._allowed_host(uri, urlsplit(uri), seeds.ALLOWED_HOSTS)
+    except (AddressForbidden, ValueError):
+        return
+    if host not in seeds.ALLOWED_HOSTS:
+        raise AssertionError(f"the host {host!r} is not allowed")
+
+
+TARGETS = {
+    "segment-events": Target(_event(SegmentUpdated), seeds.segment_events),
+    "product-events": Target(_event(ProductRegistered), seeds.product_events),
+    "prompts": Target(_prompt, seeds.segment_events),
+    "record-batches": Target(_record_batches, seeds.record_batches),
+    "concept-pointers": Target(_in_store(seeds.POINTER_KEY, _pointer), seeds.pointers),
+    "parked-segments": Target(_in_store(seeds.MARKER_KEY, _marker), seeds.segment_events),
+    "tensor-files": Target(_tensor_file, seeds.tensor_files),
+    "photos": Target(_photo, seeds.photos),
+    "photo-addresses": Target(_photo_address, seeds.photo_addresses),
+}
