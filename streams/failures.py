@@ -64,6 +64,12 @@ class NoServices(StreamError):
     """
 
 
+class SigningKeyMissing(StreamError):
+    """No signing key is set. Set CREATIVES_STORAGE__SIGNING_KEYS to a random text (`openssl rand -hex 32`), the same
+    for every worker of the deployment. Workers sign manifests, concept pointers and parked segments with it.
+    """
+
+
 class DeviceProcessDied(StreamError):
     """The device process {how} while it worked on {request_id} ({crashes} of {limit} times)."""
 
