@@ -18,7 +18,7 @@ import re
 PARKED = "parked/"
 _MANIFEST = "manifest.json"
 _DIGEST_DIGITS = 16  # of the sha256 in a name
-_PARKED_NAME = re.compile(r"[A-Za-z0-9-]{1,64}\.json")
+_PARKED_KEY = re.compile(rf"{PARKED}([A-Za-z0-9][A-Za-z0-9._:-]{{0,127}})/[A-Za-z0-9-]{{1,64}}\.json")
 FILE_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -52,10 +52,10 @@ def parked_key(product_id: str, request_id: str) -> str:
     return f"{parked_prefix(product_id)}{_require_safe(request_id)}.json"
 
 
-def is_parked_key(key: str, product_id: str) -> bool:
-    """Return whether `key` is that of a parked segment of the product."""
-    prefix = parked_prefix(product_id)
-    return key.startswith(prefix) and _PARKED_NAME.fullmatch(key, len(prefix)) is not None
+def parked_product(key: str) -> str | None:
+    """Return the product that the segment parked at `key` waits for, or None if no segment has this key."""
+    found = _PARKED_KEY.fullmatch(key)
+    return found[1] if found and ".." not in key else None
 
 
 def pinned_concept_key(prefix: str) -> str:
