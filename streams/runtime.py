@@ -94,6 +94,7 @@ class Runtime:
     def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
         self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
+        self.view.invalid = tools.invalid
         self.view.loaded = True
 
     async def drain(self) -> None:
