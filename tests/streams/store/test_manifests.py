@@ -79,7 +79,7 @@ async def test_the_first_of_two_concurrent_writers_wins() -> None:
 
 
 async def test_a_slow_upload_never_overwrites_what_the_faster_worker_announced() -> None:
-    """A passes the check and uploads slowly. B commits other bytes meanwhile. Then A's uploads arrive."""
+    """A passes the check and uploads slowly. While its uploads are held, B commits other bytes. Then A's uploads arrive."""
     released = asyncio.Event()
 
     class Slow(MemoryStore):
