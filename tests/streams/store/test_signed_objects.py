@@ -106,6 +106,14 @@ async def test_a_signed_object_that_is_not_what_it_must_be_counts_as_missing(
     assert await signed.write_once(EXPECTED, content(7)) == 7
 
 
+async def test_no_more_than_the_limit_is_read(store: MemoryStore, signed: SignedObjects) -> None:
+    large = json.dumps({"n": 1, "more": "x" * EXPECTED.max_bytes}).encode()
+    store.objects[EXPECTED.key] = SIGNER.sign(EXPECTED.key, large)
+    with capture_logs() as logs:
+        assert await signed.read(EXPECTED) is None
+    assert "is larger than 200 bytes" in logs[0]["reason"]
+
+
 async def test_an_outage_is_not_an_invalid_object(store: MemoryStore, signed: SignedObjects) -> None:
     store.fail = fakes.unavailable
     with pytest.raises(StoreUnavailable):
