@@ -86,6 +86,10 @@ class MessageRefused(StreamError):
     """The topic {topic} refuses a message of {size} bytes: raise its max.message.bytes (1 MiB is enough)."""
 
 
+class ObjectRefused(StoreRefused):
+    """The object store refuses to return {uri}, though it returns others: {detail}"""
+
+
 class ObjectMissing(StreamError):
     """There is no object {uri}."""
 

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import structlog
 from pydantic import ValidationError
 
-from streams.failures import ObjectTooLarge, SigningKeyMissing
+from streams.failures import ObjectRefused, ObjectTooLarge, SigningKeyMissing
 from streams.settings import StorageSettings
 from streams.store.protocol import ObjectStore
 
@@ -158,6 +158,6 @@ class SignedObjects:
             return None if signed is None else expected.parse(self._signer.verify(expected.key, signed))
         except ValidationError as error:
             self.invalid.report(expected.key, error.errors(include_input=False)[0]["msg"])
-        except (ValueError, ObjectTooLarge) as error:
+        except (ValueError, ObjectTooLarge, ObjectRefused) as error:
             self.invalid.report(expected.key, str(error))
         return None

@@ -10,10 +10,13 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
+from minio.error import S3Error
 
 from streams.embedded import EmbeddedStore
 from streams.failures import ObjectTooLarge
@@ -108,6 +111,22 @@ async def test_an_object_is_replaced_only_if_it_is_the_one_that_was_seen(store: 
     won = await asyncio.gather(*(store.put_if_match(key, b"%d" % n, "application/json", etag) for n in range(8)))
     assert sum(won) == 1
     assert await store.get(key) == b"%d" % won.index(True)
+
+
+async def test_an_object_that_cannot_be_inspected_has_an_etag(
+    embedded: EmbeddedStore, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store answers 400 to HEAD for an object that its writer encrypted with a key of its own."""
+    store = MinioStore(StorageSettings(endpoint=embedded.endpoint))
+    await store.put(own + "a", b"x", "text/plain")
+    await store.put(own + "a-longer-name", b"y", "text/plain")
+    etag = await store.etag(own + "a")
+    response = SimpleNamespace(status=400)
+    error = S3Error(response, "BadRequest", "Bad request", own, "r", "h", None, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(store._client, "stat_object", Mock(side_effect=error))
+    assert await store.etag(own + "a") == etag
+    assert await store.etag(own + "missing") is None
+    store.close()
 
 
 async def test_an_object_is_read_as_it_is_stored(store: ObjectStore, own: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from streams.failures import SigningKeyMissing, StoreUnavailable
+from streams.failures import ObjectRefused, SigningKeyMissing, StoreUnavailable
 from streams.settings import StorageSettings
 from streams.store.signed_objects import Expected, InvalidObjects, SignedObjects, Signer
 from tests import fakes
@@ -96,6 +96,22 @@ async def test_an_invalid_object_counts_as_missing_is_reported_once_and_replaced
     store.objects[EXPECTED.key] = planted
     assert await signed.read(EXPECTED) is None
     assert signed.invalid.count == 2
+
+
+async def test_an_object_that_the_store_refuses_to_return_counts_as_missing(
+    store: MemoryStore, signed: SignedObjects
+) -> None:
+    """A bucket writer can archive it, or encrypt it with a key of its own. Neither is an outage."""
+
+    def refuse(operation: str, key: str) -> None:
+        if operation == "get" and store.objects[key] == b"archived":
+            raise ObjectRefused(uri=key, detail="InvalidObjectState")
+
+    store.objects[EXPECTED.key] = b"archived"
+    store.fail = refuse
+    assert await signed.read(EXPECTED) is None
+    assert await signed.write_once(EXPECTED, content(7)) == 7
+    assert signed.invalid.count == 1
 
 
 async def test_a_signed_object_that_is_not_what_it_must_be_counts_as_missing(
