@@ -82,8 +82,7 @@ async def overlap(answer: Awaitable[A], call: Callable[[], B]) -> tuple[A, B]:
     task = asyncio.ensure_future(answer)
     try:
         result = call()
-    except BaseException:
-        task.cancel()
-        await asyncio.wait({task})  # leave no request behind
-        raise
-    return await task, result
+        return await task, result
+    finally:
+        if task.cancel():  # `call` raised while the answer was pending
+            await asyncio.wait({task})
