@@ -9,6 +9,7 @@ passwords. Use a real Kafka and a real MinIO for all of that.
 from __future__ import annotations
 
 import ctypes
+import secrets
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,10 +20,11 @@ from typing import Any, Self
 import httpx
 from confluent_kafka import cimpl
 from moto.server import DomainDispatcherApplication, create_backend_app
+from pydantic import SecretStr
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from streams.failures import BrokerUnavailable, StoreUnavailable
-from streams.settings import Settings
+from streams.settings import Settings, StorageSettings
 
 _BROKER = 1  # the mock cluster numbers its brokers from 1
 _TIMEOUT = 60.0  # seconds: the first request imports moto's S3, which is slow on a busy machine
@@ -144,6 +146,11 @@ class EmbeddedServices:
         self.broker.stop()
 
 
+def signing_keys(storage: StorageSettings) -> SecretStr:
+    """Return the keys of the settings, or a new random one: an embedded store starts empty."""
+    return storage.signing_keys or SecretStr(secrets.token_hex(32))
+
+
 @contextmanager
 def embedded(settings: Settings, topics: Mapping[str, int]) -> Iterator[Settings]:
     """Start the services that are set to `embedded`, yield settings with their addresses, and stop them at the end."""
@@ -153,7 +160,7 @@ def embedded(settings: Settings, topics: Mapping[str, int]) -> Iterator[Settings
     if broker is not None:
         kafka = kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers, "embedded": True})
     if store is not None:
-        storage = storage.model_copy(update={"endpoint": store.endpoint})
+        storage = storage.model_copy(update={"endpoint": store.endpoint, "signing_keys": signing_keys(storage)})
     try:
         yield settings.model_copy(update={"kafka": kafka, "storage": storage})
     finally:

@@ -64,6 +64,12 @@ class NoServices(StreamError):
     """
 
 
+class SigningKeyMissing(StreamError):
+    """No signing key is set. Set CREATIVES_STORAGE__SIGNING_KEYS to a random text (`openssl rand -hex 32`), the same
+    for every worker of the deployment. Workers sign manifests, concept pointers and parked segments with it.
+    """
+
+
 class DeviceProcessDied(StreamError):
     """The device process {how} while it worked on {request_id} ({crashes} of {limit} times)."""
 
@@ -78,6 +84,10 @@ class DeviceStuck(StreamError):
 
 class MessageRefused(StreamError):
     """The topic {topic} refuses a message of {size} bytes: raise its max.message.bytes (1 MiB is enough)."""
+
+
+class ObjectRefused(StoreRefused):
+    """The object store refuses to return {uri}, though it returns others: {detail}"""
 
 
 class ObjectMissing(StreamError):

@@ -20,6 +20,7 @@ from streams.store.concept_files import ConceptFiles
 from streams.store.concepts import CurrentConcept, current_concept, diffusion_revision
 from streams.store.manifests import event_recipe
 from streams.store.protocol import ObjectStore
+from streams.store.signed_objects import InvalidObjects, SignedObjects, Signer
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +78,12 @@ class Tools:
     settings: Settings
     publisher: OutcomePublisher | None = None
     files: ConceptFiles = field(default_factory=ConceptFiles)
+    invalid: InvalidObjects = field(default_factory=InvalidObjects)
+
+    @cached_property
+    def signed(self) -> SignedObjects:
+        """The signed objects of the store. Raises SigningKeyMissing."""
+        return SignedObjects(self.store, Signer.from_settings(self.settings.storage), self.invalid)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -99,7 +106,7 @@ def seeds_from(text: str, count: int) -> tuple[int, ...]:
 
 async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None:
     """Return the product's current concept, or None if there is none or it was trained on other weights."""
-    concept = await current_concept(tools.store, product_id)
+    concept = await current_concept(tools.signed, product_id)
     if concept is None or concept.weights == diffusion_revision(tools.device.ready.recipe):
         return concept
     message = "concept trained on other weights: register the product again"

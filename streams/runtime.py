@@ -25,6 +25,7 @@ from streams.requests import Tools
 from streams.segments.prompting import Prompter
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
+from streams.store.signed_objects import Signer
 from streams.watchdog import Watchdog
 from streams.web.counting import CountingPublisher
 from streams.web.server import WebServer
@@ -69,6 +70,7 @@ class Runtime:
         settings = self.settings
         if "embedded" in {settings.kafka.bootstrap_servers, settings.storage.endpoint}:
             raise NoServices
+        signer = Signer.from_settings(settings.storage)
         self._watchdog.start()
         await self._web.start()
         await topics.check(settings)
@@ -81,11 +83,18 @@ class Runtime:
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
         self.use_tools(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
         self._lag_task = asyncio.create_task(self._lag.follow(lambda: self.view.assigned or ()), name="lag")
-        log.info("ready", role=settings.role, device=ready.device, recipe=ready.recipe.fingerprint[:12])
+        log.info(
+            "ready",
+            role=settings.role,
+            device=ready.device,
+            recipe=ready.recipe.fingerprint[:12],
+            signing_keys=signer.fingerprints,
+        )
 
     def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
         self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
+        self.view.invalid = tools.invalid
         self.view.loaded = True
 
     async def drain(self) -> None:

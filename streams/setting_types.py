@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
 EMBEDDED = "embedded"
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,:/\[\]]+)(:\d{1,5})?")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SIGNING_KEY = re.compile(r"[!-+\--~]{32,}")  # printable ASCII without the comma
 
 
 class Group(BaseModel):
@@ -65,8 +66,16 @@ def check_file(text: str) -> str:
         raise ValueError(f"the file {text!r} cannot be read: {error.strerror}") from None
 
 
+def check_signing_keys(keys: SecretStr) -> SecretStr:
+    """Return the signing keys. Raises ValueError unless each has 32 characters or more, all printable ASCII."""
+    if not all(_SIGNING_KEY.fullmatch(key.strip()) for key in keys.get_secret_value().split(",")):
+        raise ValueError("must be random text of 32 characters or more, such as `openssl rand -hex 32` prints")
+    return keys
+
+
 Servers = Annotated[str, AfterValidator(check_servers)]
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 Bucket = Annotated[str, AfterValidator(check_bucket)]
 TopicName = Annotated[str, AfterValidator(check_topic)]
 PemFile = Annotated[str, AfterValidator(check_file)]
+SigningKeys = Annotated[SecretStr, AfterValidator(check_signing_keys)]

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
-from streams.setting_types import Bucket, Endpoint, Group, PemFile, Servers, TopicName
+from streams.setting_types import Bucket, Endpoint, Group, PemFile, Servers, SigningKeys, TopicName
 from streams.training_settings import TrainingSettings
 
 Role = Literal["render", "train", "all"]
@@ -87,6 +87,12 @@ class StorageSettings(Group):
     endpoint: Endpoint = Field(default="embedded", description="http:// or https:// URL of the store")
     access_key: SecretStr = Field(default=SecretStr("creatives"), description="access key id")
     secret_key: SecretStr = Field(default=SecretStr("creatives-secret"), description="secret access key")
+    signing_keys: SigningKeys | None = Field(
+        default=None,
+        description="secret of the whole deployment that signs manifests, concept pointers and parked segments: random "
+        "text of 32 characters or more, the same for every worker. Several, separated by commas: the first signs, all "
+        "are accepted. Workers need it; an embedded store makes its own",
+    )
     bucket: Bucket = Field(default="creatives", description="bucket of pictures, concepts, checkpoints and photos")
     region: str = Field(default="us-east-1", description="region that requests are signed for")
     ca_file: PemFile | None = Field(

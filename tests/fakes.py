@@ -88,6 +88,22 @@ class MemoryStore:
         return True
 
     @run_at_call
+    def put_if_match(self, key: str, content: bytes, media_type: str, etag: str) -> bool:
+        self._enter("put_if_match", key)
+        if self._etag(key) != etag:
+            return False
+        self.objects[key], self.media_types[key] = bytes(content), media_type
+        return True
+
+    @run_at_call
+    def etag(self, key: str) -> str | None:
+        self._enter("etag", key)
+        return self._etag(key)
+
+    def _etag(self, key: str) -> str | None:
+        return hashlib.sha256(self.objects[key]).hexdigest() if key in self.objects else None
+
+    @run_at_call
     def get(self, key: str, limit: int | None = None) -> bytes | None:
         self._enter("get", key)
         content = self.objects.get(key)
@@ -125,7 +141,7 @@ class MemoryStore:
         return f"s3://{self._bucket}/{key}"
 
     def link(self, key: str) -> tuple[str, datetime | None]:
-        return f"memory://{self._bucket}/{key}", None
+        return f"https://memory.example/{self._bucket}/{key}", None
 
 
 def unavailable(operation: str, key: str) -> None:

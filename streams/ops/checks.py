@@ -21,6 +21,7 @@ from streams.kafka import topics
 from streams.settings import Settings
 from streams.store.keys import PARKED
 from streams.store.s3 import MinioStore
+from streams.store.signed_objects import Signer
 
 _LISTED_PRODUCTS = 5
 DEVICE_ENTRY = "models.devices:send_probe"  # what the child process runs
@@ -92,6 +93,7 @@ async def _store(settings: Settings) -> tuple[str, ...]:
     storage = settings.storage
     if storage.endpoint == "embedded":
         return ("embedded: `creatives demo` and `creatives services` start it",)
+    signer = Signer.from_settings(storage)
     store = MinioStore(storage)
     key, content = f"doctor/{uuid.uuid4()}", b"may be deleted"
     try:
@@ -103,7 +105,11 @@ async def _store(settings: Settings) -> tuple[str, ...]:
         parked = await store.list(PARKED)
     finally:
         store.close()
-    return (f"{storage.endpoint}, bucket {storage.bucket}: can write, read and delete", *_parked_segments(parked))
+    return (
+        f"{storage.endpoint}, bucket {storage.bucket}: can write, read and delete",
+        f"signing keys {', '.join(signer.fingerprints)}: every worker must show the same",
+        *_parked_segments(parked),
+    )
 
 
 def _parked_segments(keys: list[str]) -> Iterator[str]:

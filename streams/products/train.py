@@ -15,8 +15,8 @@ from streams.products.thresholds import check_thresholds, finite_scores
 from streams.products.training_job import SAFETENSORS, TrainingRequest, delete_checkpoints, run_training
 from streams.requests import Tools, request_id, usable_concept
 from streams.scratch import workdir
-from streams.store.concepts import CurrentConcept, concept_name, diffusion_revision, make_current
-from streams.store.keys import concept_prefix, manifest_key, parked_prefix
+from streams.store.concepts import CurrentConcept, diffusion_revision, make_current
+from streams.store.keys import concept_name, concept_prefix
 from streams.store.manifests import (
     ObjectSet,
     build_manifest,
@@ -24,10 +24,10 @@ from streams.store.manifests import (
     event_recipe,
     now,
     prepare_pictures,
-    read_outcome,
-    traceparent,
+    read_manifest,
 )
-from streams.store.parked import parked_segments
+from streams.store.outcomes import traceparent
+from streams.store.parked import parked_keys, parked_segments
 
 log = structlog.get_logger(__name__)
 
@@ -38,16 +38,14 @@ async def train_product(event: ProductRegistered, source: Source, tools: Tools, 
     Raises TrainingUnsupportedByWeights and the errors of the store, the publisher and the device process.
     """
     request = _training_request(event, source, tools, headers)
-    existing = await tools.store.get(manifest_key(request.prefix))
-    if existing is not None:
-        outcome = read_outcome(existing)
-    else:
+    outcome = await read_manifest(tools.signed, request.prefix)
+    if outcome is None:
         trained = await _train(request, tools)
-        outcome = await commit(tools.store, request.prefix, lambda: trained)
+        outcome = await commit(tools.signed, request.prefix, lambda: trained)
     await delete_checkpoints(request, tools.store)
     if outcome.topic == "product_ready":
         await make_current(
-            tools.store, _concept_pointer(request, ProductReady.model_validate_json(outcome.value), tools)
+            tools.signed, _concept_pointer(request, ProductReady.model_validate_json(outcome.value), tools)
         )
         await _release_parked(request, tools)
     return outcome
@@ -99,7 +97,7 @@ async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
 async def _release_parked(request: TrainingRequest, tools: Tools) -> None:
     """Publish the product's parked segments again. Delete each one after the broker confirms it."""
     assert tools.publisher is not None, "a trainer's tools hold a publisher"
-    async for key, event in parked_segments(tools.store, request.event.product_id):
+    async for key, event in parked_segments(tools.signed, request.event.product_id):
         trace = (("traceparent", traceparent(event.event_id, request.headers).encode()),)
         await tools.publisher.publish(Outcome("segment_updated", event.segment_id.encode(), event.to_json(), trace))
         await tools.store.delete(key)
@@ -125,7 +123,7 @@ async def _rejection(request: TrainingRequest, refusal: Refused, scores: dict[st
     """Return the manifest of a rejection, with the number of parked segments if the product has no concept yet."""
     key, waiting = request.event.product_id, None
     if await usable_concept(key, tools) is None:
-        waiting = len(await tools.store.list(parked_prefix(key)))
+        waiting = len(await parked_keys(tools.signed, key))
         if waiting:
             log.warning("parked segments still wait for a rejected product", product_id=key, waiting=waiting)
     message = CreativeRejected(

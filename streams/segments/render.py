@@ -18,8 +18,8 @@ from streams.messages import Headers, Outcome
 from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
-from streams.store.keys import creative_prefix, manifest_key
-from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_outcome
+from streams.store.keys import creative_prefix
+from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_manifest
 from streams.store.parked import park_segment, unpark_segment
 from streams.store.protocol import overlap
 
@@ -32,11 +32,11 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
     identity = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
     prefix = creative_prefix(event.segment_id, identity)
     existing, prompt = await overlap(
-        tools.store.get(manifest_key(prefix)),
+        read_manifest(tools.signed, prefix),
         lambda: tools.prompter.compose(event) if event.product_id is None else None,
     )
     if existing is not None:
-        return read_outcome(existing)
+        return existing
     concept = None
     if prompt is None:
         concept = await _pin_or_park(event, identity, prefix, tools)
@@ -44,7 +44,7 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
             return None
         prompt = tools.prompter.compose(event, concept.subject)
     make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)
-    return await commit(tools.store, prefix, make)
+    return await commit(tools.signed, prefix, make)
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class _RenderRequest:
 
 async def _pin_or_park(event: SegmentUpdated, request_id: str, prefix: str, tools: Tools) -> CurrentConcept | None:
     """Return the concept that every delivery of the request shows, or None if the segment is parked."""
-    concept = await pinned_concept(tools.store, prefix)
+    concept = await pinned_concept(tools.signed, prefix)
     if concept is None:
         assert event.product_id is not None
         concept = await _find_or_park(event, event.product_id, request_id, tools)
         if concept is not None:
-            concept = await pin_concept(tools.store, prefix, concept)
+            concept = await pin_concept(tools.signed, prefix, concept)
     return concept
 
 
@@ -79,10 +79,10 @@ async def _find_or_park(event: SegmentUpdated, product_id: str, request_id: str,
     """
     concept = await usable_concept(product_id, tools)
     if concept is None:
-        await park_segment(tools.store, event, product_id, request_id)
+        await park_segment(tools.signed, event, product_id, request_id)
         concept = await usable_concept(product_id, tools)
         if concept is not None:
-            await unpark_segment(tools.store, product_id, request_id)
+            await unpark_segment(tools.signed, product_id, request_id)
     return concept
 
 

@@ -27,6 +27,14 @@ class ObjectStore(Protocol):
         """Write one object unless the key exists. Return whether it was written."""
         ...
 
+    def put_if_match(self, key: str, content: bytes, media_type: str, etag: str) -> Awaitable[bool]:
+        """Write one object if the existing one has this ETag. Return whether it was written."""
+        ...
+
+    def etag(self, key: str) -> Awaitable[str | None]:
+        """Return the object's ETag, which changes with its content, or None if the key does not exist."""
+        ...
+
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
         """Return an object's bytes, or None if the key does not exist. Raises ObjectTooLarge above `limit` bytes."""
         ...
@@ -76,4 +84,5 @@ async def overlap(answer: Awaitable[A], call: Callable[[], B]) -> tuple[A, B]:
         result = call()
         return await task, result
     finally:
-        task.cancel()
+        if task.cancel():  # `call` raised while the answer was pending
+            await asyncio.wait({task})

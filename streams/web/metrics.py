@@ -76,6 +76,11 @@ class StateCollector(Collector):
         for code, count in state.dead_letters.items():
             dead_letters.add_metric([code], count)
         yield dead_letters
+        yield CounterMetricFamily(
+            "creatives_invalid_objects",
+            "Objects of the store that were ignored: not signed by this deployment, or not what their key promises.",
+            value=state.invalid_objects,
+        )
 
 
 def _process_metrics(

@@ -15,6 +15,7 @@ from streams.kafka.ledger import Partition
 from streams.kafka.publisher import worker_version
 from streams.settings import Settings
 from streams.store.protocol import ObjectStore
+from streams.store.signed_objects import InvalidObjects
 from streams.watchdog import Watchdog
 from streams.web.counting import CountingPublisher
 
@@ -28,7 +29,7 @@ class WorkerState:
     joined: True after the consumer group has assigned partitions, even none. events: events in flight.
     lag: unprocessed messages by partition, as last measured. oldest_event: age of the oldest unfinished event, seconds.
     broker_unreachable: seconds since the broker last answered, 0 while it answers.
-    outcomes: counts by topic. dead_letters: counts by code.
+    outcomes: counts by topic. dead_letters: counts by code. invalid_objects: found in the store and ignored.
     """
 
     role: str
@@ -48,6 +49,7 @@ class WorkerState:
     recipe: str | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
     dead_letters: Mapping[str, int] = field(default_factory=dict)
+    invalid_objects: int = 0
 
     @property
     def device_processes(self) -> dict[str, DeviceStatus]:
@@ -80,7 +82,7 @@ class View(Protocol):
 class WorkerView:
     """The view of a running worker. The runtime updates the fields that have a default.
 
-    store: None until the runtime opens it. loaded: the models are loaded and the worker handles events.
+    store, invalid: None until the runtime opens the store. loaded: the models are loaded and the worker handles events.
     assigned: None before the first assignment and during a rebalance.
     """
 
@@ -93,6 +95,7 @@ class WorkerView:
     lag: LagProbe
     publisher: CountingPublisher
     store: ObjectStore | None = None
+    invalid: InvalidObjects | None = None
     loaded: bool = False
     draining: bool = False
     assigned: frozenset[Partition] | None = None
@@ -118,6 +121,7 @@ class WorkerView:
             recipe=ready.recipe.fingerprint if ready else None,
             outcomes=self.publisher.outcomes,
             dead_letters=self.publisher.dead_letters,
+            invalid_objects=self.invalid.count if self.invalid else 0,
         )
 
     def latest(self) -> Sequence[CreativeReady]:

@@ -15,6 +15,7 @@ NEVER_DELIVERED = {
     "certificate_unusable",  # of the start, before any event is read
     "no_services",
     "port_taken",
+    "signing_key_missing",
     "topics_missing",
     "wrong_partitions",
     "device_stuck",  # these three end the worker

@@ -12,9 +12,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from streams.embedded import EmbeddedBroker, EmbeddedServices, EmbeddedStore, embedded
+from streams.embedded import EmbeddedBroker, EmbeddedServices, EmbeddedStore, embedded, signing_keys
 from streams.failures import BrokerUnavailable, StoreUnavailable
-from streams.settings import Settings
+from streams.settings import Settings, StorageSettings
 from streams.store.s3 import MinioStore
 
 
@@ -104,6 +104,15 @@ def test_a_taken_port_is_an_error(services: EmbeddedServices) -> None:
     port = int(services.endpoint.rsplit(":", 1)[1])
     with pytest.raises(StoreUnavailable, match=r"Address already in use"):
         EmbeddedStore("x", port)
+
+
+def test_each_embedded_store_has_its_own_signing_key_unless_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREATIVES_STORAGE__SIGNING_KEYS")
+    made = [signing_keys(StorageSettings()) for _ in range(2)]
+    assert made[0] != made[1]
+    assert all(StorageSettings(signing_keys=keys).signing_keys == keys for keys in made)
+    with embedded(Settings.model_validate({"kafka": {"bootstrap_servers": "k:9"}}), {}) as settings:
+        assert settings.storage.signing_keys is not None
 
 
 async def test_embedded_settings_get_real_addresses() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import WeightsNotFound
+from streams.failures import SigningKeyMissing
 from streams.messages import RawEvent
 from streams.requests import Tools
 from streams.runtime import Runtime
@@ -65,6 +66,24 @@ async def test_learning_is_seen_beside_the_pictures(runtime: Runtime) -> None:
     assert runtime.view.state().device_process.state == "idle"
     assert len(unready_reasons(runtime.view.state())) == 1
     await learning
+
+
+async def test_invalid_objects_of_both_roles_are_counted(runtime: Runtime) -> None:
+    with pytest.raises(WeightsNotFound):
+        await runtime._train(registration())
+    assert runtime._handlers is not None
+    await runtime._handlers._tools.store.put("concepts/jam/current.json", b"planted", "application/json")
+    await runtime._train(registration())
+    assert runtime.view.state().invalid_objects == 1
+
+
+async def test_a_worker_without_a_signing_key_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREATIVES_STORAGE__SIGNING_KEYS")
+    addresses = {"kafka": {"bootstrap_servers": "k:9"}, "storage": {"endpoint": "http://s:9"}}
+    runtime = Runtime(Settings.model_validate(addresses), "tests.fakes:serve", never)
+    with pytest.raises(SigningKeyMissing, match="Set CREATIVES_STORAGE__SIGNING_KEYS to a random text"):
+        await runtime.start()
+    await runtime.stop()
 
 
 async def test_few_products_are_in_hand_at_once(runtime: Runtime) -> None:

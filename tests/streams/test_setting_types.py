@@ -1,6 +1,7 @@
 """Settings that name an address, a bucket, a topic or a file: which values are accepted."""
 
 import pytest
+from pydantic import SecretStr
 
 from streams import setting_types
 
@@ -30,6 +31,18 @@ def test_no_stores(text):
     with pytest.raises(ValueError, match="http://host:port") as caught:
         setting_types.check_endpoint(text)
     assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["k" * 32, "0f" * 32, f"{'a' * 32}, {'b' * 40}", "+/=" * 12])
+def test_signing_keys(text):
+    assert setting_types.check_signing_keys(SecretStr(text)).get_secret_value() == text
+
+
+@pytest.mark.parametrize("text", ["", "k" * 31, "k" * 32 + ",", ",", f"{'a' * 32},short", "two words " * 8, "ę" * 32])
+def test_no_signing_keys(text):
+    with pytest.raises(ValueError, match="32 characters or more") as caught:
+        setting_types.check_signing_keys(SecretStr(text))
+    assert not text.strip(", ") or text not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["abc", "creatives-2026.eu", "0-0", "a" * 63])

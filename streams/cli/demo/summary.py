@@ -15,7 +15,7 @@ from streams.cli.terminal import console
 def print_summary(results: Sequence[Result], folder: Path, seconds: float) -> None:
     """Print the results. seconds: duration of the demo."""
     if not console.is_terminal:
-        console.width = 200
+        console.width = 240  # the link of a picture in one piece
     segments, products = segment_results(results), product_results(results)
     if products:
         console.print(_product_table(products))

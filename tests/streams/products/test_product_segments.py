@@ -159,7 +159,7 @@ async def test_a_concept_of_other_weights_is_not_used_until_the_product_is_train
     [released] = world.publisher.outcomes
     outcome = await world.render(SegmentUpdated.model_validate_json(released.value))
     assert outcome is not None
-    current = await current_concept(world.store, "jam")
+    current = await current_concept(world.tools.signed, "jam")
     assert current is not None
     assert CreativeReady.model_validate_json(outcome.value).concept_sha256 == current.sha256
 

@@ -15,6 +15,7 @@ async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
         STATE,
         outcomes={"creative_ready": 5},
         dead_letters={"invalid_event": 2},
+        invalid_objects=4,
         lag={"segment-updated[0]": 7},
         oldest_event=90.0,
         device_process=replace(IDLE, oldest_seconds=3.0),
@@ -27,6 +28,7 @@ async def test_metrics(client: httpx.AsyncClient, view: FakeView) -> None:
     }
     assert samples[("creatives_outcomes_total", "creative-ready")] == 5
     assert samples[("creatives_dead_letters_total", "invalid_event")] == 2
+    assert samples[("creatives_invalid_objects_total",)] == 4
     assert samples[("creatives_lag",)] == 7
     assert samples[("creatives_device_up", "render")] == 1
     assert samples[("creatives_device_jobs_total", "render")] == 3
