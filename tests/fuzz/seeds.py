@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from streams.store.concepts import CurrentConcept, concept_name
-from streams.store.keys import concept_prefix
+from streams.store.concepts import CurrentConcept
+from streams.store.keys import concept_name, concept_prefix
 from tests.raw_batches import CODECS, batch
+from tests.streams.store.outcome_examples import creative_set
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 PRODUCT_ID, REQUEST_ID = "carton-of-milk", "0" * 32
@@ -57,6 +58,11 @@ def pointers() -> list[bytes]:
             weights="demo",
         ).to_json()
     ]
+
+
+def manifests() -> list[bytes]:
+    """Return the manifests of one and of two pictures."""
+    return [creative_set("a dog", count).manifest.to_json() for count in (1, 2)]
 
 
 def tensor_files() -> list[bytes]:

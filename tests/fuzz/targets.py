@@ -24,10 +24,15 @@ from streams.messages import RawEvent
 from streams.products import photos
 from streams.segments.prompting import Prompter
 from streams.store.concepts import current_concept
+from streams.store.keys import manifest_key
+from streams.store.manifests import read_manifest
 from streams.store.parked import parked_segments
+from streams.store.signed_objects import InvalidObjects, SignedObjects
 from tests.fakes import MemoryStore
 from tests.fuzz import seeds
 from tests.raw_batches import with_checksum
+from tests.streams.store.outcome_examples import SEGMENT
+from tests.streams.store.signing import SIGNER
 
 MAX_EVENT_BYTES = 64 * 1024
 
@@ -72,23 +77,28 @@ def _record_batches(content: bytes) -> None:
             raise AssertionError(f"the offsets {offsets[:20]} do not ascend")
 
 
-def _in_store(key: str, read: Callable[[MemoryStore], Coroutine[Any, Any, object]]) -> Callable[[bytes], None]:
+def _in_store(key: str, read: Callable[[SignedObjects], Coroutine[Any, Any, object]]) -> Callable[[bytes], None]:
+    """Return a reader of an object as anybody can plant it, and of the same content with a valid signature."""
+
     def run(content: bytes) -> None:
-        store = MemoryStore()
-        store.objects[key] = content
-        asyncio.run(read(store))
+        for planted in (content, SIGNER.sign(key, content)):
+            store = MemoryStore()
+            store.objects[key] = planted
+            asyncio.run(read(SignedObjects(store, SIGNER, InvalidObjects())))
 
     return run
 
 
-def _pointer(store: MemoryStore) -> Coroutine[Any, Any, object]:
+async def _pointer(signed: SignedObjects) -> None:
+    await current_concept(signed, seeds.PRODUCT_ID)
 
-    return current_concept(store, seeds.PRODUCT_ID)
+
+async def _manifest(signed: SignedObjects) -> None:
+    await read_manifest(signed, SEGMENT)
 
 
-async def _marker(store: MemoryStore) -> None:
-
-    async for _ in parked_segments(store, seeds.PRODUCT_ID):
+async def _marker(signed: SignedObjects) -> None:
+    async for _ in parked_segments(signed, seeds.PRODUCT_ID):
         pass
 
 
@@ -123,6 +133,7 @@ TARGETS = {
     "prompts": Target(_prompt, seeds.segment_events),
     "record-batches": Target(_record_batches, seeds.record_batches),
     "concept-pointers": Target(_in_store(seeds.POINTER_KEY, _pointer), seeds.pointers),
+    "manifests": Target(_in_store(manifest_key(SEGMENT), _manifest), seeds.manifests),
     "parked-segments": Target(_in_store(seeds.MARKER_KEY, _marker), seeds.segment_events),
     "tensor-files": Target(_tensor_file, seeds.tensor_files),
     "photos": Target(_photo, seeds.photos),
