@@ -39,7 +39,7 @@ class BrokerUnavailable(StreamError):
 
 
 class PortTaken(StreamError):
-    """Cannot serve on {host}:{port}: {detail}. Set CREATIVES_WEB__PORT to another port (0: any free port)."""
+    """Cannot serve on {host}:{port}: {detail}. Set {variable} to another port (0: any free port)."""
 
 
 class TopicsMissing(StreamError):

@@ -19,6 +19,9 @@ from streams.store.signed_objects import InvalidObjects
 from streams.watchdog import Watchdog
 from streams.web.counting import CountingPublisher
 
+_PICTURE_BYTES = 32 * 2**20  # far more than any picture has
+_GRACE = 5.0  # seconds without an answer of the broker that are no reason to be unready: a leader election
+
 
 @dataclass(frozen=True)
 class WorkerState:
@@ -27,9 +30,12 @@ class WorkerState:
     main_loop_silence: seconds since the last tick of the main loop; `stall` seconds without a tick count as blocked.
     training_process: second device process of a worker with both roles; it starts with the first training job.
     joined: True after the consumer group has assigned partitions, even none. events: events in flight.
-    lag: unprocessed messages by partition, as last measured. oldest_event: age of the oldest unfinished event, seconds.
+    products: registrations in flight, in training or waiting for it.
+    lag: unprocessed messages by partition, None while unknown. oldest_event: age of the oldest unfinished event, seconds.
     broker_unreachable: seconds since the broker last answered, 0 while it answers.
+    waiting_segments: segments in the store that wait for a product, None if this worker does not count them.
     outcomes: counts by topic. dead_letters: counts by code. invalid_objects: found in the store and ignored.
+    parked, released: segments that this worker parked, and that it sent again after the training of their product.
     """
 
     role: str
@@ -41,15 +47,19 @@ class WorkerState:
     joined: bool = False
     draining: bool = False
     assigned: tuple[str, ...] = ()
-    lag: Mapping[str, int] = field(default_factory=dict)
+    lag: Mapping[str, int] | None = None
     broker_unreachable: float = 0.0
     events: int = 0
+    products: int = 0
+    waiting_segments: int | None = None
     oldest_event: float = 0.0
     device: str | None = None
     recipe: str | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     invalid_objects: int = 0
+    parked: int = 0
+    released: int = 0
 
     @property
     def device_processes(self) -> dict[str, DeviceStatus]:
@@ -77,6 +87,10 @@ class View(Protocol):
         """Raise StoreUnavailable or StoreRefused unless the store answers and the bucket exists."""
         ...
 
+    async def fetch_picture(self, uri: str) -> bytes | None:
+        """Return the bytes at an `s3://` URI in our bucket, None if there are none. Raises the errors of the store."""
+        ...
+
 
 @dataclass
 class WorkerView:
@@ -99,6 +113,7 @@ class WorkerView:
     loaded: bool = False
     draining: bool = False
     assigned: frozenset[Partition] | None = None
+    waiting_segments: int | None = None
 
     def state(self) -> WorkerState:
         """See View."""
@@ -117,11 +132,15 @@ class WorkerView:
             broker_unreachable=self.lag.unreachable_seconds,
             oldest_event=max(events.oldest_seconds for events in self.in_flight),
             events=sum(events.running for events in self.in_flight),
+            products=0 if self.settings.role == "render" else self.in_flight[-1].running,
+            waiting_segments=self.waiting_segments,
             device=ready.device if ready else None,
             recipe=ready.recipe.fingerprint if ready else None,
             outcomes=self.publisher.outcomes,
             dead_letters=self.publisher.dead_letters,
             invalid_objects=self.invalid.count if self.invalid else 0,
+            parked=self.publisher.parked,
+            released=self.publisher.released,
         )
 
     def latest(self) -> Sequence[CreativeReady]:
@@ -132,6 +151,12 @@ class WorkerView:
         """See View."""
         if self.store is not None:
             await self.store.check()
+
+    async def fetch_picture(self, uri: str) -> bytes | None:
+        """See View."""
+        if self.store is None or not uri.startswith(self.store.uri("")):
+            return None
+        return await self.store.get(uri.removeprefix(self.store.uri("")), _PICTURE_BYTES)
 
 
 def unready_reasons(state: WorkerState) -> list[str]:
@@ -144,7 +169,7 @@ def unready_reasons(state: WorkerState) -> list[str]:
     if state.device_process.state not in {"idle", "busy"}:
         detail = f": {state.device_process.error_message}" if state.device_process.error_message else "."
         reasons.append(f"The device process is {state.device_process.state}{detail}")
-    if state.broker_unreachable:
+    if state.broker_unreachable > _GRACE:
         reasons.append(f"The broker has not answered for {state.broker_unreachable:.0f} s.")
     if state.training_process is not None and state.training_process.error_message:
         reasons.append(

@@ -106,7 +106,7 @@ class WorkerProcess:
 
     async def status(self) -> dict[str, Any]:
         """Return the /status of the newest process."""
-        [*_, (_, line)] = self.log_lines("serving health, metrics and gallery")
+        [*_, (_, line)] = self.log_lines("serving health, metrics and status")
         address = re.sub(r".*address=(\S+).*", r"\1", line)
         read = lambda: urllib.request.urlopen(f"{address}/status", timeout=5).read()  # noqa: E731
         return dict(json.loads(await asyncio.to_thread(read)))

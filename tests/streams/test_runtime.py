@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from models.errors import WeightsNotFound
-from streams.failures import SigningKeyMissing
+from streams.failures import SigningKeyMissing, StoreUnavailable
 from streams.messages import RawEvent
 from streams.requests import Tools
 from streams.runtime import Runtime
 from streams.settings import Settings
 from streams.web.state import unready_reasons
-from tests.streams.world import SOURCE, World, product
+from tests.streams.world import SOURCE, World, product, segment
 
 
 def never(error: Exception) -> None:
@@ -90,3 +90,29 @@ async def test_few_products_are_in_hand_at_once(runtime: Runtime) -> None:
     segments, products = (each.in_flight for each in runtime.inputs)
     assert products._slots._value == 3
     assert segments._slots._value == runtime.settings.delivery.concurrency
+
+
+async def test_parked_segments_are_counted_here_and_in_the_store(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runtime.view.state().waiting_segments is None
+    for name in ("s1", "s2"):
+        assert await runtime._render(RawEvent(SOURCE, b"s", segment(name).to_json())) is None
+    assert runtime._handlers is not None
+    store = runtime._handlers._tools.store
+    counting = asyncio.create_task(runtime._count_waiting(store))
+    async with asyncio.timeout(5):
+        while runtime.view.state().waiting_segments is None:
+            await asyncio.sleep(0.01)
+    counting.cancel()
+    state = runtime.view.state()
+    assert (state.parked, state.waiting_segments, state.outcomes) == (2, 2, {})
+    monkeypatch.setattr(store, "list", unavailable)
+    counting = asyncio.create_task(runtime._count_waiting(store))
+    await asyncio.sleep(0.01)
+    counting.cancel()
+    assert runtime.view.state().waiting_segments is None, "an unknown count is not the last known one"
+
+
+async def unavailable(_prefix: str) -> list[str]:
+    raise StoreUnavailable(endpoint="http://store", detail="Connection refused")

@@ -1,0 +1,99 @@
+"""One address of the web server with its pages, connection limit and access rules."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from streams.failures import PortTaken
+from streams.settings import WebSettings
+from streams.web.access import Access, Handler, add_headers
+from streams.web.connections import Connections
+
+log = structlog.get_logger(__name__)
+
+_STOP_SECONDS = 1.0  # to finish the answers that are being sent
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen. port: None for `default`, or any free port if that one is taken. variable: sets the port."""
+
+    host: str
+    port: int | None
+    default: int
+    variable: str
+
+
+class Listener:
+    """Serves GET requests at one address. pages: handlers by path."""
+
+    def __init__(self, address: Address, pages: Mapping[str, Handler], settings: WebSettings) -> None:
+        self._address = address
+        self._pages = pages
+        self._access = Access(settings, address.host)
+        self._connections = Connections()
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Listen. Return the URL. Raises PortTaken if a configured port is taken."""
+        app = web.Application(middlewares=[self._answer])
+        app.on_response_prepare.append(add_headers)
+        for path, handler in self._pages.items():
+            app.router.add_get(path, handler)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_SECONDS, lingering_time=0
+        )
+        await self._runner.setup()
+        self._server = await self._listen(self._runner)
+        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
+        return f"http://{host}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer one request, then close its connection."""
+        self._connections.request_arrived(request.transport)
+        try:
+            response = await self._access.check(request, handler)
+        except web.HTTPException as refusal:
+            refusal.force_close()
+            raise
+        response.force_close()
+        return response
+
+    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+        address = self._address
+        port = address.default if address.port is None else address.port
+        assert runner.server is not None
+        protocols = self._connections.guard(runner.server)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.create_server(protocols, address.host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or address.port is not None:
+                await self.stop()
+                place = {"host": address.host, "port": port, "variable": address.variable}
+                raise PortTaken(**place, detail=_reason(error)) from None
+        server = await loop.create_server(protocols, address.host, 0)
+        taken, free = port, server.sockets[0].getsockname()[1]
+        log.warning("the default port is taken, using a free one", taken=taken, port=free)
+        return server
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror.split(": ")[-1] if error.strerror else type(error).__name__
