@@ -1,6 +1,8 @@
 """A Kafka broker and an S3 server inside this process, on loopback: the demo and the plain tests need no other service.
 
 The broker is librdkafka's mock cluster; the object store is moto. Any Kafka or S3 client on this machine can use them.
+Both listen on loopback only. The store is S3 and nothing else of moto: no reset page and no other service of AWS, some
+of which run containers. It refuses what browsers send for web pages, since it believes any password.
 Both lose everything when the process ends. The broker holds about 5 MiB per partition (it drops the oldest messages
 first) and has no offset lookup by time, no topic creation through an admin client and no transactions. Neither checks
 passwords. Use a real Kafka and a real MinIO for all of that.
@@ -12,21 +14,27 @@ import ctypes
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 from confluent_kafka import cimpl
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.backends import get_backend
+from moto.server import create_backend_app
 from pydantic import SecretStr
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from streams.failures import BrokerUnavailable, StoreUnavailable
 from streams.settings import Settings, StorageSettings
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 _BROKER = 1  # the mock cluster numbers its brokers from 1
+_LOOPBACK = {"127.0.0.1", "localhost"}
 _TIMEOUT = 60.0  # seconds: the first request imports moto's S3, which is slow on a busy machine
 
 
@@ -96,11 +104,29 @@ class _QuietHandler(WSGIRequestHandler):
         """Log nothing: one line per request would drown the worker's own log."""
 
 
+class _LocalPrograms:
+    """Passes on the requests of programs that address this machine, and refuses those of web pages.
+
+    A page sends `Origin` with every request that could change or read something. A name that an attacker lets resolve
+    to loopback shows in `Host`.
+    """
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        host = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
+        if "HTTP_ORIGIN" in environ or host not in _LOOPBACK:
+            start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Connection", "close")])
+            return [b"The embedded store answers programs on this machine, not web pages.\n"]
+        return self._application(environ, start_response)
+
+
 class EmbeddedStore:
     """An S3 server on loopback with one bucket. Two servers in one process share their contents."""
 
     def __init__(self, bucket: str, port: int = 0) -> None:
-        application = DomainDispatcherApplication(create_backend_app)
+        application = _LocalPrograms(create_backend_app("s3"))
         try:  # our own socket: werkzeug would exit the whole process if the port were taken
             with socket.create_server(("127.0.0.1", port)) as listening:
                 self.endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -117,10 +143,10 @@ class EmbeddedStore:
     def stop(self) -> None:
         """Delete every object and stop the server."""
         if self._thread.is_alive():
-            httpx.post(f"{self.endpoint}/moto-api/reset", trust_env=False, timeout=_TIMEOUT).raise_for_status()
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
+            get_backend("s3").reset()
 
 
 class EmbeddedServices:

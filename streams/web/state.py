@@ -31,7 +31,8 @@ class WorkerState:
     training_process: second device process of a worker with both roles; it starts with the first training job.
     joined: True after the consumer group has assigned partitions, even none. events: events in flight.
     products: registrations in flight, in training or waiting for it.
-    lag: unprocessed messages by partition, None while unknown. oldest_event: age of the oldest unfinished event, seconds.
+    lag: unprocessed messages by partition, None while unknown.
+    oldest_event: age of the oldest unfinished event in seconds.
     broker_unreachable: seconds since the broker last answered, 0 while it answers.
     waiting_segments: segments in the store that wait for a product, None if this worker does not count them.
     outcomes: counts by topic. dead_letters: counts by code. invalid_objects: found in the store and ignored.

@@ -24,6 +24,10 @@ def services() -> Iterator[EmbeddedServices]:
         yield found
 
 
+def store_of(endpoint: str, bucket: str) -> MinioStore:
+    return MinioStore(Settings.model_validate({"storage": {"endpoint": endpoint, "bucket": bucket}}).storage)
+
+
 async def produced(servers: str, topic: str, count: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, acks="all")
     await producer.start()
@@ -60,9 +64,7 @@ async def test_messages_headers_and_commits(services: EmbeddedServices) -> None:
 
 async def test_foreign_clients_reach_both(services: EmbeddedServices) -> None:
     """Another process and other libraries: librdkafka for Kafka, plain HTTP for a signed link. Unsigned is refused."""
-    store = MinioStore(
-        Settings.model_validate({"storage": {"endpoint": services.endpoint, "bucket": "pictures"}}).storage
-    )
+    store = store_of(services.endpoint, "pictures")
     await store.put("a.txt", b"hello", "text/plain")
     script = (
         "import sys, urllib.request, urllib.error; from confluent_kafka import Producer\n"
@@ -77,6 +79,45 @@ async def test_foreign_clients_reach_both(services: EmbeddedServices) -> None:
         subprocess.run, command, capture_output=True, text=True, timeout=60, check=False, env={"no_proxy": "127.0.0.1"}
     )
     assert ran.stdout.split() == ["0", "b'hello'", "403"], ran.stderr
+
+
+SIGNED_FOR_EC2 = "AWS4-HMAC-SHA256 Credential=any/20261123/us-east-1/ec2/aws4_request, Signature=any"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "revealing"),
+    [
+        ("POST", "/moto-api/reset", {}, '"status"'),
+        ("GET", "/moto-api/data.json", {}, "cloudwatch"),
+        ("GET", "/latest/meta-data/iam/security-credentials/", {}, "default-role"),
+        ("POST", "/?Action=DescribeRegions&Version=2016-11-15", {"Authorization": SIGNED_FOR_EC2}, "regionInfo"),
+        ("GET", "/pictures", {"Origin": "http://evil.example"}, "kept.txt"),
+        ("OPTIONS", "/pictures", {"Origin": "null", "Access-Control-Request-Method": "PUT"}, "PUT"),
+        ("GET", "/pictures", {"Host": "rebound.evil.example"}, "kept.txt"),
+        ("GET", "/pictures", {"Host": "127.0.0.1.evil.example:80"}, "kept.txt"),
+    ],
+)
+async def test_the_store_is_only_s3_and_only_for_local_programs(
+    services: EmbeddedServices, method: str, path: str, headers: dict[str, str], revealing: str
+) -> None:
+    store = store_of(services.endpoint, "pictures")
+    await store.put("kept.txt", b"kept", "text/plain")
+    async with httpx.AsyncClient(base_url=services.endpoint, trust_env=False) as client:
+        answer = await client.request(method, path, headers=headers)
+    assert revealing not in answer.text + str(answer.headers)
+    assert answer.status_code == 403 or not {"Origin", "Host"} & set(headers)
+    assert await store.get("kept.txt") == b"kept", "nothing may reset the store"
+    store.close()
+
+
+async def test_a_stopped_store_leaves_no_objects() -> None:
+    for _ in range(2):
+        embedded_store = EmbeddedStore("fresh")
+        store = store_of(embedded_store.endpoint, "fresh")
+        assert await store.list("") == []
+        await store.put("a.txt", b"a", "text/plain")
+        store.close()
+        embedded_store.stop()
 
 
 async def test_a_broker_can_go_down_and_come_back() -> None:
