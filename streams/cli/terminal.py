@@ -31,6 +31,11 @@ def set_library_logging(*, enabled: bool) -> None:
         logging.getLogger(name).setLevel(logging.NOTSET if enabled else logging.CRITICAL)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return the number and its noun, such as `1 partition` and `4 partitions`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def read_settings() -> Settings:
     """Return the settings from the environment. Raises InputError with the name of each wrong variable."""
     try:

@@ -87,8 +87,9 @@ class Listener:
         except OSError as error:
             if error.errno != errno.EADDRINUSE or address.port is not None:
                 await self.stop()
-                place = {"host": address.host, "port": port, "variable": address.variable}
-                raise PortTaken(**place, detail=_reason(error)) from None
+                raise PortTaken(
+                    host=address.host, port=port, detail=_reason(error), variable=address.variable
+                ) from None
         server = await loop.create_server(protocols, address.host, 0)
         taken, free = port, server.sockets[0].getsockname()[1]
         log.warning("the default port is taken, using a free one", taken=taken, port=free)

@@ -16,6 +16,7 @@ from streams.cli.event_sender import send_events
 from streams.cli.progress import StageBars
 from streams.cli.topic_reader import TopicMessage, TopicReader, topic_reader
 from streams.kafka.topics import dead_letter_topic
+from streams.printable import printable
 from streams.settings import Settings
 
 UPDATE_SECONDS = 0.2  # between two requests for the worker's status
@@ -32,7 +33,7 @@ async def collect_results(
     topics = settings.topics
     outcomes = [topics.creative_ready, topics.product_ready, topics.creative_rejected]
     dead_letters = [dead_letter_topic(topics, name) for name in (topics.segment_updated, topics.product_registered)]
-    async with topic_reader(outcomes + dead_letters, settings, from_beginning=False) as reader:
+    async with topic_reader(outcomes + dead_letters, settings) as reader:
         await send_events(events, settings)
         collecting = asyncio.create_task(_collect_outcomes(reader, events, bars))
         updating = asyncio.create_task(_update_bars(worker.url, bars))
@@ -72,7 +73,7 @@ async def _collect_outcomes(reader: TopicReader, events: Sequence[ValidEvent], b
 
 def _failure_reason(message: TopicMessage, fields: dict[str, Any]) -> str:
     headers = {name: value.decode(errors="replace") for name, value in message.headers}
-    return str(fields.get("reason") or headers.get("dead_message") or message.topic)
+    return printable(str(fields.get("reason") or headers.get("dead_message") or message.topic))
 
 
 async def _update_bars(url: str, bars: StageBars) -> None:
