@@ -1,4 +1,4 @@
-"""Foreign text for a terminal: text of events, objects and other programs that could move the cursor or forge a line."""
+"""Foreign text for a terminal: text of events and objects must not move the cursor, reverse text or forge a line."""
 
 from __future__ import annotations
 

@@ -27,6 +27,5 @@ class Since(click.ParamType):
                 return datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
             return datetime.fromisoformat(value.strip()).astimezone()
         except (ValueError, OverflowError):
-            self.fail(
-                f"{value!r} is neither a duration such as 15m or 2h nor a time such as 2026-11-23T10:00", param, ctx
-            )
+            advice = "neither a duration such as 15m or 2h nor a time such as 2026-11-23T10:00"
+            self.fail(f"{value!r} is {advice}", param, ctx)

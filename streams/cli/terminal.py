@@ -1,9 +1,11 @@
-"""Terminal basics for every command: settings with readable errors, consoles, and the log level of libraries."""
+"""Terminal basics for every command: settings and folders with readable errors, consoles, and log levels."""
 
 from __future__ import annotations
 
 import logging
 import re
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,6 +36,19 @@ def set_library_logging(*, enabled: bool) -> None:
 def counted(number: int, noun: str) -> str:
     """Return the number and its noun, such as `1 partition` and `4 partitions`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def require_writable(folder: Path) -> None:
+    """Create the folder if it is missing. Raises InputError if no file can be written there.
+
+    Call it before work that takes minutes and writes its result there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"Cannot write to {folder}: {error.strerror}. Choose another folder with --out.") from None
 
 
 def read_settings() -> Settings:
@@ -67,10 +82,21 @@ def require_broker(settings: Settings) -> Settings:
     An embedded broker lives inside the process that starts it, so a command cannot share it with a worker.
     """
     if settings.kafka.bootstrap_servers == "embedded":
-        raise InputError(
-            "No Kafka broker is set. Set CREATIVES_KAFKA__BOOTSTRAP_SERVERS=host:port, or start a broker with\n"
-            "  creatives services --env-file services.env\n"
-            "and load its address here with\n"
-            "  set -a; . ./services.env; set +a"
-        )
+        raise _no_service("Kafka broker", "CREATIVES_KAFKA__BOOTSTRAP_SERVERS=host:port")
     return settings
+
+
+def require_store(settings: Settings) -> Settings:
+    """Return the settings if they name an object store. Raises InputError if the store is `embedded`."""
+    if settings.storage.endpoint == "embedded":
+        raise _no_service("object store", "CREATIVES_STORAGE__ENDPOINT=http://host:port")
+    return settings
+
+
+def _no_service(name: str, setting: str) -> InputError:
+    return InputError(
+        f"No {name} is set. Set {setting}, or start broker and store with\n"
+        "  creatives services --env-file services.env\n"
+        "and load their addresses here with\n"
+        "  set -a; . ./services.env; set +a"
+    )

@@ -53,10 +53,12 @@ def topics(creating: bool) -> None:
 
 
 async def _create(settings: Settings) -> None:
+    from streams.cli.terminal import counted
     from streams.kafka.topics import create
 
     for spec in await create(settings):
-        click.echo(f"created {spec.name}: {spec.partitions} partitions, {spec.replicas} replicas", err=True)
+        copies = f"{counted(spec.partitions, 'partition')}, {counted(spec.replicas, 'replica')}"
+        click.echo(f"created {spec.name}: {copies}", err=True)
     if settings.storage.endpoint != "embedded":
         await _check_bucket(settings, create=True)
 

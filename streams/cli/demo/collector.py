@@ -36,7 +36,7 @@ async def collect_results(
     async with topic_reader(outcomes + dead_letters, settings) as reader:
         await send_events(events, settings)
         collecting = asyncio.create_task(_collect_outcomes(reader, events, bars))
-        updating = asyncio.create_task(_update_bars(worker.url, bars))
+        updating = asyncio.create_task(_update_bars(worker, bars))
         exited = asyncio.create_task(worker.process.wait())
         try:
             await asyncio.wait({collecting, exited}, return_when=asyncio.FIRST_COMPLETED)
@@ -46,7 +46,7 @@ async def collect_results(
         finally:
             for task in (collecting, updating, exited):
                 task.cancel()
-        await _show_status(worker.url, bars)  # the last stages may have begun and ended since the last update
+        await _show_status(worker, bars)  # the last stages may have begun and ended since the last update
         bars.finish()
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
         return [await fetch_result(event, values[event.content.event_id], client) for event in events]
@@ -76,17 +76,17 @@ def _failure_reason(message: TopicMessage, fields: dict[str, Any]) -> str:
     return printable(str(fields.get("reason") or headers.get("dead_message") or message.topic))
 
 
-async def _update_bars(url: str, bars: StageBars) -> None:
+async def _update_bars(worker: WorkerProcess, bars: StageBars) -> None:
     while True:
-        await _show_status(url, bars)
+        await _show_status(worker, bars)
         await asyncio.sleep(UPDATE_SECONDS)
 
 
-async def _show_status(url: str, bars: StageBars) -> None:
+async def _show_status(worker: WorkerProcess, bars: StageBars) -> None:
     """Show the stages of the running batch, or of the last one, from the worker's status page."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=5.0, headers=worker.headers) as client:
         try:
-            status = (await client.get(f"{url}/status")).json()
+            status = (await client.get(f"{worker.url}/status")).json()
             device, training = status["device_process"], status["training_process"] or {}
         except (httpx.HTTPError, ValueError, KeyError):
             device, training = {"state": "loading"}, {}  # the worker does not serve its pages yet

@@ -142,7 +142,7 @@ def test_bad_files_are_refused_before_anything_starts(demo, tmp_path):
     coffee = json.dumps(json.loads((ROOT / "docs" / "examples" / "coffee-enthusiast.json").read_text()))
     for content, message in (
         (f"{coffee}\n{{}}", "bad.jsonl, line 2: "),
-        (f"{coffee}\n{coffee}", "1 of the events repeat the event_id of another"),
+        (f"{coffee}\n{coffee}", "1 event repeats the event_id of another"),
     ):
         file.write_text(content)
         refused = demo(file, worker=("/no/such/program",))
