@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -112,6 +113,16 @@ async def test_parked_segments_are_counted_here_and_in_the_store(
     await asyncio.sleep(0.01)
     counting.cancel()
     assert runtime.view.state().waiting_segments is None, "an unknown count is not the last known one"
+
+
+async def test_a_worker_without_free_file_descriptors_still_knows_its_state(runtime: Runtime) -> None:
+    runtime.view.state()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # fails whatever opens a file or socket from now on
+    try:
+        assert runtime.view.state().version
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def unavailable(_prefix: str) -> list[str]:

@@ -17,7 +17,7 @@ from streams.printable import printable
 def print_summary(results: Sequence[Result], folder: Path, seconds: float) -> None:
     """Print the results. seconds: duration of the demo."""
     if not console.is_terminal:
-        console.width = 240  # the link of a picture in one piece
+        console.width = 500  # wide enough that no path is cut
     segments, products = segment_results(results), product_results(results)
     if products:
         console.print(_product_table(products, folder))
@@ -46,7 +46,7 @@ def _segment_table(results: Sequence[SegmentResult], folder: Path) -> Table:
     """Return a table of the pictures as files in the folder: the links of the store die with the demo."""
     table = Table(header_style="bold", border_style="dim", show_lines=True)
     for name, max_width in (("segment", 20), ("prompt", 44), ("rank", 4), ("score", 12), ("picture", None)):
-        table.add_column(name, overflow="fold", max_width=max_width)
+        table.add_column(name, overflow="fold", max_width=max_width, no_wrap=name == "picture")
     for result in results:
         for number, picture in enumerate(result.pictures):
             name, prompt = (result.segment.name, result.ready.prompt) if number == 0 else ("", "")
