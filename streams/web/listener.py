@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from streams.failures import PortTaken
 from streams.settings import WebSettings
@@ -47,8 +49,15 @@ class Listener:
         app.on_response_prepare.append(add_headers)
         for path, handler in self._pages.items():
             app.router.add_get(path, handler)
+        errors = logging.getLogger(__name__)
+        errors.addFilter(_is_our_fault)
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_SECONDS, lingering_time=0
+            app,
+            access_log=None,
+            logger=errors,
+            handle_signals=False,
+            shutdown_timeout=_STOP_SECONDS,
+            lingering_time=0,
         )
         await self._runner.setup()
         self._server = await self._listen(self._runner)
@@ -94,6 +103,11 @@ class Listener:
         taken, free = port, server.sockets[0].getsockname()[1]
         log.warning("the default port is taken, using a free one", taken=taken, port=free)
         return server
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Return False for a request that is not HTTP: its sender must not fill the log, and sees the reason."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _reason(error: OSError) -> str:
