@@ -56,6 +56,7 @@ class Listener:
             access_log=None,
             logger=errors,
             handle_signals=False,
+            handler_cancellation=True,  # a client that is gone must not keep its place in a queue
             shutdown_timeout=_STOP_SECONDS,
             lingering_time=0,
         )

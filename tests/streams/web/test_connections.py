@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from schemas.events import CreativeReady
 from streams.settings import WebSettings
 from streams.web import connections
 from streams.web.server import WebServer
-from tests.streams.web.fake_view import FakeView
+from tests.streams.web.fake_view import FakeView, rendered_outcome
 
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -86,6 +88,35 @@ async def test_an_answer_that_is_not_ready_or_read_in_time_is_closed(
     async with asyncio.timeout(2):
         while not await is_closed(opened):
             pass
+
+
+async def test_a_reader_that_is_gone_costs_no_further_work(
+    server: WebServer, view: FakeView, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creative = CreativeReady.model_validate_json((await rendered_outcome(tmp_path)).value)
+    view.creatives = [creative]
+    fetched: list[str] = []
+    given_up: list[str] = []
+
+    async def fetch_picture(uri: str) -> bytes | None:
+        fetched.append(uri)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.append(uri)
+
+    monkeypatch.setattr(view, "fetch_picture", fetch_picture)
+    request = f"GET /pictures/{creative.images[0].sha256} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    opened = [await connect(server.gallery_address, request) for _ in range(12)]
+    async with asyncio.timeout(2):
+        while len(fetched) < 4:
+            await asyncio.sleep(0.01)
+        for _, writer in reversed(opened):
+            writer.transport.abort()
+        while len(given_up) < 4:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert len(given_up) == len(fetched)
 
 
 async def test_a_connection_serves_one_request(server: WebServer, connect: Connect) -> None:
