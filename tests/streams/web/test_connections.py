@@ -1,4 +1,5 @@
 """Floods of connections over real sockets: each listener holds a bounded number, and the probes answer."""
+# ruff: noqa: ASYNC110
 
 from __future__ import annotations
 
