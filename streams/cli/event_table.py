@@ -50,7 +50,8 @@ def terminal_row(kind: str, cells: Sequence[str] | None = None) -> Table:
     row = Table.grid(padding=(0, 2, 0, 0), expand=True)
     for name in order:
         wide = name == order[-1]
-        row.add_column(width=None if wide else WIDTHS.get(name, WIDTH), ratio=1 if wide else None, no_wrap=True)
+        width = None if wide else WIDTHS.get(name, WIDTH)
+        row.add_column(width=width, min_width=WIDTHS.get(name), ratio=1 if wide else None, no_wrap=True)
     row.add_row(*(_terminal_cell(name, shown[name], header=not cells) for name in order))
     return row
 
