@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from streams.settings import WebSettings
+from streams.web_settings import WebSettings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PROBES = frozenset({"/health/live", "/health/ready"})  # need no token: an orchestrator's probes have none

@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from streams.failures import PortTaken
-from streams.settings import WebSettings
 from streams.web.access import Access, Handler, add_headers
 from streams.web.connections import Connections
+from streams.web_settings import WebSettings
 
 log = structlog.get_logger(__name__)
 

@@ -16,11 +16,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from models.errors import CreativesError
-from streams.settings import DEFAULT_GALLERY_PORT, DEFAULT_WEB_PORT, WebSettings
 from streams.web.gallery import Gallery
 from streams.web.listener import Address, Listener
 from streams.web.metrics import StateCollector
 from streams.web.state import View, unready_reasons
+from streams.web_settings import DEFAULT_GALLERY_PORT, DEFAULT_WEB_PORT, WebSettings
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from streams.cli.demo.errors import DemoFailed
 from streams.cli.embedded_services import connection_variables
 from streams.printable import printable
-from streams.settings import DEFAULT_GALLERY_PORT, DEFAULT_WEB_PORT, Settings
+from streams.settings import Settings
+from streams.web_settings import DEFAULT_GALLERY_PORT, DEFAULT_WEB_PORT
 
 WORKER_COMMAND = (sys.executable, "-m", "streams.cli", "worker")
 STOP_SECONDS = 30.0  # between SIGTERM and SIGKILL

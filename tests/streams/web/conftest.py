@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from streams.settings import WebSettings
 from streams.web.server import WebServer
+from streams.web_settings import WebSettings
 from tests.streams.web.fake_view import FakeView
 
 

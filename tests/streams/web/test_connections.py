@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from schemas.events import CreativeReady
-from streams.settings import WebSettings
 from streams.web import connections
 from streams.web.server import WebServer
+from streams.web_settings import WebSettings
 from tests.streams.web.fake_view import FakeView, rendered_outcome
 
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from streams.failures import PortTaken, StoreUnavailable
-from streams.settings import DEFAULT_WEB_PORT, WebSettings
 from streams.web.server import WebServer
+from streams.web_settings import DEFAULT_WEB_PORT, WebSettings
 from tests.streams.web.fake_view import IDLE, STATE, FakeView
 
 
