@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from models.errors import WeightsNotFound
 from streams.failures import SigningKeyMissing, StoreUnavailable
+from streams.kafka import lag
 from streams.messages import RawEvent
 from streams.requests import Tools
 from streams.runtime import Runtime
@@ -123,6 +125,31 @@ async def test_a_worker_without_free_file_descriptors_still_knows_its_state(runt
         assert runtime.view.state().version
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_the_lag_is_measured_while_the_models_load(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading takes minutes. A broker that dies meanwhile must show."""
+    monkeypatch.setattr(lag, "_INTERVAL", 0.05)
+    storage = settings.storage.model_copy(update={"signing_keys": SecretStr("k" * 32)})
+    runtime = Runtime(settings.model_copy(update={"storage": storage}), "tests.fakes:serve", never)
+    loading = asyncio.Event()
+
+    async def load() -> None:
+        loading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(runtime._device, "start", load)
+    assert runtime.view.state().lag is None
+    starting = asyncio.create_task(runtime.start())
+    try:
+        async with asyncio.timeout(20):
+            await loading.wait()
+            while runtime.view.state().lag is None:
+                await asyncio.sleep(0.01)
+    finally:
+        starting.cancel()
+        await asyncio.wait({starting})
+        await runtime.stop()
 
 
 async def unavailable(_prefix: str) -> list[str]:
