@@ -128,7 +128,7 @@ async def test_a_worker_without_free_file_descriptors_still_knows_its_state(runt
 
 
 async def test_the_lag_is_measured_while_the_models_load(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading takes minutes. A broker that dies meanwhile must show."""
+    """Loading takes minutes. A broker that dies during that time must show."""
     monkeypatch.setattr(lag, "_INTERVAL", 0.05)
     storage = settings.storage.model_copy(update={"signing_keys": SecretStr("k" * 32)})
     runtime = Runtime(settings.model_copy(update={"storage": storage}), "tests.fakes:serve", never)
