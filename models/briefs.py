@@ -1,4 +1,4 @@
-"""The data that worker and device process exchange: frozen dataclasses that pickle.
+"""The data that worker and device process exchange: frozen dataclasses of plain values.
 
 Neither this module nor `models.wire` imports torch, so the worker process stays small.
 """
@@ -32,6 +32,7 @@ class StudioPlan:
     dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores trained products a second time; it does
     not affect pictures.
     concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
+    network: the device process keeps its network after it has fetched the weights.
     """
 
     diffusion: str = "demo"
@@ -52,6 +53,7 @@ class StudioPlan:
     compile: bool = False
     dino: str | None = None
     concepts: int = 4
+    network: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ class StudioReady:
 
 @dataclass(frozen=True)
 class DeviceProbe:
-    """A device that works. dtype: the plan's precision on it. memory, free: total and free bytes, 0 for a CPU."""
+    """A device that works. dtype: the plan's precision on it. memory, free: total and free bytes, 0 for a CPU.
+
+    refused: what the kernel refuses the device process; see `models.isolation.refused_rights`.
+    """
 
     device: str
     name: str
@@ -99,6 +104,7 @@ class DeviceProbe:
     torch: str
     memory: int = 0
     free: int = 0
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

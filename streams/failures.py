@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum
 
-from models.errors import Cancelled, CreativesError, DeviceUnavailable, Refused, WeightsError
+from models.errors import Cancelled, CreativesError, DeviceUnavailable, OutOfDeviceMemory, Refused, WeightsError
 
 
 class StreamError(CreativesError):
@@ -72,6 +72,12 @@ class SigningKeyMissing(StreamError):
 
 class DeviceProcessDied(StreamError):
     """The device process {how} while it worked on {request_id} ({crashes} of {limit} times)."""
+
+
+class TooLargeForDevice(StreamError):
+    """The job {request_id} does not fit into the memory of the device, even alone in a fresh device process
+    ({failures} of {limit} times): {detail}. Lower CREATIVES_STUDIO__BUCKET or CREATIVES_STUDIO__SIZE.
+    """
 
 
 class WeightsChanged(StreamError):
@@ -148,6 +154,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     StoreRefused,  # a rotated key, a deleted bucket, missing weights: the deployment is at fault, not the event
     WeightsError,
     DeviceUnavailable,
+    OutOfDeviceMemory,  # the device client raises TooLargeForDevice if the job itself is the cause
     BrokerUnavailable,
     MessageRefused,
     ScratchFolderUnsafe,
@@ -168,7 +175,7 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
             return Verdict.DROP
         case DeadLetterFailed():
             return Verdict.STOP_WORKER
-        case InvalidEvent() | UnreadableRecord():
+        case InvalidEvent() | UnreadableRecord() | TooLargeForDevice():
             return Verdict.DEAD_LETTER
         case DeviceProcessDied():
             exhausted = int(error.fields["crashes"]) >= int(error.fields["limit"])

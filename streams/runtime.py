@@ -63,6 +63,7 @@ class Runtime:
         self._training_device = self._device
         if settings.role == "all":  # a second device process, so that training does not delay pictures
             self._training_device = DeviceClient(settings.studio.plan(), settings.device, entry, stop_worker)
+            self._device.share_device(self._training_device)
         self._handlers: Handlers | None = None
         self._store: MinioStore | None = None
         self.inputs = self._inputs()

@@ -11,7 +11,16 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
-from streams.setting_types import Bucket, Endpoint, Group, PemFile, Servers, SigningKeys, TopicName
+from streams.setting_types import (
+    Bucket,
+    Endpoint,
+    Group,
+    PemFile,
+    Servers,
+    SigningKeys,
+    TopicName,
+    VariablePatterns,
+)
 from streams.training_settings import TrainingSettings
 from streams.web_settings import WebSettings
 
@@ -144,6 +153,9 @@ class StudioSettings(Group):
         default=None, description="a DINO folder, which adds a second subject fidelity score; unset: CLIP alone"
     )
     concepts: int = Field(default=4, ge=1, description="concepts kept on the device; each may be as large as the UNet")
+    network: bool = Field(
+        default=False, description="the device process keeps its network after it has fetched the weights"
+    )
     candidates: int = Field(default=8, ge=1, le=64, description="candidates per format, unless the event sets them")
     images: int = Field(default=2, ge=1, le=16, description="pictures kept per format, unless the event sets them")
     negative_prompt: str | None = Field(default=None, description="unset: the family's default")
@@ -161,7 +173,14 @@ class DeviceSettings(Group):
     start_deadline: float = Field(default=600.0, gt=0, description="seconds to load the models")
     deadline: float = Field(default=300.0, gt=0, description="seconds without progress before the process is killed")
     max_crashes: int = Field(
-        default=3, ge=1, description="times one job may crash or hang the process before its event is dead-lettered"
+        default=3,
+        ge=1,
+        description="times one job may crash or hang the process, or not fit into the memory of a fresh one, "
+        "before its event is dead-lettered",
+    )
+    variables: VariablePatterns = Field(
+        default="",
+        description="more environment variables for the device process: names or patterns, separated by commas",
     )
 
 

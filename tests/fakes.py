@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,8 +29,10 @@ from models.briefs import (
     TrainingResult,
     WeightsUsed,
 )
-from models.errors import Cancelled, NothingPassed, StageFailed, WeightsNotFound
+from models.connection import Connection
+from models.errors import Cancelled, NothingPassed, OutOfDeviceMemory, StageFailed, WeightsNotFound
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
+from models.wire_format import PREFIX
 from streams.device.jobs import OnCheckpoint
 from streams.failures import ObjectTooLarge, StoreUnavailable
 
@@ -195,7 +196,8 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
     messages first). Later: `slow=0.2` (seconds per brief), `once=PATH` (crash, exit and hang act only if PATH does not
     exist, and create it), `log=PATH` (appends the prompts of each batch as a line, separated by `|`).
     Prompt: `crash` (SIGKILL, as the kernel sends if memory runs out), `exit`, `hang`, `ticks` (slow, with progress),
-    `stages` (progress of every stage at once), `reject`, `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (no
+    `full` (out of device memory unless the file of `free=PATH` exists; with `crowded`, another process holds it),
+    `stages` (progress of every stage at once), `reject`, `fail`, `unreadable`, `big` (a 20 MB picture), `forget` (no
     answer).
     """
     words = dict((word + "=").split("=")[:2] for word in plan.diffusion.split(","))
@@ -260,8 +262,12 @@ def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, 
     if "big" in brief.prompt:
         picture = Picture(1, "square", 1, 1, 1, "image/png", bytes(20_000_000), {})
         result = Rendering(brief.request_id, (picture,), (), 0.1)
-    if "unpicklable" in brief.prompt:
-        connection.send_bytes(b"cnothing\nlike_this\n.")
+    if "full" in brief.prompt and not Path(words.get("free") or "/nowhere").exists():
+        full = OutOfDeviceMemory(stage="generate", detail="CUDA out of memory")
+        connection.send(Answer(ticket, brief.request_id, None, full, crowded="crowded" in brief.prompt))
+        return
+    if "unreadable" in brief.prompt:
+        connection._socket.sendall(PREFIX.pack(20, 0) + b"cnothing\nlike_this\n.")
         return
     if "forget" in brief.prompt:
         return

@@ -94,11 +94,13 @@ DEAD_LETTERS = (
         "Look for the traceback in the worker's log and report it. Send the event again after the fix.",
     ),
     Code(
-        "out_of_device_memory",
+        "too_large_for_device",
         "both",
-        "The device ran out of memory at every attempt.",
-        "Ask the operator to lower `CREATIVES_STUDIO__BUCKET` or `CREATIVES_STUDIO__SIZE`, or to free the device. "
-        "Send the event again.",
+        "This event alone did not fit into the memory of a fresh device process, as often as "
+        "`CREATIVES_DEVICE__MAX_CRASHES` allows (3 unless set), while nothing else used more of the device than usual. "
+        "A device that is full for another reason is an outage: the event waits.",
+        "Ask the operator to lower `CREATIVES_STUDIO__BUCKET` or `CREATIVES_STUDIO__SIZE`; for a product, the `BATCH` "
+        "of its method. Send the event again.",
     ),
     Code(
         "device_process_died",

@@ -52,8 +52,6 @@ def _run(settings: Settings, *, debug: bool) -> None:
 
     Raises SystemExit.
     """
-    import faust
-
     from streams import logs
     from streams.app import create_app
     from streams.embedded import embedded
@@ -65,8 +63,8 @@ def _run(settings: Settings, *, debug: bool) -> None:
     with embedded(settings, {spec.name: spec.partitions for spec in expected_topics(settings)}) as running:
         if running != settings:
             _log_addresses(running)
-        worker = faust.Worker(
-            create_app(running), quiet=True, redirect_stdouts=False, override_logging=False, loglevel=settings.log.level
+        worker = create_app(running).Worker(
+            quiet=True, redirect_stdouts=False, override_logging=False, loglevel=settings.log.level
         )
         worker.spinner = None  # Faust writes it to stdout even if stdout is not a terminal
         worker.execute_from_commandline()

@@ -22,6 +22,7 @@ class DeviceStatus:
     running, since a short stage may begin and end between two updates.
     stage_seconds: batches and total seconds of every stage since the start, for averages.
     error_message: why there is no working child; None if there is one.
+    isolation: what the kernel refuses the child: `network`, `new_privileges`; see `models.isolation`.
     """
 
     state: DeviceState
@@ -37,6 +38,7 @@ class DeviceStatus:
     stages: dict[str, tuple[int, int]] = field(default_factory=dict)
     stage_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
     error_message: str | None = None
+    isolation: tuple[str, ...] = ()
 
 
 class StatusTracker:
@@ -48,6 +50,7 @@ class StatusTracker:
         self._stage_seconds: dict[str, tuple[int, float]] = {}
         self.state: DeviceState = "stopped"
         self.error_message: str | None = None
+        self.isolation: tuple[str, ...] = ()
         self.restarts = 0
         self.finished = 0
         self._progress: Progress | None = None
@@ -89,4 +92,5 @@ class StatusTracker:
             stages=dict(self._stages),
             stage_seconds=dict(self._stage_seconds),
             error_message=self.error_message,
+            isolation=self.isolation,
         )

@@ -147,7 +147,13 @@ async def _device(settings: Settings) -> tuple[str, ...]:
         detail = f"its process {how}. Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
         raise DeviceUnavailable(device=settings.studio.device, detail=detail)
     memory = f", {message.free / 2**30:.1f} of {message.memory / 2**30:.1f} GiB free" if message.memory else ""
-    return (f"{message.device}: {message.name}{memory}", f"torch {message.torch}, {message.dtype}")
+    return (f"{message.device}: {message.name}{memory}", f"torch {message.torch}, {message.dtype}", _isolation(message))
+
+
+def _isolation(probe: DeviceProbe) -> str:
+    """Report what a device process may not do on this machine. It never gets a secret."""
+    refused = ", ".join(right.replace("_", " ") for right in probe.refused)
+    return f"its process gets no secret of the worker; the kernel refuses it: {refused or 'nothing more (not Linux)'}"
 
 
 async def _models(settings: Settings) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 FAKE_DELAY: seconds per batch (0.02). FAKE_SLOW: seconds for a prompt, or a training job's class noun, with the word
 `slowly` (10). Words in a prompt inject faults: `fatally` (segfault), `hanging` (no answer), `raising` (a stage fails),
-`shapeless` (a rendering without pictures), `unsendable` (a result that does not pickle). Beside the word `once` they act
+`shapeless` (a rendering without pictures), `unsendable` (a result of another type). Beside the word `once` they act
 only for the first time; marks in FAULT_FOLDER record that.
 """
 
@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 import zlib
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from models.briefs import (
@@ -30,6 +29,7 @@ from models.briefs import (
     TrainingJob,
     TrainingResult,
 )
+from models.connection import Connection
 from models.errors import StageFailed
 from models.wire import Answer, Progress, Render, Stop, Train
 
@@ -83,7 +83,7 @@ def answer(ticket: int, brief: Brief) -> Answer:
     if is_requested(brief, "raising"):
         return Answer(ticket, brief.request_id, None, StageFailed(stage="rerank", kind="ValueError", detail="injected"))
     if is_requested(brief, "unsendable"):
-        return Answer(ticket, brief.request_id, (n for n in range(3)))  # a generator does not pickle
+        return Answer(ticket, brief.request_id, (n for n in range(3)))  # no message holds a generator
     return Answer(ticket, brief.request_id, rendering(brief, empty=is_requested(brief, "shapeless")))
 
 

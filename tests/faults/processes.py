@@ -119,7 +119,7 @@ class WorkerProcess:
         shown = subprocess.run(
             ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], check=False, capture_output=True, text=True
         )
-        return [int(line.split()[0]) for line in shown.stdout.splitlines() if "spawn_main" in line]
+        return [int(line.split()[0]) for line in shown.stdout.splitlines() if "streams.device.child_entry" in line]
 
     def memory(self) -> float:
         """Return the worker process's resident memory in MiB."""
