@@ -27,6 +27,7 @@ CROSS_CUTTING = {
     "tests/models/weights/test_official.py": "every loader, on weights in the published layouts",
     "tests/schemas/test_descriptions.py": "the descriptions of all events",
     "tests/streams/device/test_client_crashes.py": "streams/device/client.py, when the device process crashes or hangs",
+    "tests/streams/device/test_client_memory.py": "streams/device/client.py, when the device runs out of memory",
     "tests/streams/device/test_client_lifecycle.py": "streams/device/client.py, from start to stop",
     "tests/streams/kafka/test_decoding_properties.py": "decoding in agents and delivery",
     "tests/streams/kafka/test_hostile_records.py": "the parsing of records, on batches that an attacker built",
