@@ -24,7 +24,7 @@ def exit_on_signals() -> None:
 
 
 def exit_now() -> NoReturn:
-    """Exit with code 0 and without any further step. The device process dies with this one."""
+    """Exit with code 0 and without any further step. The device process of a worker dies with it."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)

@@ -13,6 +13,7 @@ from importlib import import_module
 from models.connection import Connection
 from models.errors import StageFailed
 from models.isolation import limit_process
+from streams.stopping import exit_now
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -40,8 +41,7 @@ def main(entry: str, number: int, parent: int) -> None:
         connection.send(StageFailed(stage="load", kind=type(error).__name__, detail=str(error)))
         return
     serve(connection, plan)
-    sys.stderr.flush()
-    os._exit(0)  # the interpreter would spend seconds on freeing what the kernel frees anyway
+    exit_now()  # the interpreter would spend seconds on freeing what the kernel frees anyway
 
 
 def _exit_with_parent(parent: int) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import structlog
 
 from models.briefs import Brief, Rendering, StudioPlan, StudioReady, TrainingJob, TrainingResult
-from models.errors import Cancelled, CreativesError, OutOfDeviceMemory, StageFailed
+from models.errors import Cancelled, CreativesError, OutOfDeviceMemory, StageFailed, first_line
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Train
+from models.wire_format import InvalidMessage
 from streams.device.jobs import DeviceJob, JobQueue, OnCheckpoint
 from streams.device.process import DeviceProcess, Incoming, ProcessEnded
 from streams.device.starting import ProcessStarter
@@ -62,11 +63,6 @@ class DeviceClient:
         if self._starter.ready is None:
             raise RuntimeError("the device client has not been started")
         return self._starter.ready
-
-    @property
-    def busy(self) -> bool:
-        """Whether a job is running."""
-        return bool(self._running)
 
     def share_device(self, neighbour: DeviceClient) -> None:
         """Take note of the worker's other client. Memory that runs out while it is busy is no job's fault."""
@@ -194,13 +190,22 @@ class DeviceClient:
         self._alone = len(batch) == 1
         training_jobs = [job.request for job in batch if isinstance(job.request, TrainingJob)]
         briefs = tuple(job.request for job in batch if isinstance(job.request, Brief))
-        process.send(Train(self._ticket, training_jobs[0]) if training_jobs else Render(self._ticket, briefs))
+        try:
+            process.send(Train(self._ticket, training_jobs[0]) if training_jobs else Render(self._ticket, briefs))
+        except InvalidMessage as error:
+            self._fail_batch(StageFailed(stage="send", kind="InvalidMessage", detail=first_line(error)))
         while self._running:
             message = await process.next_message(self._settings.deadline)
             if isinstance(message, ProcessEnded):
                 lost, self._running = list(self._running.values()), {}
                 log.warning("device process died", how=message.reason, jobs=[job.request_id for job in lost])
                 self._jobs.handle_crash(lost, message.reason, self._settings.max_crashes)
+
+    def _fail_batch(self, error: Exception) -> None:
+        failed, self._running = self._running, {}
+        self._status.change_state("idle")
+        for job in failed.values():
+            self._jobs.finish(job, error)
 
     def _on_message(self, message: Incoming) -> None:
         """Handle a message for the running batch at once; `_run_batch` would see it a turn of the loop later."""
@@ -240,7 +245,7 @@ class DeviceClient:
 
     def _on_out_of_memory(self, job: DeviceJob, error: OutOfDeviceMemory, *, crowded: bool) -> None:
         """Fail the job. If it had the device to itself, replace the child: the next attempt gets a fresh one."""
-        had_all = self._alone and not crowded and not (self._neighbour is not None and self._neighbour.busy)
+        had_all = self._alone and not crowded and not (self._neighbour and self._neighbour._running)
         self._jobs.handle_out_of_memory(job, error, self._settings.max_crashes, counts=had_all and self._fresh)
         if had_all and self._starter.process is not None:
             self._starter.process.kill("ran out of memory and was replaced")

@@ -41,7 +41,7 @@ async def test_neither_is_memory_that_the_workers_other_process_uses(open_device
     device, trainer = await open_device(max_crashes=1), await open_device()
     device.share_device(trainer)
     busy = asyncio.create_task(trainer.render(brief("t", "hang")))
-    await until(lambda: trainer.busy)
+    await until(lambda: trainer.status().running)
     assert await attempts(device, "full", 3) == ["OutOfDeviceMemory"] * 3
     busy.cancel()
 
