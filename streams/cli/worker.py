@@ -22,7 +22,7 @@ Examples:
 
 Workers of one role share the partitions of their topics: start at most as many as there are partitions. On SIGTERM
 or Ctrl-C a worker finishes its running events within CREATIVES_DELIVERY__DRAIN seconds; another worker takes the
-rest. docs/settings.md lists every setting.
+rest. A second signal stops it at once. docs/settings.md lists every setting.
 
 \b
 Exit codes:

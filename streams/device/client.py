@@ -245,7 +245,7 @@ class DeviceClient:
 
     def _on_out_of_memory(self, job: DeviceJob, error: OutOfDeviceMemory, *, crowded: bool) -> None:
         """Fail the job. If it had the device to itself, replace the child: the next attempt gets a fresh one."""
-        had_all = self._alone and not crowded and not (self._neighbour and self._neighbour._running)
+        had_all = self._alone and not crowded and not (self._neighbour and self._neighbour.status().running)
         self._jobs.handle_out_of_memory(job, error, self._settings.max_crashes, counts=had_all and self._fresh)
         if had_all and self._starter.process is not None:
             self._starter.process.kill("ran out of memory and was replaced")

@@ -211,6 +211,17 @@ def test_a_studio_that_cannot_open_sends_its_named_error(pipe):
     assert isinstance(ours.recv(), WeightsNotFound)
 
 
+@pytest.mark.parametrize(
+    ("changes", "dropped"),
+    [({}, True), ({"network": True}, False), ({"dino": "owner/dino@1"}, False), ({"dino": "/"}, True)],
+)
+def test_the_network_is_dropped_unless_a_hub_id_or_the_operator_needs_it(monkeypatch, changes, dropped):
+    drops = []
+    monkeypatch.setattr(serving, "drop_network", lambda: drops.append(True))
+    serving._on_fetched(StudioPlan(**changes))
+    assert bool(drops) is dropped
+
+
 def test_a_result_above_the_size_limit_is_a_failed_stage(pipe, generator, monkeypatch):
     monkeypatch.setattr(wire_format, "BLOBS_LIMIT", 10)
     [answer] = answers(serve_messages(pipe, Render(1, (brief(1),))))

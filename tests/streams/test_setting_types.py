@@ -56,3 +56,14 @@ def test_buckets(text):
 def test_no_buckets(text):
     with pytest.raises(ValueError, match="3 to 63"):
         setting_types.check_bucket(text)
+
+
+@pytest.mark.parametrize("text", ["", "ROCM_PATH", "MY_*, A1 ,_b"])
+def test_variables(text):
+    assert setting_types.check_variables(text) == text
+
+
+@pytest.mark.parametrize("text", ["A=b", "A B", "*", "A*B", "1A"])
+def test_no_variables(text):
+    with pytest.raises(ValueError, match="names of environment variables"):
+        setting_types.check_variables(text)
