@@ -49,7 +49,7 @@ asyncio.run(main())
 
 
 def test_neither_does_it_once_its_device_process_is_ready():
-    """The recipe holds torch's version. The memory is 92 MiB; it was 600 MiB with torch."""
+    """The recipe holds torch's version. The memory is 89 MiB; it was 600 MiB with torch."""
     done = subprocess.run([sys.executable, "-c", AFTER_LOADING], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     found, memory = done.stdout.splitlines()
