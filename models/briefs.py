@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from models.photo_files import PhotoFile, PhotoLimits
+
 Format = Literal["square", "portrait", "landscape", "story"]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
 Stage = Literal["load", "generate", "rerank", "score", "upscale", "finish", "encode", "prior", "train", "evaluate"]
@@ -180,7 +182,7 @@ class Rendering:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One product to train on. photos: the encoded files as fetched.
+    """One product to train on.
 
     workdir: a local folder of this job alone. The job resumes from a checkpoint in it, and writes the concept to it.
     concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
@@ -200,9 +202,10 @@ class TrainingJob:
     class_noun: str
     placeholder_token: str
     method: Method
-    photos: tuple[bytes, ...] = field(repr=False)
+    photos: tuple[PhotoFile, ...]
     seed: int
     workdir: str
+    photo_limits: PhotoLimits = field(default_factory=PhotoLimits)
     concept: Concept | None = None
     checkpoint_every: int = 100
     checkpoint_seconds: float = 60.0

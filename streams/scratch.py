@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streams.failures import ScratchFolderUnsafe
@@ -28,6 +29,15 @@ def scratch_path(folder: Path, name: str) -> Path:
     if not plain or len(os.fsencode(name)) > _MAX_NAME_BYTES or path.is_symlink():
         raise ValueError(f"{name[:80]!r} cannot name a file in the scratch folder")
     return path
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raise ScratchFolderUnsafe for every OSError: a full or failing disk is no fault of an event or a host."""
+    try:
+        yield
+    except OSError as error:
+        raise ScratchFolderUnsafe(folder=str(folder), detail=error.strerror or type(error).__name__) from error
 
 
 def newest_first(paths: list[Path]) -> list[Path]:

@@ -118,10 +118,12 @@ class MemoryStore:
         self.objects[key], self.media_types[key] = path.read_bytes(), media_type
 
     @run_at_call
-    def download(self, key: str, path: Path) -> bool:
+    def download(self, key: str, path: Path, limit: int | None = None) -> bool:
         self._enter("get", key)
         content = self.objects.get(key)
         if content is not None:
+            if limit is not None and len(content) > limit:
+                raise ObjectTooLarge(uri=self.uri(key), limit=limit)
             path.write_bytes(content)
         return content is not None
 

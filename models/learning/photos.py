@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from models.errors import UnusablePhotos
+from models.photo_files import PhotoFile
 
 FILE_TYPES = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 MIN_PHOTOS = 3
@@ -63,15 +65,16 @@ class PreparedPhotos:
     refused: dict[int, str]
 
 
-def prepare_photos(photos: Sequence[bytes], side: int, minimum: int = MIN_PHOTOS) -> PreparedPhotos:
-    """Decode `photos` (encoded files), refuse unusable ones and copies, and crop the rest to `side` x `side`.
+def prepare_photos(photos: Sequence[PhotoFile], side: int, minimum: int = MIN_PHOTOS) -> PreparedPhotos:
+    """Decode `photos`, refuse unusable ones and copies, and crop the rest to `side` x `side`.
 
     Raises UnusablePhotos if fewer than `minimum` remain; the error gives a reason for each refused photo.
     """
     usable: dict[str, tuple[int, np.ndarray]] = {}
     refused: dict[int, str] = {}
-    for position, content in enumerate(photos):
+    for position, photo in enumerate(photos):
         try:
+            content = Path(photo.path).read_bytes()
             cropped = crop_square(decode_photo(content, max(MIN_SIDE, side // 4)), side)
         except PhotoRefused as error:
             refused[position] = str(error)

@@ -117,7 +117,8 @@ def _sheet(product: TrainedProduct) -> bytes:
     scores = before_and_after(result.scores)
     before = tuple(f"{score} {value:.3f}" for score, (value, _) in scores.items() if value is not None)
     after = tuple(f"{score} {value:.3f}" for score, (_, value) in scores.items())
-    photos = tuple(Frame(content, f"Photo {number}") for number, content in enumerate(training_job.photos[:4], 1))
+    shown = enumerate(training_job.photos[:4], 1)
+    photos = tuple(Frame(Path(photo.path).read_bytes(), f"Photo {number}") for number, photo in shown)
     strips = [
         Strip(
             training_job.product_id,

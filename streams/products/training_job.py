@@ -18,6 +18,7 @@ import structlog
 
 from models.briefs import TrainingJob, TrainingResult, placeholder
 from models.errors import CreativesError, UnusablePhotos, WeightsError
+from models.photo_files import PhotoFile
 from schemas.events import ProductRegistered, Source
 from streams.failures import PhotoUnavailable, TrainingUnsupportedByWeights, Verdict, judge
 from streams.messages import Headers
@@ -62,7 +63,7 @@ async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult
     """
     training = tools.settings.training
     with _scratch_folder(request.folder):
-        fetched = await fetch_photos(request.event.images, tools.store, training)
+        fetched = await fetch_photos(request.event.images, request.folder / "photos", tools.store, training)
         _check_photo_count(fetched)
         await _fetch_checkpoint(request, tools.store)
         class_cache = workdir(training) / "class-images"
@@ -100,7 +101,9 @@ def _join_errors(fetched: FetchedPhotos) -> str:
     return "; ".join(str(error).rstrip(".") for error in fetched.errors)
 
 
-def _training_job(request: TrainingRequest, tools: Tools, photos: tuple[bytes, ...], class_cache: Path) -> TrainingJob:
+def _training_job(
+    request: TrainingRequest, tools: Tools, photos: tuple[PhotoFile, ...], class_cache: Path
+) -> TrainingJob:
     """Return the job. Values of the event override the settings; the device process fills in every None."""
     training, event = tools.settings.training, request.event
     method_settings = training.method_settings(event.method).model_dump()
@@ -113,6 +116,7 @@ def _training_job(request: TrainingRequest, tools: Tools, photos: tuple[bytes, .
         placeholder_token=placeholder(event.product_id, event.method),
         method=event.method,
         photos=photos,
+        photo_limits=training.photo_limits(),
         seed=seeds_from(request.id, 1)[0] if event.seed is None else event.seed,
         workdir=str(request.folder),
         checkpoint_every=training.checkpoint_every,

@@ -36,15 +36,21 @@ class ObjectStore(Protocol):
         ...
 
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
-        """Return an object's bytes, or None if the key does not exist. Raises ObjectTooLarge above `limit` bytes."""
+        """Return an object's bytes, or None if the key does not exist. Raises ObjectTooLarge above `limit` bytes.
+
+        Raises ObjectRefused, which is a StoreRefused, if the store serves its bucket but will not return this object.
+        """
         ...
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
         """Write one object from a file without loading the file into memory."""
         ...
 
-    def download(self, key: str, path: Path) -> Awaitable[bool]:
-        """Write an object to a file, completely or not at all. Return whether the key exists."""
+    def download(self, key: str, path: Path, limit: int | None = None) -> Awaitable[bool]:
+        """Write an object to a file, completely or not at all. Return whether the key exists.
+
+        Raises ObjectTooLarge above `limit` bytes, ObjectRefused like `get`, and ScratchFolderUnsafe if the disk fails.
+        """
         ...
 
     def list(self, prefix: str) -> Awaitable[list[str]]:

@@ -80,6 +80,11 @@ def product(**changes: Any) -> ProductRegistered:
     return ProductRegistered.model_validate(fields | changes)
 
 
+def photo_digests(*numbers: int) -> list[str]:
+    """Return the sha256 of some of the world's photos."""
+    return [hashlib.sha256(f"photo {number}".encode()).hexdigest() for number in numbers]
+
+
 def segment(event_id: str = "s1", **changes: Any) -> SegmentUpdated:
     fields = {
         "event_id": event_id,

@@ -14,7 +14,9 @@ import torch
 from PIL import Image, ImageCms, features
 
 from models.errors import UnusablePhotos
-from models.learning.photos import MIN_PHOTOS, PhotoRefused, decode_photo, prepare_photos
+from models.learning import photos as learning_photos
+from models.learning.photos import MIN_PHOTOS, PhotoRefused, PreparedPhotos, decode_photo
+from tests.models.learning.photo_files import photo_file
 
 
 def scene(seed: int = 0, size: tuple[int, int] = (120, 90)) -> Image.Image:
@@ -41,6 +43,10 @@ def png_bomb(side: int) -> bytes:
     body = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def prepare_photos(contents: list[bytes], side: int) -> PreparedPhotos:
+    return learning_photos.prepare_photos([photo_file(content) for content in contents], side)
 
 
 def refusal_reason(content: bytes) -> str:
@@ -205,7 +211,7 @@ def test_a_decoders_error_refuses_one_photo_alone(where, error, monkeypatch):
 
     def decode_broken(content: bytes) -> Image.Image:
         with monkeypatch.context() as patch:
-            if content is photos[2]:
+            if content == photos[2]:
                 patch.setattr(where, fail)
             return decode_photo(content)
 

@@ -28,8 +28,10 @@ from models.learning.dreambooth import DreamBooth
 from models.learning.training_job import run_training_job
 from models.learning.training_run import seeds_for
 from models.opening import open_studio
+from models.photo_files import PhotoFile
 from models.studio import Studio
 from tests import tiny
+from tests.models.learning.photo_files import photo_file
 
 METHODS = ("textual_inversion", "dreambooth", "dreambooth_lora")
 FAST = {
@@ -64,11 +66,11 @@ def studio(tiny_plan: StudioPlan) -> Studio:
     return opened
 
 
-def photo(seed: int) -> bytes:
+def photo(seed: int) -> PhotoFile:
     pixels = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((80, 80), Image.Resampling.BICUBIC).save(buffer, "PNG")
-    return buffer.getvalue()
+    return photo_file(buffer.getvalue())
 
 
 def job(folder: Path, method: str = "dreambooth", **changes: object) -> TrainingJob:
@@ -415,7 +417,7 @@ def test_a_model_with_two_text_encoders_is_refused_with_a_code(tmp_path):
 
 
 def test_refused_photos_are_counted_and_losses_are_written(studio, tmp_path):
-    photos = (b"<html>", *(photo(seed) for seed in range(3)), photo(1))
+    photos = (photo_file(b"<html>"), *(photo(seed) for seed in range(3)), photo(1))
     result = run_training_job(studio, job(tmp_path, "textual_inversion", photos=photos), RecordingReporter())
     assert result.scores["photos_refused"] == 2
     assert len(json.loads((tmp_path / "losses.json").read_text())) == 6
@@ -465,7 +467,7 @@ def test_stock_diffusers_reads_unet_and_text_encoder_from_one_file(studio, famil
 def test_unusable_photos_are_refused_before_training(studio, tmp_path):
     reporter = RecordingReporter()
     with pytest.raises(UnusablePhotos):
-        run_training_job(studio, job(tmp_path, photos=(photo(0), photo(0), b"<html>")), reporter)
+        run_training_job(studio, job(tmp_path, photos=(photo(0), photo(0), photo_file(b"<html>"))), reporter)
     assert reporter.reports == []
 
 

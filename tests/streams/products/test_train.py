@@ -19,7 +19,7 @@ from streams.requests import Tools
 from streams.store.concepts import current_concept
 from tests import fakes
 from tests.fakes import FakeDevice
-from tests.streams.world import SOURCE, World, product
+from tests.streams.world import SOURCE, World, photo_digests, product
 
 
 async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
@@ -30,7 +30,7 @@ async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
     concept = world.store.objects[ready.concept_uri.removeprefix("s3://creatives/")]
     assert hashlib.sha256(concept).hexdigest() == ready.concept_sha256
     [training_job] = world.device.training_jobs
-    assert training_job.photos == (b"photo 1", b"photo 2", b"photo 3")
+    assert [photo.sha256 for photo in training_job.photos] == photo_digests(1, 2, 3)
     assert (training_job.method, training_job.steps, training_job.class_noun) == ("dreambooth", 7, "jar of jam")
     prefix = f"concepts/jam/{ready.request_id}/"
     assert world.keys("concepts/jam/") == sorted(
@@ -125,7 +125,7 @@ async def test_another_worker_resumes_from_the_newest_checkpoints(tmp_path: Path
 
     class RecordingDevice(FakeDevice):
         async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
-            seen.append(sorted(path.name for path in Path(training_job.workdir).iterdir()))
+            seen.append(sorted(path.name for path in Path(training_job.workdir).glob("checkpoint-*")))
             return await super().train(training_job, on_checkpoint)
 
     world = World(tmp_path)

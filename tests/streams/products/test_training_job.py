@@ -21,7 +21,7 @@ from streams.requests import Tools
 from streams.settings import DeviceSettings
 from tests import tiny
 from tests.fakes import FakeDevice
-from tests.streams.world import SOURCE, World, product
+from tests.streams.world import SOURCE, World, photo_digests, product
 
 PHOTOS = Path(__file__).parents[3] / "docs" / "examples" / "products" / "jam"
 MISSING = "s3://creatives/photos/jam/missing.png"
@@ -48,7 +48,7 @@ async def test_method_settings_reach_the_training_job(tmp_path: Path) -> None:
 async def test_training_runs_without_some_photos_if_enough_are_left(world: World) -> None:
     outcome = await world.train(product(images=[MISSING, *images(1, 2, 3), FORBIDDEN]))
     assert outcome.topic == "product_ready"
-    assert world.device.training_jobs[0].photos == (b"photo 1", b"photo 2", b"photo 3")
+    assert [photo.sha256 for photo in world.device.training_jobs[0].photos] == photo_digests(1, 2, 3)
 
 
 async def test_too_few_photos_are_rejected_with_every_reason(world: World) -> None:
@@ -68,10 +68,10 @@ async def test_a_refusal_of_the_device_lists_the_failed_downloads_too(world: Wor
 
 
 async def test_an_unreachable_host_has_its_own_rejection_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unreachable(uri: str, settings: Any) -> bytes:
+    async def unreachable(uri: str, path: Path, settings: Any) -> None:
         raise PhotoUnavailable(uri=uri, detail="HTTP status 503")
 
-    monkeypatch.setattr(photos, "_fetch_from_host", unreachable)
+    monkeypatch.setattr(photos, "download_from_host", unreachable)
     monkeypatch.setattr(photos, "_PAUSE", 0.01)
     world.set(photo_timeout=0.05)
     some = [*images(1, 2), "https://photos.example/3.png"]
