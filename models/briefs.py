@@ -13,7 +13,9 @@ from models.photo_files import PhotoFile, PhotoLimits
 
 Format = Literal["square", "portrait", "landscape", "story"]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
-Stage = Literal["load", "generate", "rerank", "score", "upscale", "finish", "encode", "prior", "train", "evaluate"]
+Stage = Literal[
+    "load", "generate", "rerank", "score", "upscale", "finish", "encode", "photos", "prior", "train", "evaluate"
+]
 Encoding = Literal["png", "jpeg", "webp"]
 Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-trailing", "lcm", "tcd", "ddim"]
 

@@ -22,4 +22,4 @@ class PhotoLimits:
 
     pixels: int = 50_000_000
     total_pixels: int = 750_000_000
-    seconds: int = 20
+    seconds: int = 30

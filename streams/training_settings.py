@@ -11,7 +11,7 @@ from models.photo_files import PhotoLimits
 from streams.setting_types import Group
 
 _THRESHOLDS = {"min_fidelity", "min_fidelity_dino", "min_prompt", "max_prior", "min_diversity"}
-_BUDGETS = {"max_photos_bytes", "max_photo_pixels", "max_photos_pixels", "photo_seconds"}
+_BUDGETS = {"max_total_photo_bytes", "max_photo_pixels", "max_total_photo_pixels", "photo_seconds"}
 _DECISIVE = {"allowed_hosts", "max_photo_bytes"} | _THRESHOLDS
 
 
@@ -58,19 +58,14 @@ class TrainingSettings(Group):
         default=(), description="hosts that `https://` photos may come from, as a JSON list"
     )
     max_photo_bytes: int = Field(default=20 * 2**20, ge=1, description="size limit of one photo file")
-    max_photos_bytes: int = Field(
-        default=256 * 2**20, ge=1, description="size limit of all photo files of one registration together"
+    max_total_photo_bytes: int = Field(
+        default=256 * 2**20, ge=1, description="size limit of all photo files of one registration"
     )
-    max_photo_pixels: int = Field(
-        default=50_000_000,
-        ge=1,
-        le=178_000_000,
-        description="most pixels of one photo; decoding takes 40 bytes a pixel",
+    max_photo_pixels: int = Field(default=50_000_000, ge=1, description="limit for the pixels of one photo")
+    max_total_photo_pixels: int = Field(
+        default=750_000_000, ge=1, description="limit for the pixels of all photos of one registration"
     )
-    max_photos_pixels: int = Field(
-        default=750_000_000, ge=1, description="most pixels of all photos of one registration together"
-    )
-    photo_seconds: int = Field(default=20, ge=1, le=300, description="most seconds of processor time to decode a photo")
+    photo_seconds: int = Field(default=30, ge=1, le=90, description="limit for the processor time to decode one photo")
     photo_timeout: float = Field(default=600.0, ge=0, description="seconds to retry a photo host that does not answer")
     concurrency: int = Field(
         default=2, ge=1, description="registrations in progress: one trains while the next fetches its photos"
@@ -94,7 +89,7 @@ class TrainingSettings(Group):
 
     def photo_limits(self) -> PhotoLimits:
         """Return the limits for decoding the photos of one registration."""
-        return PhotoLimits(self.max_photo_pixels, self.max_photos_pixels, self.photo_seconds)
+        return PhotoLimits(self.max_photo_pixels, self.max_total_photo_pixels, self.photo_seconds)
 
     def decisive(self, method: Method) -> str:
         """Return, as text, every setting that decides a product's result. A change makes a new request id."""

@@ -45,7 +45,12 @@ def run_training_job(studio: TrainingStudio, training_job: TrainingJob, reporter
         raise UnsupportedTraining(detail=detail)
     options = method_options(training_job, studio.training)
     run = TrainingRun(studio, training_job, reporter, options, _dino_embedder(studio))
-    photos = prepare_photos(training_job.photos, studio.generator.size)
+    photos = prepare_photos(
+        training_job.photos,
+        studio.generator.size,
+        training_job.photo_limits,
+        lambda done, total: reporter.progress("photos", done, total),
+    )
     concept = training_job.concept or train_concept(run, photos.pixels)
     scores = score_concept(run, concept, photos.pixels)
     scores |= {f"{name}_before": score for name, score in score_concept(run, None, photos.pixels).items()}

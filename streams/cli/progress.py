@@ -20,6 +20,7 @@ STAGE_LABELS = {
     "upscale": "enlarging with SwinIR",
     "finish": "finishing pictures",
     "encode": "encoding",
+    "photos": "decoding the photos",
     "prior": "making class images",
     "train": "training on the photos",
     "evaluate": "evaluating",

@@ -63,7 +63,7 @@ async def fetch_photos(
     finally:
         for task in tasks:
             task.cancel()
-    return await asyncio.to_thread(_apply_budget, list(dict.fromkeys(uris)), results, settings.max_photos_bytes)
+    return await asyncio.to_thread(_apply_budget, list(dict.fromkeys(uris)), results, settings.max_total_photo_bytes)
 
 
 def _make_private(folder: Path) -> None:

@@ -214,7 +214,7 @@ class MinioStore:
         Raises ObjectRefused if the store refuses this object although it serves the bucket.
         """
         try:
-            return self._client.get_object(self._bucket, key)
+            response: BaseHTTPResponse = self._client.get_object(self._bucket, key)
         except (MinioException, ValueError) as error:
             if isinstance(error, S3Error) and error.code == "NoSuchKey":
                 return None
@@ -222,6 +222,7 @@ class MinioStore:
             if detail is not None and self._serves_bucket():
                 raise ObjectRefused(uri=self.uri(key)[:200], detail=detail) from None
             raise
+        return response
 
     def _serves_bucket(self) -> bool:
         try:

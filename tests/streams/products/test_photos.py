@@ -87,7 +87,7 @@ async def test_photos_beyond_the_budget_of_a_registration_are_left_out(tmp_path:
     """Whatever arrives first, the first photos of the event count, and equal ones count once."""
     store = MemoryStore()
     store.objects |= {f"photos/{name}": name.encode() * 100 for name in "abc"} | {"photos/same": b"a" * 100}
-    found = await fetched(uris("a", "same", "b", "c"), tmp_path, store, max_photos_bytes=299)
+    found = await fetched(uris("a", "same", "b", "c"), tmp_path, store, max_total_photo_bytes=299)
     assert [content[:1] for content in contents(found)] == [b"a", b"a", b"b"]
     assert [type(error) for error in found.errors] == [PhotoRefused]
     assert "photos/c cannot be fetched" in str(found.errors[0])
