@@ -1,5 +1,7 @@
 """One contract for every ObjectStore: in memory, embedded (moto), and a real MinIO if the environment names one."""
 
+# ruff: noqa: ASYNC240
+
 from __future__ import annotations
 
 import asyncio
@@ -148,6 +150,17 @@ async def test_get_raises_above_its_size_limit(store: ObjectStore, own: str) -> 
     assert await store.get(own + "photo", limit=5) == b"12345"
     with pytest.raises(ObjectTooLarge, match="is larger than 4 bytes"):
         await store.get(own + "photo", limit=4)
+
+
+async def test_download_raises_above_its_size_limit_and_leaves_no_file(
+    store: ObjectStore, own: str, tmp_path: Path
+) -> None:
+    await store.put(own + "photo", b"12345", "image/png")
+    with pytest.raises(ObjectTooLarge, match="is larger than 4 bytes"):
+        await store.download(own + "photo", tmp_path / "down", 4)
+    assert list(tmp_path.iterdir()) == []
+    assert await store.download(own + "photo", tmp_path / "down", 5) is True
+    assert (tmp_path / "down").read_bytes() == b"12345"
 
 
 async def test_list_returns_sorted_keys_below_a_prefix(store: ObjectStore, own: str) -> None:
