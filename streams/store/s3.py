@@ -9,7 +9,6 @@ import asyncio
 import base64
 import hashlib
 import io
-import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -21,18 +20,16 @@ from xml.etree.ElementTree import ParseError
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error, ServerError
-from urllib3 import BaseHTTPResponse
 
-from streams.failures import ObjectRefused, ObjectTooLarge, StoreRefused
-from streams.scratch import disk_errors
+from streams.failures import StoreRefused
 from streams.settings import StorageSettings
-from streams.store.s3_errors import object_fault, store_error
+from streams.store.s3_errors import store_error
+from streams.store.s3_reading import ObjectReader
 
 T = TypeVar("T")
 
 _PART_SIZE = 16 * 2**20  # keeps a picture one request; the client's default splits 6 MiB into four
 _CONNECTIONS = 16
-_CHUNK = 2**20  # bytes of a download between two checks of its size
 
 
 def _parse_endpoint(endpoint: str) -> SplitResult:
@@ -75,6 +72,7 @@ class MinioStore:
             cert_reqs="CERT_REQUIRED",
         )
         self._client = _client(address, settings, self._pool)
+        self._reader = ObjectReader(self._client, self._bucket)
         public = settings.public_endpoint
         self._signer = _client(_parse_endpoint(public), settings, self._pool) if public else self._client
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
@@ -102,7 +100,7 @@ class MinioStore:
 
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
         """See ObjectStore."""
-        return self._run(lambda: self._get(key, limit))
+        return self._run(lambda: self._reader.get(key, limit))
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
         """See ObjectStore."""
@@ -112,7 +110,7 @@ class MinioStore:
 
     def download(self, key: str, path: Path, limit: int | None = None) -> Awaitable[bool]:
         """See ObjectStore."""
-        return self._run(lambda: self._download(key, path, limit))
+        return self._run(lambda: self._reader.download(key, path, limit))
 
     def list(self, prefix: str) -> Awaitable[list[str]]:
         """See ObjectStore."""
@@ -170,65 +168,6 @@ class MinioStore:
         except ValueError as error:  # the client rejects a bucket name before any request
             detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."
             raise StoreRefused(endpoint=self.endpoint, detail=detail) from None
-
-    def _get(self, key: str, limit: int | None) -> bytes | None:
-        response = self._open(key)
-        if response is None:
-            return None
-        try:
-            # As stored: a Content-Encoding that a bucket writer set must neither inflate the object nor fail the read.
-            content: bytes = response.read(None if limit is None else limit + 1, decode_content=False)
-            if limit is not None and len(content) > limit:
-                raise ObjectTooLarge(uri=self.uri(key), limit=limit)
-            return content
-        finally:
-            response.close()
-            response.release_conn()
-
-    def _download(self, key: str, path: Path, limit: int | None) -> bool:
-        response = self._open(key)
-        if response is None:
-            return False
-        # `disk_errors` sees no errors of the network: urllib3 turns those into errors of its own.
-        partial, size = path.with_name(f"{uuid.uuid4().hex}.part"), 0
-        try:
-            with (
-                disk_errors(path.parent),
-                partial.open("wb") as file,
-            ):
-                for chunk in response.stream(_CHUNK, decode_content=False):
-                    size += file.write(chunk)
-                    if limit is not None and size > limit:
-                        raise ObjectTooLarge(uri=self.uri(key), limit=limit)
-            with disk_errors(path.parent):
-                partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-            response.close()
-            response.release_conn()
-        return True
-
-    def _open(self, key: str) -> BaseHTTPResponse | None:
-        """Return the answer that holds an object's bytes, None if there is no such object.
-
-        Raises ObjectRefused if the store refuses this object although it serves the bucket.
-        """
-        try:
-            response: BaseHTTPResponse = self._client.get_object(self._bucket, key)
-        except (MinioException, ValueError) as error:
-            if isinstance(error, S3Error) and error.code == "NoSuchKey":
-                return None
-            detail = object_fault(error)
-            if detail is not None and self._serves_bucket():
-                raise ObjectRefused(uri=self.uri(key)[:200], detail=detail) from None
-            raise
-        return response
-
-    def _serves_bucket(self) -> bool:
-        try:
-            return bool(self._client.bucket_exists(self._bucket))
-        except S3Error:
-            return False
 
     def _put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
         absent = {"If-None-Match": "*"}

@@ -1,0 +1,83 @@
+"""Reads objects from an S3 bucket, by blocking calls of the minio client."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from minio import Minio
+from minio.error import MinioException, S3Error
+from urllib3 import BaseHTTPResponse
+
+from streams.failures import ObjectRefused, ObjectTooLarge
+from streams.scratch import disk_errors
+from streams.store.s3_errors import object_fault
+
+_CHUNK = 2**20  # bytes of a download between two checks of its size
+
+
+class ObjectReader:
+    """Reads one bucket. Objects are read as stored: a Content-Encoding that a writer set must not inflate them.
+
+    Raises the errors of the client; and ObjectRefused if the store refuses one object although it serves the bucket.
+    """
+
+    def __init__(self, client: Minio, bucket: str) -> None:
+        self._client, self._bucket = client, bucket
+
+    def get(self, key: str, limit: int | None) -> bytes | None:
+        """See ObjectStore."""
+        response = self._open(key)
+        if response is None:
+            return None
+        try:
+            content: bytes = response.read(None if limit is None else limit + 1, decode_content=False)
+            if limit is not None and len(content) > limit:
+                raise ObjectTooLarge(uri=self._uri(key), limit=limit)
+            return content
+        finally:
+            response.close()
+            response.release_conn()
+
+    def download(self, key: str, path: Path, limit: int | None) -> bool:
+        """See ObjectStore."""
+        response = self._open(key)
+        if response is None:
+            return False
+        partial, size = path.with_name(f"{uuid.uuid4().hex}.part"), 0
+        try:
+            with disk_errors(path.parent), partial.open("wb") as file:
+                # Errors of the network are no OSErrors here: urllib3 turns them into errors of its own.
+                for chunk in response.stream(_CHUNK, decode_content=False):
+                    size += file.write(chunk)
+                    if limit is not None and size > limit:
+                        raise ObjectTooLarge(uri=self._uri(key), limit=limit)
+            with disk_errors(path.parent):
+                partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+            response.close()
+            response.release_conn()
+        return True
+
+    def _open(self, key: str) -> BaseHTTPResponse | None:
+        """Return the answer that holds an object's bytes, None if there is no such object."""
+        try:
+            response: BaseHTTPResponse = self._client.get_object(self._bucket, key)
+        except (MinioException, ValueError) as error:
+            if isinstance(error, S3Error) and error.code == "NoSuchKey":
+                return None
+            detail = object_fault(error)
+            if detail is not None and self._serves_bucket():
+                raise ObjectRefused(uri=self._uri(key), detail=detail) from None
+            raise
+        return response
+
+    def _serves_bucket(self) -> bool:
+        try:
+            return bool(self._client.bucket_exists(self._bucket))
+        except S3Error:
+            return False
+
+    def _uri(self, key: str) -> str:
+        return f"s3://{self._bucket}/{key}"[:200]
