@@ -16,8 +16,8 @@ ClassNoun = Annotated[
 ]
 PhotoUri = Annotated[
     str,
-    StringConstraints(pattern=r"^(s3|https)://[^\s]{1,2000}$"),
-    rule("`s3://` or `https://` and 1 to 2,000 characters without spaces"),
+    StringConstraints(pattern=r"^(s3://[^\r\n]{1,2000}|https://[^\s]{1,2000})$"),
+    rule("`s3://` or `https://` and 1 to 2,000 characters; a URL has no spaces"),
 ]
 
 
@@ -52,7 +52,9 @@ class ProductRegistered(Contract):
         min_length=3,
         max_length=30,
         description="Addresses of the photos: `s3://<the service's bucket>/photos/...`, or `https://` on a host that "
-        "`CREATIVES_TRAINING__ALLOWED_HOSTS` names. Training needs 3 usable ones of at most 20 MiB each.",
+        "`CREATIVES_TRAINING__ALLOWED_HOSTS` names. Training needs 3 usable ones of at most 20 MiB each. After the "
+        "bucket, write the object's key as it is, with spaces, accents and `+`: `s3://creatives/photos/my jar.jpg`. "
+        "Keys as events of S3 and MinIO encode them (`my+jar.jpg`, `my%20jar.jpg`) work if they name one object alone.",
         examples=[[f"s3://creatives/photos/mleko-laka/{number}.png" for number in (1, 2, 3)]],
     )
     method: Method = Field(

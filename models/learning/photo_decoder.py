@@ -22,6 +22,7 @@ from PIL import Image
 from models.learning.photo_decoding import PhotoRefused, crop_square, decode_photo, open_photo
 
 _PR_SET_PDEATHSIG = 1
+_MAX_WORDS = 300  # letters of a reason
 _MEMORY, _MEMORY_PER_PIXEL = 512 * 2**20, 24  # bytes; photos of all modes take 6 to 17 a pixel
 
 
@@ -53,6 +54,13 @@ class Reply:
     reason: str = ""
     has_content: bool = False
     failure: str = ""
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Reply:
+        """Return a bounded reply: a photo may have taken the decoder over. Raises ValueError and TypeError."""
+        read = cls(**json.loads(line))
+        code, reason, failure = (str(word)[:_MAX_WORDS] for word in (read.code, read.reason, read.failure))
+        return cls(max(0, int(read.pixels)), code, reason, bool(read.has_content), failure)
 
 
 def main() -> None:

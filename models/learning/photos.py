@@ -7,8 +7,8 @@ the next process goes on with the photos behind it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -89,13 +89,19 @@ def decode_photos(
                 reply, content = _receive(decoder, limits.seconds * _WAITING, side)
                 done += 1
                 left -= limits.pixels if reply is None else reply.pixels
-                yield _result(reply, content, side, limits)
+                yield _end_of(decoder, limits.seconds) if reply is None else _result(reply, content, side)
 
 
-def _result(reply: Reply | None, content: bytes, side: int, limits: PhotoLimits) -> np.ndarray | PhotoRefused:
-    if reply is None:
-        limit = f"{limits.seconds} s of processor time, or the memory of a photo of {limits.pixels / 1e6:g} megapixels"
-        return PhotoRefused("too_costly", f"too costly to decode: it takes more than {limit}, or ends the decoder")
+def _end_of(decoder: Decoder, seconds: int) -> PhotoRefused:
+    """Return the refusal of the photo that ended the decoder, or that it answered with nonsense."""
+    decoder.kill()
+    status = decoder.wait()
+    if status in {-signal.SIGXCPU, -signal.SIGKILL}:
+        return PhotoRefused("too_costly", f"too costly to decode: it takes more than {seconds} s or too much memory")
+    return PhotoRefused("damaged", f"damaged: it ends the decoder (exit status {status})")
+
+
+def _result(reply: Reply, content: bytes, side: int) -> np.ndarray | PhotoRefused:
     if reply.failure:
         raise OSError(reply.failure)
     if not reply.has_content:
@@ -126,7 +132,7 @@ def _receive(decoder: Decoder, seconds: float, side: int) -> tuple[Reply | None,
     timer = Timer(seconds, decoder.kill)
     timer.start()
     try:
-        reply = Reply(**json.loads(decoder.stdout.readline(_MAX_LINE)))
+        reply = Reply.from_json(decoder.stdout.readline(_MAX_LINE))
         size = 3 * side * side if reply.has_content else 0
         content = decoder.stdout.read(size)
         return (reply, content) if len(content) == size else (None, b"")

@@ -21,8 +21,8 @@ REJECTIONS = (
         "unusable_photos",
         "product",
         "Fewer than 3 photos are usable. The reason lists the problem of every other photo: a download that is "
-        "forbidden, missing or too large, or `[not_an_image]`, `[damaged]`, `[too_small]`, `[too_large]`, "
-        "`[animation]`, `[blank]`, `[copy]`.",
+        "forbidden, missing, refused by the object store or too large, or `[not_an_image]`, `[damaged]`, "
+        "`[too_small]`, `[too_large]`, `[too_costly]`, `[animation]`, `[blank]`, `[copy]`.",
         "Replace the photos that the reason names. Register the product again with a new `event_id`.",
     ),
     Code(

@@ -49,7 +49,8 @@ def _possible_keys(uri: str, store: ObjectStore) -> list[str]:
     spellings = [spelling for text in decoded for spelling in _normal_forms(text)]
     allowed = [spelling for spelling in dict.fromkeys(spellings) if _may_be_read(spelling)]
     if key == uri or not allowed:
-        raise AddressForbidden(uri=_shortened(uri), detail=f"photos are read below {store.uri(PHOTOS)} only.")
+        detail = f"photos are read below {store.uri(PHOTOS)} only, and no part of the path may be `.` or `..`."
+        raise AddressForbidden(uri=_shortened(uri), detail=detail)
     return allowed
 
 

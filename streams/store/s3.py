@@ -163,7 +163,8 @@ class MinioStore:
             return call()
         except FileNotFoundError:  # from a local file, not from the store
             raise
-        except (MinioException, urllib3.exceptions.HTTPError, OSError, ParseError) as error:  # ParseError: cut-off XML
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ParseError, UnicodeDecodeError) as error:
+            # ParseError and UnicodeDecodeError: the answer was cut off
             raise store_error(error, self.endpoint) from None  # the cause's text contains signed URLs
         except ValueError as error:  # the client rejects a bucket name before any request
             detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."

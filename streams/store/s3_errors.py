@@ -50,6 +50,8 @@ def object_fault(error: Exception) -> str | None:
             return _client_error(int(status), f"HTTP status {status}")
         case InvalidResponseError():
             return _client_error(int(error._code), f"HTTP status {error._code}")  # noqa: SLF001
+        case UnicodeDecodeError():  # of a cut-off answer
+            return None
         case ValueError():
             return f"its name is invalid ({error})"
         case _:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 
 from minio import Minio
 from minio.error import MinioException, S3Error
@@ -13,6 +15,7 @@ from streams.failures import ObjectRefused, ObjectTooLarge
 from streams.scratch import disk_errors
 from streams.store.s3_errors import object_fault
 
+_NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 _CHUNK = 2**20  # bytes of a download between two checks of its size
 
 
@@ -70,6 +73,11 @@ class ObjectReader:
             detail = object_fault(error)
             if detail is not None and self._serves_bucket():
                 raise ObjectRefused(uri=self._uri(key), detail=detail) from None
+            raise
+        except ParseError:
+            # A store repeats the name in its error, as it is, so the error may be no XML.
+            if _NOT_XML.search(key) and self._serves_bucket():
+                raise ObjectRefused(uri=self._uri(key), detail="its name holds control characters") from None
             raise
         return response
 

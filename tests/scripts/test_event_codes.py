@@ -9,7 +9,6 @@ from streams.failures import InvalidEvent, code_of, judge
 NEVER_DELIVERED = {
     "stream_error",  # the base class
     "address_forbidden",  # of one photo; fetching collects them
-    "object_refused",
     "object_too_large",
     "photo_refused",
     "photo_unavailable",

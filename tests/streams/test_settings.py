@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
@@ -36,6 +38,10 @@ def test_only_decisive_settings_change_the_request() -> None:
         {"min_fidelity": 0.5},
         {"max_prior": 0.5},
         {"max_photo_bytes": 1000},
+        {"max_total_photo_bytes": 1000},
+        {"max_photo_pixels": 1000},
+        {"max_total_photo_pixels": 1000},
+        {"photo_seconds": 5},
         {"allowed_hosts": ("photos.example",)},
         {"dreambooth": {"steps": 10}},
     ]
@@ -49,6 +55,15 @@ def test_only_decisive_settings_change_the_request() -> None:
         {"textual_inversion": {"vectors": 2}},
     ):
         assert TrainingSettings.model_validate(change).decisive("dreambooth") == plain.decisive("dreambooth")
+
+
+def test_the_budgets_of_photos_change_no_request_id_by_default() -> None:
+    """They came later than the others, and a request keeps its id over an update."""
+    assert set(json.loads(TrainingSettings().decisive("dreambooth"))) == {
+        "allowed_hosts",
+        "max_photo_bytes",
+        "dreambooth",
+    }
 
 
 def test_a_dino_threshold_needs_a_dino() -> None:

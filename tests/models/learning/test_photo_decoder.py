@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from models.learning.photo_decoder import DecodingRequest
+from models.learning.photo_decoder import DecodingRequest, Reply
 from tests.models.learning.photo_files import encode, photo_file, scene
 
 SIDE = 64
@@ -35,6 +35,19 @@ def test_each_photo_gets_a_line_and_its_pixels_follow():
     square = np.frombuffer(rest[: 3 * SIDE * SIDE], np.uint8).reshape(SIDE, SIDE, 3)
     assert np.ptp(square) > 100
     assert json.loads(rest[3 * SIDE * SIDE :])["code"] == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"[]", b"no JSON", b'{"pixels": "x"}', b'{"pixels": []}', b'{"other": 1}', b"\xff"]
+)
+def test_a_line_that_is_no_reply_is_an_error(line):
+    with pytest.raises((ValueError, TypeError)):
+        Reply.from_json(line)
+
+
+def test_a_reply_is_bounded():
+    reply = Reply.from_json(json.dumps({"pixels": -5, "reason": "x" * 1000, "code": [1]}).encode())
+    assert (reply.pixels, len(reply.reason), reply.code) == (0, 300, "[1]")
 
 
 def test_the_decoder_imports_no_torch():

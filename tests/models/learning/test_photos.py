@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -71,16 +72,18 @@ def fragile(monkeypatch):
 
 
 def test_photos_that_end_their_decoder_are_refused_alone(fragile):
-    prepared = prepare_photos([GOOD[0], b"die", GOOD[1], b"babble", GOOD[2]], 64)
+    prepared = prepare_photos([GOOD[0], b"crash", GOOD[1], b"die", GOOD[2], b"babble"], 64)
     assert prepared.pixels.shape[0] == 3
-    assert list(prepared.refused) == [1, 3]
-    assert prepared.refused[1].startswith("too costly to decode: it takes more than 30 s of processor time")
-    assert prepared.refused[1].endswith("[too_costly]")
+    assert list(prepared.refused) == [1, 3, 5]
+    assert prepared.refused[1] == f"damaged: it ends the decoder (exit status {-signal.SIGSEGV}) [damaged]"
+    assert prepared.refused[3] == "too costly to decode: it takes more than 30 s or too much memory [too_costly]"
 
 
 def test_a_decoder_that_hangs_is_killed_at_the_deadline(fragile, monkeypatch):
     monkeypatch.setattr(learning_photos, "_WAITING", 0.05)
-    with pytest.raises(UnusablePhotos, match="photo 1: too costly to decode: it takes more than 1 s"):
+    with pytest.raises(
+        UnusablePhotos, match="photo 1: too costly to decode: it takes more than 1 s or too much memory"
+    ):
         prepare_photos([b"hang"], 64, PhotoLimits(seconds=1))
 
 

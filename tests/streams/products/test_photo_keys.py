@@ -1,15 +1,23 @@
 """One photo is reached by every spelling of its key that names it alone, and no spelling leads out of `photos/`."""
 
+# ruff: noqa: ASYNC240
+
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from streams.failures import AddressForbidden, ObjectMissing, PhotoRefused
+from streams.embedded import EmbeddedStore
+from streams.failures import AddressForbidden, ObjectMissing, ObjectRefused, PhotoRefused
 from streams.products.photo_keys import download_object
+from streams.products.photos import fetch_photos
+from streams.settings import StorageSettings
+from streams.store.s3 import MinioStore
+from streams.training_settings import TrainingSettings
 from tests.fakes import MemoryStore
 
 NAMES = [
@@ -71,3 +79,29 @@ async def test_a_missing_photo_and_another_bucket(tmp_path: Path) -> None:
         await downloaded("photos/słoik%201", {}, tmp_path)
     with pytest.raises(AddressForbidden, match="below s3://creatives/photos/ only"):
         await download_object("s3://other/photos/x", tmp_path / "photo", MemoryStore(), 1000)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedStore]:
+    store = EmbeddedStore("creatives")
+    yield store
+    store.stop()
+
+
+NEVER_STORED = [
+    "./a.jpg", "a/../b.jpg", ".", "", "a/", "a" * 1500, "a" * 300 + ".jpg", "ż" * 200, "zdjęcie-produktu-" * 16 + ".jpg",
+    "a\0.jpg", "a\x01.jpg", "a\\b.jpg", "a.jpg?versionId=1", "a.jpg#1", "\uffff.jpg", "%zz", "%00", "%2e%2e/x", "%ff.jpg",
+]  # fmt: skip
+
+
+async def test_no_name_of_an_event_is_an_outage_of_the_store(embedded: EmbeddedStore, tmp_path: Path) -> None:
+    """Photos under names that no store can hold are refused, and those under names that people use are fetched."""
+    store = MinioStore(StorageSettings(endpoint=embedded.endpoint))
+    for name in NAMES:
+        await store.put(f"photos/{name}", name.encode(), "image/jpeg")
+    uris = [store.uri(f"photos/{name}") for name in (*NEVER_STORED, *NAMES)]
+    found = await fetch_photos(uris, tmp_path, store, TrainingSettings())
+    assert [Path(photo.path).read_bytes().decode() for photo in found.photos] == NAMES
+    assert len(found.errors) == len(NEVER_STORED)
+    assert {type(error) for error in found.errors} <= {AddressForbidden, ObjectMissing, ObjectRefused}
+    store.close()

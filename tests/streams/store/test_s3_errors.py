@@ -72,7 +72,7 @@ DENIED = (403, "")  # what a store answers to HEAD of a bucket: no body, so no c
         ((503, "SlowDown"), (200, ""), StoreUnavailable),
     ],
 )
-async def test_an_error_about_one_object_is_told_from_one_about_the_deployment(
+async def test_an_error_about_one_object_is_not_one_about_the_deployment(
     scripted: Scripted,
     tmp_path: Path,
     object_answer: tuple[int, str],
