@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -11,6 +13,12 @@ class PhotoFile:
 
     path: str
     sha256: str
+
+    @classmethod
+    def at(cls, path: Path) -> PhotoFile:
+        """Return the photo in a file. Raises OSError."""
+        with path.open("rb") as file:
+            return cls(str(path), hashlib.file_digest(file, "sha256").hexdigest())
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ _WAITING = 3.0  # a decoder on a busy machine may take this many times its proce
 Decoder = subprocess.Popen[bytes]
 
 
+def ignore_progress(_done: int, _total: int) -> None:
+    """Report nothing."""
+
+
 @dataclass(frozen=True)
 class PreparedPhotos:
     """Photos ready for training. pixels: (N,3,S,S) float32 RGB in [0,1]; refused: position in the input -> reason."""

@@ -38,7 +38,7 @@ def read_training_job(folder: Path) -> TrainingJob:
         fields = json.loads((folder / JOB_FILE).read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder} holds no training job. Train the product first with `creatives train`.") from None
-    photos = tuple(PhotoFile(str(path), _sha256(path)) for path in sorted((folder / PHOTO_FOLDER).iterdir()))
+    photos = tuple(PhotoFile.at(path) for path in sorted((folder / PHOTO_FOLDER).iterdir()))
     return TrainingJob(
         request_id=str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(fields, sort_keys=True))),
         photos=photos,
@@ -52,7 +52,8 @@ def evaluation_job(training_job: TrainingJob) -> TrainingJob:
     """Return a job that scores the trained concept and trains nothing. Raises InputError if there is no concept."""
     path = Path(training_job.workdir) / CONCEPT_FILE
     try:
-        digest = _sha256(path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise InputError(
             f"{training_job.workdir} holds no concept: the training did not finish. Run `creatives train` again."
@@ -66,8 +67,3 @@ def evaluation_job(training_job: TrainingJob) -> TrainingJob:
         training_job.class_noun,
     )
     return replace(training_job, request_id=str(uuid.uuid4()), concept=concept)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -121,8 +120,7 @@ async def _fetch_one(
 def _name_by_content(partial: Path) -> PhotoFile:
     """Rename a complete file to its sha256, so that a file never changes while a device process reads it."""
     with disk_errors(partial.parent):
-        with partial.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        path = scratch_path(partial.parent, digest)
+        photo = PhotoFile.at(partial)
+        path = scratch_path(partial.parent, photo.sha256)
         partial.replace(path)
-    return PhotoFile(str(path), digest)
+    return replace(photo, path=str(path))

@@ -19,10 +19,9 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="photos-")
 
 def photo_file(content: bytes) -> PhotoFile:
     """Return a photo file with this content, named by it. It is deleted at the end of the test run."""
-    digest = hashlib.sha256(content).hexdigest()
-    path = Path(_FOLDER.name) / digest
+    path = Path(_FOLDER.name) / hashlib.sha256(content).hexdigest()
     path.write_bytes(content)
-    return PhotoFile(str(path), digest)
+    return PhotoFile.at(path)
 
 
 def scene(seed: int = 0, size: tuple[int, int] = (120, 90)) -> Image.Image:

@@ -19,7 +19,7 @@ from tests.models.learning.photo_files import encode, photo_file, png_bomb, scen
 
 def prepare_photos(contents: list[bytes], side: int, limits: PhotoLimits = PhotoLimits()) -> PreparedPhotos:  # noqa: B008
     files = [photo_file(content) for content in contents]
-    return learning_photos.prepare_photos(files, side, limits, lambda *_: None)
+    return learning_photos.prepare_photos(files, side, limits, learning_photos.ignore_progress)
 
 
 def test_photos_are_cropped_to_the_models_square():

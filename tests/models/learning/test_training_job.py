@@ -42,7 +42,7 @@ FAST = {
 
 
 class RecordingReporter:
-    """Records progress and checkpoints; cancels the job at its n-th progress report."""
+    """Records progress and checkpoints; cancels the job at its n-th report after the photos."""
 
     def __init__(self, cancel_at: int | None = None) -> None:
         self.reports: list[tuple[str, int, int]] = []
@@ -51,7 +51,7 @@ class RecordingReporter:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.reports.append((stage, done, total))
-        if len(self.reports) == self._cancel_at:
+        if stage != "photos" and sum(name != "photos" for name, _, _ in self.reports) == self._cancel_at:
             raise Cancelled
 
     def report_checkpoint(self, step: int, path: str) -> None:
@@ -134,7 +134,7 @@ def test_a_job_ends_with_a_file_scores_and_pictures(trained):
     assert [picture.rank for picture in result.pictures] == [1, 2]
     assert all(Image.open(io.BytesIO(picture.content)).size == (128, 128) for picture in result.pictures)
     assert [step for step, _ in reporter.checkpoints] == [2, 4, 6]
-    assert {stage for stage, _, _ in reporter.reports} >= {"train", "evaluate"}
+    assert {stage for stage, _, _ in reporter.reports} >= {"photos", "train", "evaluate"}
     assert ("prior" in {stage for stage, _, _ in reporter.reports}) == (method != "textual_inversion")
     assert all(0 <= done <= total for _, done, total in reporter.reports)
 
@@ -468,7 +468,7 @@ def test_unusable_photos_are_refused_before_training(studio, tmp_path):
     reporter = RecordingReporter()
     with pytest.raises(UnusablePhotos):
         run_training_job(studio, job(tmp_path, photos=(photo(0), photo(0), photo_file(b"<html>"))), reporter)
-    assert reporter.reports == []
+    assert {stage for stage, _, _ in reporter.reports} == {"photos"}
 
 
 def test_early_stopping_and_snr_weighting_take_effect(studio, tmp_path, monkeypatch):
