@@ -184,9 +184,8 @@ class Rendering:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One product to train on.
+    """One product to train on, in `workdir`: a local folder of this job alone, with its checkpoints and its concept.
 
-    workdir: a local folder of this job alone. The job resumes from a checkpoint in it, and writes the concept to it.
     concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
     checkpoint_every, checkpoint_seconds: the job writes a checkpoint every `checkpoint_every` steps, but not within
     `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images; None: the workdir.
