@@ -22,9 +22,11 @@ from models.briefs import (
     WeightsUsed,
 )
 from models.errors import CreativesError, StageFailed
+from models.photo_files import PhotoFile, PhotoLimits
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 from models.wire_format import FROM_DEVICE, KINDS, PREFIX, TO_DEVICE, InvalidMessage, decode, encode
 
+PHOTOS = (PhotoFile("/w/photos/a", "0" * 64), PhotoFile("/w/photos/b", "1" * 64))
 CONCEPT = Concept("jam", "textual_inversion", "/jam", "0" * 64, "<jam>", "jar of jam")
 PICTURES = (Picture(1, "square", 2**53 - 1, 8, 9, "image/png", b"\x00\xff{}", {"clip": 1.0}),) * 2
 RECIPE = StudioRecipe("f", (WeightsUsed("diffusion", "a", "b", "c"),), {"a": 1, "b": True, "c": 1.0, "d": "ż\n"})
@@ -33,7 +35,7 @@ MESSAGES = [
     StudioReady(RECIPE, "cpu", "/tokenizer.json", 77, ""),
     DeviceProbe("cuda", "H100", "bfloat16", "2.9", 2**40, 1),
     Render(1, (Brief("r", "a \U0001f9c3 cup", "", (1, 2), 1, ("story",), CONCEPT), Brief("s", "", "", (), 0))),
-    Train(2, TrainingJob("r", "jam", "jar", "<jam>", "dreambooth", (b"", b"photo"), 1, "/w", CONCEPT, rank=4)),
+    Train(2, TrainingJob("r", "jam", "jar", "<jam>", "dreambooth", PHOTOS, 1, "/w", PhotoLimits(9), CONCEPT, rank=4)),
     Cancel(3),
     Stop(),
     Progress(4, "train", 1, 2),
