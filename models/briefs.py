@@ -186,6 +186,7 @@ class TrainingJob:
     concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
     checkpoint_every, checkpoint_seconds: the job writes a checkpoint every `checkpoint_every` steps, but not within
     `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images; None: the workdir.
+    class_cache_bytes: size limit of that folder; None: no limit.
 
     In all other options None takes the family's default for the method:
     batch: photos per step. class_images: number of pictures of the class noun.
@@ -207,6 +208,7 @@ class TrainingJob:
     checkpoint_every: int = 100
     checkpoint_seconds: float = 60.0
     class_cache: str | None = None
+    class_cache_bytes: int | None = None
     steps: int | None = None
     learning_rate: float | None = None
     batch: int | None = None

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from models import images
 from models.briefs import Brief, Candidate, Format, Picture, Rendering, StudioPlan, StudioRecipe
+from models.compilation import report_compilation
 from models.errors import CreativesError
 from models.networks import Networks
 from models.rendering import provenance, selection
@@ -100,9 +102,16 @@ class Studio:
         return Rendering(drawn.brief.request_id, tuple(pictures), drawn.candidates, drawn.device_seconds)
 
     @contextlib.contextmanager
-    def apply_concept(self, brief: Brief) -> Iterator[str]:
-        """Put the brief's concept into the model for the block; yield the prompt for the generator."""
-        with self.shelf.apply(self.generator.pipeline, () if brief.concept is None else (brief.concept,)):
+    def apply_concept(self, brief: Brief, progress: StageCallback = ignore_stages) -> Iterator[str]:
+        """Put the brief's concept into the model for the block; yield the prompt for the generator.
+
+        Reports progress while it reads the concept and while torch.compile compiles in the block.
+        """
+        concepts = () if brief.concept is None else (brief.concept,)
+        report = partial(progress, "load")
+        with self.shelf.apply(self.generator.pipeline, concepts, report), contextlib.ExitStack() as stack:
+            if self.plan.compile:
+                stack.enter_context(report_compilation(partial(report, 0, 1)))
             # The pipeline itself expands a placeholder of several vectors to all its tokens.
             yield brief.prompt
 
@@ -110,7 +119,7 @@ class Studio:
         self, brief: Brief, picture_format: Format, progress: StageCallback
     ) -> tuple[torch.Tensor, list[Candidate]]:
         """Return pixels (N,3,H,W) in [0,1] and the scored candidates, one per seed."""
-        with stage("generate"), self.apply_concept(brief) as prompt:
+        with stage("generate"), self.apply_concept(brief, progress) as prompt:
             pixels = self.generator.generate(
                 prompt,
                 brief.negative_prompt,

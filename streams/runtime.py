@@ -21,6 +21,7 @@ from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Ledger, Partition
 from streams.kafka.publisher import Publisher
 from streams.messages import Outcome, RawEvent
+from streams.products.release import follow_expiry
 from streams.requests import Tools
 from streams.segments.prompting import Prompter
 from streams.settings import Settings
@@ -89,7 +90,11 @@ class Runtime:
         await self._publisher.start()
         negative = settings.studio.negative_prompt
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
-        self.use_tools(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
+        tools = Tools(self._device, self._store, prompter, settings, self._counting_publisher)
+        self.use_tools(tools)
+        if settings.role != "render":
+            follow = follow_expiry(tools.signed, self._counting_publisher, settings.training.max_parked_days)
+            self._run_in_background(follow, "expiry")
         log.info(
             "ready",
             role=settings.role,
@@ -151,6 +156,7 @@ class Runtime:
             watchdog=self._watchdog,
             lag=self._lag,
             publisher=self._counting_publisher,
+            delivery=self._delivery,
         )
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:

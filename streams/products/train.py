@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -11,10 +13,11 @@ from models.briefs import placeholder
 from models.errors import Refused
 from schemas.events import Cost, CreativeRejected, ProductReady, ProductRegistered, Source
 from streams.messages import Headers, Outcome
+from streams.products.release import release_parked
 from streams.products.thresholds import check_thresholds, finite_scores
 from streams.products.training_job import SAFETENSORS, TrainingRequest, delete_checkpoints, run_training
 from streams.requests import Tools, request_id, usable_concept
-from streams.scratch import workdir
+from streams.scratch import scratch_folder
 from streams.store.concepts import CurrentConcept, diffusion_revision, make_current
 from streams.store.keys import concept_name, concept_prefix
 from streams.store.manifests import (
@@ -26,14 +29,13 @@ from streams.store.manifests import (
     prepare_pictures,
     read_manifest,
 )
-from streams.store.outcomes import traceparent
-from streams.store.parked import parked_keys, parked_segments
+from streams.store.parked import parked_keys
 
 log = structlog.get_logger(__name__)
 
 
 async def train_product(event: ProductRegistered, source: Source, tools: Tools, headers: Headers = ()) -> Outcome:
-    """Return a registration's outcome after its concept is current and its parked segments are released.
+    """Return a registration's outcome after its concept is current. Its follow-up releases the parked segments.
 
     Raises TrainingUnsupportedByWeights and the errors of the store, the publisher and the device process.
     """
@@ -47,7 +49,10 @@ async def train_product(event: ProductRegistered, source: Source, tools: Tools, 
         await make_current(
             tools.signed, _concept_pointer(request, ProductReady.model_validate_json(outcome.value), tools)
         )
-        await _release_parked(request, tools)
+        publisher = tools.publisher
+        assert publisher is not None, "a trainer's tools hold a publisher"
+        release = partial(release_parked, tools.signed, publisher, event.product_id, headers)
+        outcome = replace(outcome, follow_up=release)  # after `product-ready`: there may be thousands
     return outcome
 
 
@@ -57,7 +62,7 @@ def _training_request(event: ProductRegistered, source: Source, tools: Tools, he
     decisive = hashlib.sha256(training.decisive(event.method).encode()).hexdigest()
     identity = request_id(event.event_id, f"{fingerprint}|{decisive}", tools.settings.delivery.regeneration)
     prefix = concept_prefix(event.product_id, identity)
-    return TrainingRequest(event, source, headers, identity, prefix, workdir(training) / "training" / identity)
+    return TrainingRequest(event, source, headers, identity, prefix, scratch_folder(training, "training") / identity)
 
 
 async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
@@ -92,15 +97,6 @@ async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
         url_expires_at=url_expires_at,
     )
     return ObjectSet(objects, build_manifest("product_ready", key, message, request.headers))
-
-
-async def _release_parked(request: TrainingRequest, tools: Tools) -> None:
-    """Publish the product's parked segments again. Delete each one after the broker confirms it."""
-    assert tools.publisher is not None, "a trainer's tools hold a publisher"
-    async for key, event in parked_segments(tools.signed, request.event.product_id):
-        trace = (("traceparent", traceparent(event.event_id, request.headers).encode()),)
-        await tools.publisher.publish(Outcome("segment_updated", event.segment_id.encode(), event.to_json(), trace))
-        await tools.store.delete(key)
 
 
 def _concept_pointer(request: TrainingRequest, ready: ProductReady, tools: Tools) -> CurrentConcept:

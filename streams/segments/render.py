@@ -14,7 +14,7 @@ from functools import partial
 from models.briefs import Brief, Concept, Rendering
 from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
-from streams.messages import Headers, Outcome
+from streams.messages import PARKED_SINCE, Headers, Outcome
 from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
@@ -39,7 +39,11 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
         return existing
     concept = None
     if prompt is None:
-        concept = await _pin_or_park(event, identity, prefix, tools)
+        try:
+            concept = await _pin_or_park(event, identity, prefix, tools, headers)
+        except ProductNotReady as refusal:
+            request = _Request(event, source, headers, identity, prefix)
+            return await commit(tools.signed, prefix, partial(_rejected_set, request, refusal))
         if concept is None:
             return None
         prompt = tools.prompter.compose(event, concept.subject)
@@ -47,25 +51,51 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
     return await commit(tools.signed, prefix, make)
 
 
+class ProductNotReady(Refused):
+    """The segment has waited for the product {product_id} since before {since}, and the product has no usable concept.
+    Register the product, then send the segment with a new event_id.
+    """
+
+    code = "product_not_ready"
+
+
 @dataclass(frozen=True)
-class _RenderRequest:
-    """A segment with its request id, prompt and concept. prefix: of its object keys."""
+class _Request:
+    """A segment with its request id. prefix: of its object keys."""
 
     event: SegmentUpdated
     source: Source
     headers: Headers
     id: str
     prefix: str
+
+
+@dataclass(frozen=True)
+class _RenderRequest(_Request):
+    """A request with its prompt and concept."""
+
     prompt: Prompt
     concept: CurrentConcept | None
 
 
-async def _pin_or_park(event: SegmentUpdated, request_id: str, prefix: str, tools: Tools) -> CurrentConcept | None:
-    """Return the concept that every delivery of the request shows, or None if the segment is parked."""
+async def _pin_or_park(
+    event: SegmentUpdated, request_id: str, prefix: str, tools: Tools, headers: Headers
+) -> CurrentConcept | None:
+    """Return the concept that every delivery of the request shows, or None if the segment is parked.
+
+    Raises ProductNotReady instead of parking a segment that has waited for too long.
+    """
     concept = await pinned_concept(tools.signed, prefix)
     if concept is None:
         assert event.product_id is not None
-        concept = await _find_or_park(event, event.product_id, request_id, tools)
+        since = dict(headers).get(PARKED_SINCE)
+        concept = await (
+            _find_or_park(event, event.product_id, request_id, tools)
+            if since is None
+            else usable_concept(event.product_id, tools)
+        )
+        if concept is None and since is not None:
+            raise ProductNotReady(product_id=event.product_id, since=since.decode("ascii", "replace")[:40])
         if concept is not None:
             concept = await pin_concept(tools.signed, prefix, concept)
     return concept
@@ -144,7 +174,7 @@ def _brief(request: _RenderRequest, concept: Concept | None, settings: Settings)
     )
 
 
-def _rejected_set(request: _RenderRequest, refusal: Refused) -> ObjectSet:
+def _rejected_set(request: _Request, refusal: Refused) -> ObjectSet:
     key = request.event.segment_id
     message = CreativeRejected(
         request_id=request.id,

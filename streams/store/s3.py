@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -21,13 +22,16 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error, ServerError
 
+from models.errors import Cancelled
 from streams.failures import ObjectTooLarge, StoreRefused
 from streams.settings import StorageSettings
 from streams.store.s3_errors import store_error
+from streams.store.transfers import end_with_thread, open_upload
 
 T = TypeVar("T")
 
 _PART_SIZE = 16 * 2**20  # keeps a picture one request; the client's default splits 6 MiB into four
+_CHUNK_SIZE = 2**20
 _CONNECTIONS = 16
 
 
@@ -102,19 +106,21 @@ class MinioStore:
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
         """See ObjectStore."""
-        return self._run(
-            lambda: self._client.fput_object(self._bucket, key, str(path), media_type, part_size=_PART_SIZE)
-        )
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._upload(key, path, media_type, stop)), stop)
 
-    def download(self, key: str, path: Path) -> Awaitable[bool]:
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None = None) -> Awaitable[bool]:
         """See ObjectStore."""
-        return self._run(lambda: self._download(key, path))
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._download(key, write, limit, stop)), stop)
 
-    def list(self, prefix: str) -> Awaitable[list[str]]:
+    def list(self, prefix: str, before: datetime | None = None) -> Awaitable[list[str]]:
         """See ObjectStore."""
         return self._run(
             lambda: sorted(
-                found.object_name or "" for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                found.object_name or ""
+                for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                if before is None or (found.last_modified is not None and found.last_modified < before)
             )
         )
 
@@ -152,7 +158,7 @@ class MinioStore:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.clear()
 
-    def _run(self, call: Callable[[], T]) -> Awaitable[T]:
+    def _run(self, call: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, self._call, call)
 
     def _call(self, call: Callable[[], T]) -> T:
@@ -184,13 +190,29 @@ class MinioStore:
             response.close()
             response.release_conn()
 
-    def _download(self, key: str, path: Path) -> bool:
+    def _upload(self, key: str, path: Path, media_type: str, stop: threading.Event) -> None:
+        with open_upload(path, stop) as source:
+            self._client.put_object(self._bucket, key, source, source.size, media_type, part_size=_PART_SIZE)
+
+    def _download(self, key: str, write: Callable[[bytes], object], limit: int | None, stop: threading.Event) -> bool:
         try:
-            self._client.fget_object(self._bucket, key, str(path))
+            response = self._client.get_object(self._bucket, key)
         except S3Error as error:
             if error.code == "NoSuchKey":
                 return False
             raise
+        received = 0
+        try:
+            for chunk in response.stream(_CHUNK_SIZE, decode_content=False):
+                received += len(chunk)
+                if limit is not None and received > limit:
+                    raise ObjectTooLarge(uri=self.uri(key), limit=limit)
+                if stop.is_set():
+                    raise Cancelled
+                write(chunk)
+        finally:
+            response.close()
+            response.release_conn()
         return True
 
     def _put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:

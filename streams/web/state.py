@@ -9,6 +9,7 @@ from typing import Protocol
 from schemas.events import CreativeReady
 from streams.device.client import DeviceClient
 from streams.device.status import DeviceStatus
+from streams.kafka.delivery import Delivery
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
@@ -37,6 +38,7 @@ class WorkerState:
     waiting_segments: segments in the store that wait for a product, None if this worker does not count them.
     outcomes: counts by topic. dead_letters: counts by code. invalid_objects: found in the store and ignored.
     parked, released: segments that this worker parked, and that it sent again after the training of their product.
+    scratch_problems: why events wait for the scratch folder; empty while it can be used.
     """
 
     role: str
@@ -61,6 +63,7 @@ class WorkerState:
     invalid_objects: int = 0
     parked: int = 0
     released: int = 0
+    scratch_problems: tuple[str, ...] = ()
 
     @property
     def device_processes(self) -> dict[str, DeviceStatus]:
@@ -109,6 +112,7 @@ class WorkerView:
     watchdog: Watchdog
     lag: LagProbe
     publisher: CountingPublisher
+    delivery: Delivery
     store: ObjectStore | None = None
     invalid: InvalidObjects | None = None
     loaded: bool = False
@@ -142,6 +146,7 @@ class WorkerView:
             invalid_objects=self.invalid.count if self.invalid else 0,
             parked=self.publisher.parked,
             released=self.publisher.released,
+            scratch_problems=tuple(self.delivery.scratch_problems),
         )
 
     def latest(self) -> Sequence[CreativeReady]:
@@ -176,6 +181,7 @@ def unready_reasons(state: WorkerState) -> list[str]:
         reasons.append(
             f"The training process is {state.training_process.state}: {state.training_process.error_message}"
         )
+    reasons += state.scratch_problems
     if not state.joined:
         reasons.append("The consumer group has not assigned partitions yet.")
     return reasons
