@@ -185,7 +185,7 @@ class Delivery:
                     return Settlement.DROPPED if verdict is Verdict.DROP else Settlement.FATAL
 
     async def _back_off(self, state: _EventState, error: Exception) -> None:
-        """Wait before the next attempt; readiness shows meanwhile what the event waits for."""
+        """Wait before the next attempt, and show in readiness what the event waits for."""
         self._backing_off[state] = error
         try:
             await asyncio.sleep(backoff(state.attempts, self._settings))

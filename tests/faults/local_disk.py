@@ -23,8 +23,8 @@ DISK_BYTES = 2 * CONCEPT_BYTES + 1  # room for two concepts
 
 
 async def shared_scratch(testbed: Testbed, checker: InvariantChecker, short: bool) -> str:
-    """Let two workers share a scratch folder that holds two of twelve concepts, and kill one of them."""
-    products = await _plant_concepts(testbed, 12)
+    """Let two workers share a scratch folder that holds two of 48 concepts, and kill one of them."""
+    products = await _plant_concepts(testbed, 48)
     scratch = testbed.folder / "scratch"
     environ = {
         "CREATIVES_TRAINING__WORKDIR": str(scratch),
@@ -34,11 +34,11 @@ async def shared_scratch(testbed: Testbed, checker: InvariantChecker, short: boo
     }
     first, second = [await testbed.start_worker(name, **environ) for name in ("worker-1", "worker-2")]
     await asyncio.gather(first.wait_until_ready(), second.wait_until_ready())
-    await testbed.emit(*_product_segments(testbed.name, products, 120))
-    await checker.wait_for_outcomes(40)
+    await testbed.emit(*_product_segments(testbed.name, products, 192))
+    await checker.wait_for_outcomes(60)
     testbed.record_fault("SIGKILL")
     first.kill()
-    await checker.wait_for_outcomes(120)
+    await checker.wait_for_outcomes(192)
     _expect_all_served(testbed, checker)
     return f"{len(products)} concepts in a folder for 2; {len(checker.dead_letter_reasons)} dead letters"
 
@@ -64,7 +64,7 @@ async def full_scratch_disk(testbed: Testbed, checker: InvariantChecker, short: 
     _expect_all_served(testbed, checker)
     left = [path.name for path in (scratch / "concepts").glob("*.part*")]
     checker.expect(not left, f"partial files left: {left}")
-    return f"60 plain events served meanwhile; {len(checker.dead_letter_reasons)} dead letters"
+    return f"60 plain events served while it was full; {len(checker.dead_letter_reasons)} dead letters"
 
 
 async def killed_release(testbed: Testbed, checker: InvariantChecker, short: bool) -> str:
@@ -86,16 +86,16 @@ async def killed_release(testbed: Testbed, checker: InvariantChecker, short: boo
 
 async def slow_upload(testbed: Testbed, checker: InvariantChecker, short: bool) -> str:
     """Finish jobs while their checkpoints are still on the way to a slow store: no checkpoint stays."""
-    jobs = 3
+    jobs = 2
     async with FaultProxies(testbed) as proxies:
         trainer = await testbed.start_worker("trainer", **proxies.environ)
         await trainer.wait_until_ready()
-        proxies.store.set(latency=0.3)
+        proxies.store.set(latency=0.12)
         testbed.record_fault("slow uploads", jobs)
         for number in range(jobs):
             await _register(testbed, f"milk-{number}", "carton of checkpoints")
         await checker.wait_for_outcomes(jobs)
-        await asyncio.sleep(3)  # an upload that goes on would be done by now
+        await asyncio.sleep(4)  # an upload that goes on would be done by now
         proxies.store.set()
         testbed.record_recovery()
         await checker.wait_for_zero_lag(60)

@@ -205,7 +205,7 @@ async def test_no_checkpoint_stays_of_an_upload_that_was_cancelled_by_the_end_of
 async def test_a_frozen_worker_leaves_no_checkpoint_of_a_job_that_another_one_finished(world: World) -> None:
     class FrozenDevice(FakeDevice):
         async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
-            await world.train(product())  # meanwhile
+            await world.train(product())
             return await super().train(training_job, on_checkpoint)
 
     frozen = replace(world.tools, device=FrozenDevice())
