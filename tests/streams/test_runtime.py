@@ -91,8 +91,8 @@ async def test_a_worker_without_a_signing_key_does_not_start(monkeypatch: pytest
 
 async def test_few_products_are_in_hand_at_once(runtime: Runtime) -> None:
     segments, products = (each.in_flight for each in runtime.inputs)
-    assert products._slots._value == 3
-    assert segments._slots._value == runtime.settings.delivery.concurrency
+    assert products._turns._value == 3
+    assert segments._turns._value == runtime.settings.delivery.concurrency
 
 
 async def test_parked_segments_are_counted_here_and_in_the_store(
