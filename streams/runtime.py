@@ -19,7 +19,7 @@ from streams.kafka.delivery import Attempt, Delivery
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Ledger, Partition
-from streams.kafka.publisher import Publisher
+from streams.kafka.publisher import Publisher, worker_version
 from streams.messages import Outcome, RawEvent
 from streams.requests import Tools
 from streams.segments.prompting import Prompter
@@ -89,19 +89,22 @@ class Runtime:
         await self._publisher.start()
         negative = settings.studio.negative_prompt
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
-        self.use_tools(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
+        tools = Tools(self._device, self._store, prompter, settings, self._counting_publisher)
+        self.use_tools(tools)
         log.info(
             "ready",
             role=settings.role,
+            version=worker_version(),
             device=ready.device,
-            recipe=ready.recipe.fingerprint[:12],
+            recipe=tools.recipe.fingerprint,
+            studio_recipe=ready.recipe.fingerprint,
             signing_keys=signer.fingerprints,
         )
 
     def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
         self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
-        self.view.invalid = tools.invalid
+        self.view.invalid, self.view.recipe = tools.invalid, tools.recipe.fingerprint
         self.view.loaded = True
 
     async def drain(self) -> None:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from models.errors import CreativesError
 from schemas.base import Contract
+from streams.event_line import EventLine, event_line, timed
 from streams.failures import OUTAGES, DeadLetterFailed, InvalidEvent, UnreadableRecord, Verdict, code_of, judge
 from streams.messages import Outcome, OutcomePublisher, RawEvent
 from streams.settings import DeliverySettings
@@ -138,6 +139,7 @@ class _EventState:
 
     raw: RawEvent
     attempt: Attempt
+    line: EventLine
     reason: _Reason | None = None
     attempts: int = 0
     failures: int = 0
@@ -161,13 +163,16 @@ class Delivery:
 
     async def settle(self, raw: RawEvent, attempt: Attempt) -> Settlement:
         """Bring one event to its end. Raises nothing but CancelledError, which leaves the event unacked."""
-        state = _EventState(raw, attempt)
+        with event_line(raw.source) as line:
+            return await self._settle(_EventState(raw, attempt, line))
+
+    async def _settle(self, state: _EventState) -> Settlement:
         while True:
             state.attempts += 1
             try:
                 if state.reason is None:
                     return await self._deliver(state)
-                return await self._dead_letter(raw, state.reason)
+                return await self._dead_letter(state, state.reason)
             except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a verdict
                 verdict = self._decide(state, error)
             if verdict is Verdict.RETRY:
@@ -178,12 +183,16 @@ class Delivery:
     async def _deliver(self, state: _EventState) -> Settlement:
         outcome = await state.attempt(state.raw)
         if outcome is None:
+            state.line.write_parked()
             return Settlement.PARKED
-        await self._publisher.publish(outcome)
+        with timed("publish"):
+            await self._publisher.publish(outcome)
+        state.line.write_outcome(outcome)
         return Settlement.DONE
 
-    async def _dead_letter(self, raw: RawEvent, reason: _Reason) -> Settlement:
-        await self._publisher.dead_letter(raw, reason.attempts, reason.code, reason.message)
+    async def _dead_letter(self, state: _EventState, reason: _Reason) -> Settlement:
+        await self._publisher.dead_letter(state.raw, reason.attempts, reason.code, reason.message)
+        state.line.write_dead_letter(reason.attempts, reason.code, reason.message)
         return Settlement.DEAD_LETTERED
 
     def _decide(self, state: _EventState, error: Exception) -> Verdict:
@@ -201,7 +210,7 @@ class Delivery:
             verdict=verdict.value,
             attempts=state.attempts,
             error=_message(error),
-            **source,
+            **(state.line.fields | source),
         )
         if verdict is Verdict.DEAD_LETTER:
             state.start_dead_letter(error)

@@ -14,6 +14,7 @@ from functools import partial
 from models.briefs import Brief, Concept, Rendering
 from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
+from streams.event_line import add_seconds, note, timed
 from streams.messages import Headers, Outcome
 from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
@@ -31,20 +32,25 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
     """
     identity = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
     prefix = creative_prefix(event.segment_id, identity)
-    existing, prompt = await overlap(
-        read_manifest(tools.signed, prefix),
-        lambda: tools.prompter.compose(event) if event.product_id is None else None,
-    )
+    note(request_id=identity, stored=tools.store.uri(prefix))
+    with timed("find"):
+        existing, prompt = await overlap(
+            read_manifest(tools.signed, prefix),
+            lambda: tools.prompter.compose(event) if event.product_id is None else None,
+        )
     if existing is not None:
+        note(repeated=True)
         return existing
     concept = None
     if prompt is None:
-        concept = await _pin_or_park(event, identity, prefix, tools)
+        with timed("concept"):
+            concept = await _pin_or_park(event, identity, prefix, tools)
         if concept is None:
             return None
         prompt = tools.prompter.compose(event, concept.subject)
     make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)
-    return await commit(tools.signed, prefix, make)
+    with timed("store"):
+        return await commit(tools.signed, prefix, make)
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,14 @@ async def _render(request: _RenderRequest, tools: Tools) -> Callable[[], ObjectS
     """Render. Return a function that builds the set to store: pictures and manifest, or the manifest of a rejection."""
     try:
         async with _local_concept(request.concept, tools) as concept:
-            rendering = await tools.device.render(_brief(request, concept, tools.settings))
+            with timed("device"):
+                rendering = await tools.device.render(_brief(request, concept, tools.settings))
     except Refused as refusal:
         return partial(_rejected_set, request, refusal)
     if not rendering.pictures:
         raise StageFailed(stage="render", kind="Rendering", detail="the device returned no picture")
+    add_seconds(rendering.stage_seconds)
+    note(candidates=len(rendering.candidates), pictures=len(rendering.pictures))
     return partial(_ready_set, request, rendering, tools)
 
 
