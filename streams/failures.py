@@ -46,12 +46,6 @@ class TopicsMissing(StreamError):
     """{detail} Run `creatives topics --create`, or name other topics with CREATIVES_TOPICS__*."""
 
 
-class WrongPartitions(StreamError):
-    """{detail} Set CREATIVES_TOPICS__PARTITIONS to the number that exists, or name new topics with CREATIVES_TOPICS__*.
-    `creatives topics --create` never changes an existing topic, since keys would move to other partitions.
-    """
-
-
 class CertificateUnusable(StreamError):
     """The PEM files of CREATIVES_KAFKA__CA_FILE, __CERTIFICATE_FILE and __KEY_FILE cannot be used: {detail}. They must
     hold a certificate authority, a certificate and its key.

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.failures import BrokerUnavailable, StreamError, TopicsMissing, WrongPartitions
+from streams.failures import BrokerUnavailable, TopicsMissing
 from streams.kafka.brokers import broker_errors, client_options, error_reason
 from streams.settings import Settings, TopicSettings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,11 @@ class TopicState:
     found: int | None
 
     @property
-    def problem(self) -> str | None:
-        """Return the difference from the settings, None if there is none."""
-        if self.found is None:
-            return f"topic {self.spec.name} is missing"
-        if self.found != self.spec.partitions:
-            return f"topic {self.spec.name} has {self.found} partitions, not {self.spec.partitions}"
-        return None
+    def difference(self) -> str | None:
+        """Return how an existing topic differs from the settings, None if it does not. It works all the same."""
+        if self.found is None or self.found == self.spec.partitions:
+            return None
+        return f"{self.found} partitions, CREATIVES_TOPICS__PARTITIONS is {self.spec.partitions}"
 
 
 def dead_letter_topic(topics: TopicSettings, name: str) -> str:
@@ -66,23 +67,27 @@ async def topic_states(settings: Settings) -> list[TopicState]:
     return [TopicState(spec, found.get(spec.name)) for spec in specs]
 
 
-def topic_problem(states: list[TopicState], prefix: str = "") -> StreamError | None:
-    """Return one error for all problems of these topics, None if there are none. Missing topics come first.
-
-    prefix: text before the list of problems.
-    """
-    missing = [state.problem for state in states if state.found is None and state.problem]
-    wrong = [state.problem for state in states if state.found is not None and state.problem]
-    if missing:
-        return TopicsMissing(detail=f"{prefix}{'; '.join(missing + wrong)}.")
-    return WrongPartitions(detail=f"{prefix}{'; '.join(wrong)}.") if wrong else None
+def missing_topics(states: list[TopicState], prefix: str = "") -> TopicsMissing | None:
+    """Return one error for all missing topics, None if there are none. prefix: text before their names."""
+    missing = [f"topic {state.spec.name} is missing" for state in states if state.found is None]
+    return TopicsMissing(detail=f"{prefix}{'; '.join(missing)}.") if missing else None
 
 
 async def check(settings: Settings) -> None:
-    """Raise TopicsMissing or WrongPartitions unless every topic exists with the right number of partitions."""
-    problem = topic_problem(await topic_states(settings))
-    if problem is not None:
-        raise problem
+    """Raise TopicsMissing unless every topic exists. Log each one whose number of partitions differs.
+
+    The setting applies when a topic is created. Any number works, and operators add partitions to a busy topic.
+    """
+    states = await topic_states(settings)
+    if error := missing_topics(states):
+        raise error
+    for state in states:
+        if state.difference:
+            log.warning("a topic differs from the settings, which apply at its creation only", **_counts(state))
+
+
+def _counts(state: TopicState) -> dict[str, str | int | None]:
+    return {"topic": state.spec.name, "partitions": state.found, "setting": state.spec.partitions}
 
 
 async def create(settings: Settings) -> list[TopicSpec]:
