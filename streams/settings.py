@@ -5,10 +5,11 @@ Secrets are `SecretStr`: they print as stars in logs, errors and `creatives doct
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
 from streams.setting_types import (
@@ -22,6 +23,7 @@ from streams.setting_types import (
     VariablePatterns,
 )
 from streams.training_settings import TrainingSettings
+from streams.unknown_variables import ALLOW, PREFIX, UnknownSettings, UnknownVariable, unknown_variables
 from streams.web_settings import WebSettings
 
 Role = Literal["render", "train", "all"]
@@ -219,7 +221,7 @@ class Settings(BaseSettings):
     """All settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CREATIVES_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
@@ -238,8 +240,30 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read keyword arguments and the environment. Raises UnknownSettings for variables that name no setting."""
+        unknown = ignored_variables()
+        if unknown and os.environ.get(ALLOW, "").lower() not in {"1", "true", "yes", "on"}:
+            raise UnknownSettings(faults="; ".join(map(str, unknown)))
+        names = {variable.name.lower() for variable in unknown}
+        source = EnvSettingsSource(settings_cls)
+        source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() not in names}
+        return init_settings, source
+
     @model_validator(mode="after")
     def _require_dino(self) -> Settings:
         if self.training.min_fidelity_dino is not None and self.studio.dino is None:
             raise ValueError("CREATIVES_TRAINING__MIN_FIDELITY_DINO needs CREATIVES_STUDIO__DINO")
         return self
+
+
+def ignored_variables() -> list[UnknownVariable]:
+    """Return the environment variables that name no setting. They are ignored if CREATIVES_ALLOW_UNKNOWN is set."""
+    return unknown_variables(os.environ, Settings)

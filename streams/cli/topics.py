@@ -84,4 +84,4 @@ def _topic_table(states: list[TopicState]) -> Table:
 
 
 def _existing(state: TopicState) -> str:
-    return f"[yellow]ok: {state.difference}[/]" if state.difference else "[green]ok[/]"
+    return f"[yellow]ok (new topics get {state.spec.partitions})[/]" if state.difference else "[green]ok[/]"

@@ -15,6 +15,7 @@ from aiokafka import codec
 
 from models.briefs import DeviceProbe
 from models.errors import CreativesError, DeviceUnavailable
+from models.weights.references import check_references
 from streams.device.client import DeviceClient
 from streams.device.process import DeviceProcess, ProcessEnded
 from streams.embedded import EmbeddedServices
@@ -177,6 +178,13 @@ def _isolation(probe: DeviceProbe) -> str:
     return f"its process gets no secret of the worker; the kernel refuses it: {refused or 'nothing more (not Linux)'}"
 
 
+async def _weights(settings: Settings) -> tuple[str, ...]:
+    """Look for the weights without loading them."""
+    plan = settings.studio.plan()
+    await asyncio.to_thread(check_references, plan)
+    return (f"found: {plan.diffusion}, {plan.reranking}, {plan.upscaling}{f', {plan.dino}' if plan.dino else ''}",)
+
+
 async def _models(settings: Settings) -> tuple[str, ...]:
     """Load all weights in the device process, as a worker does."""
     device = DeviceClient(settings.studio.plan(), settings.device)
@@ -198,12 +206,13 @@ BROKER = Check("broker", _broker)
 STORE = Check("store", _store)
 EMBEDDED = Check("embedded", _embedded)
 DEVICE = Check("device", _device)
+WEIGHTS = Check("weights", _weights)
 MODELS = Check("models", _models)
 
 
 def select_checks(settings: Settings, *, with_models: bool) -> list[Check]:
     """Return the checks for these settings, the fastest first."""
-    selected = [VERSIONS, MACHINE, CODEC, DEVICE, BROKER, STORE]
+    selected = [VERSIONS, MACHINE, CODEC, WEIGHTS, DEVICE, BROKER, STORE]
     if "embedded" in {settings.kafka.bootstrap_servers, settings.storage.endpoint}:
         selected.append(EMBEDDED)
     return [*selected, MODELS] if with_models else selected
