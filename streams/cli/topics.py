@@ -78,7 +78,7 @@ def _topic_table(states: list[TopicState]) -> Table:
 
     table = Table("topic", "partitions", "state", header_style="bold", border_style="dim")
     for state in states:
-        label = "[red]missing[/]" if state.found is None else _existing(state)
+        label = f"[red]{state.fault}[/]" if state.found is None else _existing(state)
         table.add_row(state.spec.name, str(state.found if state.found is not None else "-"), label)
     return table
 

@@ -6,10 +6,17 @@ A worker never creates a topic by itself: a misspelled name would become an empt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from streams.failures import BrokerUnavailable, TopicsMissing
 from streams.kafka.brokers import broker_errors, client_options, error_reason
@@ -29,10 +36,11 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicState:
-    """A topic on the broker. found: its number of partitions, None if the topic does not exist."""
+    """A topic on the broker. found: its number of partitions, None if it cannot be used. fault: why it cannot."""
 
     spec: TopicSpec
     found: int | None
+    fault: str = "is missing"
 
     @property
     def difference(self) -> str | None:
@@ -60,16 +68,22 @@ async def topic_states(settings: Settings) -> list[TopicState]:
     """Return the state of every expected topic. Raises BrokerUnavailable."""
     specs = expected_topics(settings)
     async with _Admin(settings) as admin:
-        found = {}
-        for topic in await admin.describe_topics([spec.name for spec in specs]):
-            if topic["error_code"] == 0:
-                found[topic["topic"]] = len(topic["partitions"])
-    return [TopicState(spec, found.get(spec.name)) for spec in specs]
+        described = {topic["topic"]: topic for topic in await admin.describe_topics([spec.name for spec in specs])}
+    return [_state(spec, described.get(spec.name)) for spec in specs]
+
+
+def _state(spec: TopicSpec, topic: dict[str, Any] | None) -> TopicState:
+    code = UnknownTopicOrPartitionError.errno if topic is None else topic["error_code"]
+    if topic is not None and code == 0:
+        return TopicState(spec, len(topic["partitions"]))
+    if code == TopicAuthorizationFailedError.errno:
+        return TopicState(spec, None, "may not be described by this Kafka user")
+    return TopicState(spec, None)
 
 
 def missing_topics(states: list[TopicState], prefix: str = "") -> TopicsMissing | None:
     """Return one error for all missing topics, None if there are none. prefix: text before their names."""
-    missing = [f"topic {state.spec.name} is missing" for state in states if state.found is None]
+    missing = [f"topic {state.spec.name} {state.fault}" for state in states if state.found is None]
     return TopicsMissing(detail=f"{prefix}{'; '.join(missing)}.") if missing else None
 
 
