@@ -24,11 +24,12 @@ from streams.kafka.publisher import Publisher, worker_version
 from streams.messages import Outcome, RawEvent
 from streams.requests import Tools
 from streams.segments.prompting import Prompter
-from streams.settings import Settings, ignored_variables
+from streams.settings import Settings
 from streams.store.keys import PARKED
 from streams.store.protocol import ObjectStore
 from streams.store.s3 import MinioStore
 from streams.store.signed_objects import Signer
+from streams.unknown_variables import ignored_variables
 from streams.watchdog import Watchdog
 from streams.web.counting import CountingPublisher
 from streams.web.server import WebServer
@@ -83,7 +84,7 @@ class Runtime:
         signer = Signer.from_settings(settings.storage)
         self._watchdog.start()
         await self._web.start()
-        for variable in ignored_variables():
+        for variable in ignored_variables(Settings):
             log.warning("a variable is ignored", reason=str(variable))
         if self._entry == ENTRY:  # another entry reads references in its own way
             await asyncio.to_thread(check_references, settings.studio.plan())

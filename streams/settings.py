@@ -1,15 +1,14 @@
-"""The only reader of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
+"""All settings of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
 
 Secrets are `SecretStr`: they print as stars in logs, errors and `creatives doctor`.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
 from streams.setting_types import (
@@ -23,7 +22,7 @@ from streams.setting_types import (
     VariablePatterns,
 )
 from streams.training_settings import TrainingSettings
-from streams.unknown_variables import ALLOW, PREFIX, UnknownSettings, UnknownVariable, unknown_variables
+from streams.unknown_variables import PREFIX, environment_source
 from streams.web_settings import WebSettings
 
 Role = Literal["render", "train", "all"]
@@ -242,28 +241,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read keyword arguments and the environment. Raises UnknownSettings for variables that name no setting."""
-        unknown = ignored_variables()
-        if unknown and os.environ.get(ALLOW, "").lower() not in {"1", "true", "yes", "on"}:
-            raise UnknownSettings(faults="; ".join(map(str, unknown)))
-        names = {variable.name.lower() for variable in unknown}
-        source = EnvSettingsSource(settings_cls)
-        source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() not in names}
-        return init_settings, source
+        """Read keyword arguments, then the environment. Raises UnknownSettings."""
+        return init_settings, environment_source(settings_cls)
 
     @model_validator(mode="after")
     def _require_dino(self) -> Settings:
         if self.training.min_fidelity_dino is not None and self.studio.dino is None:
             raise ValueError("CREATIVES_TRAINING__MIN_FIDELITY_DINO needs CREATIVES_STUDIO__DINO")
         return self
-
-
-def ignored_variables() -> list[UnknownVariable]:
-    """Return the environment variables that name no setting. They are ignored if CREATIVES_ALLOW_UNKNOWN is set."""
-    return unknown_variables(os.environ, Settings)

@@ -5,12 +5,14 @@ A misspelt variable would otherwise be ignored: the worker runs with a default t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 
 from pydantic import BaseModel
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from models.errors import CreativesError
 
@@ -40,6 +42,22 @@ class UnknownVariable:
         """Return the fault in one line, without the value: it may be a secret."""
         hint = f"did you mean {self.setting}?" if self.setting else "docs/settings.md lists them"
         return f"{self.name}: there is no such setting ({hint})"
+
+
+def environment_source(settings: type[BaseSettings]) -> EnvSettingsSource:
+    """Return the environment without the variables that are ignored. Raises UnknownSettings unless ALLOW is set."""
+    unknown = ignored_variables(settings)
+    if unknown and os.environ.get(ALLOW, "").lower() not in {"1", "true", "yes", "on"}:
+        raise UnknownSettings(faults="; ".join(map(str, unknown)))
+    names = {variable.name.lower() for variable in unknown}
+    source = EnvSettingsSource(settings)
+    source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() not in names}
+    return source
+
+
+def ignored_variables(settings: type[BaseModel]) -> list[UnknownVariable]:
+    """Return the unknown variables of this process's environment."""
+    return unknown_variables(os.environ, settings)
 
 
 def unknown_variables(environ: Mapping[str, str], settings: type[BaseModel]) -> list[UnknownVariable]:

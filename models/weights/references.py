@@ -23,7 +23,7 @@ _ROLES: tuple[WeightsRole, ...] = ("diffusion", "reranking", "upscaling", "dino"
 
 
 def check_references(plan: StudioPlan) -> None:
-    """Raise WeightsNotFound unless all weights of a plan can be had. Takes at most 2 s; loads and hashes nothing.
+    """Raise WeightsNotFound unless all weights of a plan are available. Takes at most 2 s; loads and hashes nothing.
 
     A hub id counts if its revision is in the local cache, or if the hub has it.
     """

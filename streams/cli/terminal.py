@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 
-from streams.settings import Settings, ignored_variables
-from streams.unknown_variables import PREFIX, UnknownSettings
+from streams.settings import Settings
+from streams.unknown_variables import PREFIX, UnknownSettings, ignored_variables
 
 console = Console(highlight=False)
 err_console = Console(stderr=True, highlight=False)
@@ -62,7 +62,7 @@ def read_settings() -> Settings:
         group = re.search(r'field "(\w+)"', str(error))
         name = f"{PREFIX}{group[1].upper()}__*" if group else PREFIX
         raise InputError(f'{name}: a list or object must be JSON, such as ["one", "two"]') from None
-    for variable in ignored_variables():
+    for variable in ignored_variables(Settings):
         click.echo(f"Warning: {variable}", err=True)
     return settings
 
