@@ -35,6 +35,7 @@ from streams.settings import Settings
 from streams.store.keys import current_concept_key
 from streams.store.s3 import MinioStore
 from tests.e2e.secured_broker import ADMIN, SecuredBroker
+from tests.faults.cluster import SIGNING_KEY
 from tests.faults.events import segment_event
 from tests.faults.processes import WorkerProcess
 from tests.faults.testbed import retry
@@ -241,6 +242,7 @@ async def workers(bucket: Bucket, broker: SecuredBroker, tmp_path: Path) -> Asyn
             **broker.kafka(user),
             **bucket.environ(user),
             "CREATIVES_ROLE": role,
+            "CREATIVES_STORAGE__SIGNING_KEYS": SIGNING_KEY,
             "CREATIVES_TRAINING__WORKDIR": str(tmp_path / user),
             "FAULT_FOLDER": str(tmp_path),
             "OMP_NUM_THREADS": "1",

@@ -17,7 +17,7 @@ NEVER_DELIVERED = {
     "port_taken",
     "signing_key_missing",
     "topics_missing",
-    "wrong_partitions",
+    "unknown_settings",
     "device_stuck",  # these three end the worker
     "weights_changed",
     "unsettled",
