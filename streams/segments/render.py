@@ -19,7 +19,7 @@ from streams.messages import Headers, Outcome
 from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
-from streams.store.keys import creative_prefix
+from streams.store.keys import creative_prefix, parked_key
 from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_manifest
 from streams.store.parked import park_segment, unpark_segment
 from streams.store.protocol import overlap
@@ -46,6 +46,7 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
         with timed("concept"):
             concept = await _pin_or_park(event, identity, prefix, tools)
         if concept is None:
+            note(stored=tools.store.uri(parked_key(str(event.product_id), identity)))
             return None
         prompt = tools.prompter.compose(event, concept.subject)
     make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)

@@ -93,7 +93,8 @@ async def test_a_parked_segment(world: World, lines: list[Line]) -> None:
     [(message, fields)] = lines
     assert message == "segment parked until its product is trained"
     assert (fields["segment_id"], fields["product_id"]) == ("breakfast", "jam")
-    assert fields["request_id"]
+    assert fields["stored"].removeprefix("s3://creatives/") in world.store.objects
+    assert fields["stored"].endswith(f"parked/jam/{fields['request_id']}.json")
 
 
 async def test_a_trained_product(world: World, lines: list[Line]) -> None:
