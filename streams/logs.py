@@ -17,6 +17,7 @@ from math import inf
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from streams.printable import printable
 from streams.settings import LogSettings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -62,19 +63,12 @@ def escape_values(_logger: WrappedLogger, _method: str, line: EventDict) -> Even
     """Make foreign text harmless on a console; a processor of structlog. Letters of any language stay readable."""
     for name, value in line.items():
         if name == _TRACEBACK:
-            line[name] = "\n".join(f"    {_printable(text)}" for text in str(value).splitlines())
+            line[name] = "\n".join(f"    {printable(text)}" for text in str(value).splitlines())
         elif name == "event":
-            line[name] = _printable(str(value))
+            line[name] = printable(str(value))
         elif isinstance(value, str) and not _QUOTED.search(value):
-            line[name] = _printable(value)
+            line[name] = printable(value)
     return line
-
-
-def _printable(text: str) -> str:
-    """Return the text with escapes in place of control characters: line breaks, terminal codes, text direction."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def configure(settings: LogSettings) -> None:

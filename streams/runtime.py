@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from models.weights.references import check_references
-from streams.device.client import ENTRY, DeviceClient
+from streams.device.client import DeviceClient
 from streams.failures import NoServices, OnlyFirst, StreamError
 from streams.handlers import Handlers
 from streams.kafka import topics
@@ -54,7 +53,6 @@ class Runtime:
 
     def __init__(self, settings: Settings, entry: str, stop_worker: Callable[[Exception], None]) -> None:
         self.settings = settings
-        self._entry = entry
         self._stop_worker = stop_worker = OnlyFirst(stop_worker)
         self._publisher = Publisher(settings)
         self._counting_publisher = CountingPublisher(self._publisher)
@@ -74,10 +72,7 @@ class Runtime:
         self._web = WebServer(self.view, settings.web)
 
     async def start(self) -> None:
-        """Serve the pages, check weights, topics and store, load the models, connect.
-
-        Raises the error of a step that fails.
-        """
+        """Serve the pages, check topics and store, load the models, connect. Raises the error of a step that fails."""
         settings = self.settings
         if "embedded" in {settings.kafka.bootstrap_servers, settings.storage.endpoint}:
             raise NoServices
@@ -86,8 +81,6 @@ class Runtime:
         await self._web.start()
         for variable in ignored_variables(Settings):
             log.warning("a variable is ignored", reason=str(variable))
-        if self._entry == ENTRY:  # another entry reads references in its own way
-            await asyncio.to_thread(check_references, settings.studio.plan())
         await topics.check(settings)
         self._run_in_background(self._lag.follow(lambda: self.view.assigned or ()), "lag")
         self._store = self.view.store = MinioStore(settings.storage)
