@@ -46,6 +46,10 @@ class TopicsMissing(StreamError):
     """{detail} Run `creatives topics --create`, or name other topics with CREATIVES_TOPICS__*."""
 
 
+class TopicsForbidden(StreamError):
+    """{detail} Give the user in CREATIVES_KAFKA__USERNAME the rights of its role: scripts/kafka_acls.py."""
+
+
 class CertificateUnusable(StreamError):
     """The PEM files of CREATIVES_KAFKA__CA_FILE, __CERTIFICATE_FILE and __KEY_FILE cannot be used: {detail}. They must
     hold a certificate authority, a certificate and its key.

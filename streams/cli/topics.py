@@ -38,14 +38,14 @@ def topics(creating: bool) -> None:
     If the settings name an object store, the command checks its bucket too.
     """
     from streams.cli.terminal import console, read_settings, require_broker
-    from streams.kafka.topics import missing_topics, topic_states
+    from streams.kafka.topics import topic_problem, topic_states
 
     settings = require_broker(read_settings())
     if creating:
         asyncio.run(_create(settings))
     states = asyncio.run(topic_states(settings))
     console.print(_topic_table(states))
-    if error := missing_topics(states):
+    if error := topic_problem(states):
         raise error
     if settings.storage.endpoint != "embedded":
         asyncio.run(_check_bucket(settings, create=False))
@@ -78,7 +78,7 @@ def _topic_table(states: list[TopicState]) -> Table:
 
     table = Table("topic", "partitions", "state", header_style="bold", border_style="dim")
     for state in states:
-        label = f"[red]{state.fault}[/]" if state.found is None else _existing(state)
+        label = f"[red]{state.fault}[/]" if state.fault else _existing(state)
         table.add_row(state.spec.name, str(state.found if state.found is not None else "-"), label)
     return table
 

@@ -18,7 +18,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from streams.failures import BrokerUnavailable, TopicsMissing
+from streams.failures import BrokerUnavailable, StreamError, TopicsForbidden, TopicsMissing
 from streams.kafka.brokers import broker_errors, client_options, error_reason
 from streams.settings import Settings, TopicSettings
 
@@ -36,11 +36,21 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicState:
-    """A topic on the broker. found: its number of partitions, None if it cannot be used. fault: why it cannot."""
+    """A topic on the broker. found: its number of partitions, None if it is missing or forbidden.
+
+    forbidden: this Kafka user may not describe it, so nobody knows whether it exists.
+    """
 
     spec: TopicSpec
     found: int | None
-    fault: str = "is missing"
+    forbidden: bool = False
+
+    @property
+    def fault(self) -> str | None:
+        """Return why the topic cannot be used, None if it can."""
+        if self.forbidden:
+            return "may not be described by this Kafka user"
+        return "is missing" if self.found is None else None
 
     @property
     def difference(self) -> str | None:
@@ -77,23 +87,29 @@ def _state(spec: TopicSpec, topic: dict[str, Any] | None) -> TopicState:
     if topic is not None and code == 0:
         return TopicState(spec, len(topic["partitions"]))
     if code == TopicAuthorizationFailedError.errno:
-        return TopicState(spec, None, "may not be described by this Kafka user")
+        return TopicState(spec, None, forbidden=True)
     return TopicState(spec, None)
 
 
-def missing_topics(states: list[TopicState], prefix: str = "") -> TopicsMissing | None:
-    """Return one error for all missing topics, None if there are none. prefix: text before their names."""
-    missing = [f"topic {state.spec.name} {state.fault}" for state in states if state.found is None]
-    return TopicsMissing(detail=f"{prefix}{'; '.join(missing)}.") if missing else None
+def topic_problem(states: list[TopicState], prefix: str = "") -> StreamError | None:
+    """Return one error for all topics that are missing or forbidden, None if there are none.
+
+    prefix: text before their names.
+    """
+    faults = [f"topic {state.spec.name} {state.fault}" for state in states if state.fault]
+    if not faults:
+        return None
+    error = TopicsForbidden if any(state.forbidden for state in states) else TopicsMissing
+    return error(detail=f"{prefix}{'; '.join(faults)}.")
 
 
 async def check(settings: Settings) -> None:
-    """Raise TopicsMissing unless every topic exists. Log each one whose number of partitions differs.
+    """Raise TopicsMissing or TopicsForbidden unless every topic can be used. Log other numbers of partitions.
 
     The setting applies when a topic is created. Any number works, and operators add partitions to a busy topic.
     """
     states = await topic_states(settings)
-    if error := missing_topics(states):
+    if error := topic_problem(states):
         raise error
     for state in states:
         if state.difference:

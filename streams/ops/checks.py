@@ -86,7 +86,7 @@ async def _broker(settings: Settings) -> tuple[str, ...]:
     if kafka.bootstrap_servers == "embedded":
         return ("embedded: `creatives demo` and `creatives services` start it",)
     topic_states = await topics.topic_states(settings)
-    if error := topics.missing_topics(topic_states, f"{kafka.bootstrap_servers} answers, but "):
+    if error := topics.topic_problem(topic_states, f"{kafka.bootstrap_servers} answers, but "):
         raise error
     differences = [f"{state.spec.name} has {state.difference}" for state in topic_states if state.difference]
     return (

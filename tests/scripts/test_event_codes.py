@@ -16,6 +16,7 @@ NEVER_DELIVERED = {
     "no_services",
     "port_taken",
     "signing_key_missing",
+    "topics_forbidden",
     "topics_missing",
     "unknown_settings",
     "device_stuck",  # these three end the worker

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from streams.failures import BrokerUnavailable, CertificateUnusable, TopicsMissing
+from streams.failures import BrokerUnavailable, CertificateUnusable, TopicsForbidden, TopicsMissing
 from streams.kafka import topics
 from streams.settings import Settings, TopicSettings
 
@@ -55,13 +55,17 @@ async def test_an_invalid_certificate_is_a_named_error(tmp_path):
         await topics.check(Settings(kafka=kafka))
 
 
-def test_only_missing_topics_are_an_error():
+def test_only_missing_and_forbidden_topics_are_an_error():
     spec = topics.TopicSpec("t", 4, 1)
     missing, more, right = (topics.TopicState(spec, found) for found in (None, 6, 4))
-    assert topics.missing_topics([right, more]) is None
-    error = topics.missing_topics([more, missing], "k:9092 answers, but ")
+    assert topics.topic_problem([right, more]) is None
+    error = topics.topic_problem([more, missing], "k:9092 answers, but ")
     assert isinstance(error, TopicsMissing)
     assert str(error).startswith("k:9092 answers, but topic t is missing. Run `creatives topics --create`")
+    forbidden = topics.TopicState(spec, None, forbidden=True)
+    error = topics.topic_problem([missing, forbidden])
+    assert isinstance(error, TopicsForbidden)
+    assert "topic t may not be described by this Kafka user. Give the user in CREATIVES_KAFKA__USERNAME" in str(error)
 
 
 def test_a_difference_names_both_numbers():
