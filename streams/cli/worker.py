@@ -58,7 +58,6 @@ def _run(settings: Settings, *, debug: bool) -> None:
         settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "debug"})})
     logs.configure(settings.log)
     _require_weights(settings)
-    import faust
 
     from streams.app import create_app
     from streams.embedded import embedded
