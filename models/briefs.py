@@ -170,12 +170,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rendering:
-    """The result of a brief. device_seconds: wall time that the device spent on it."""
+    """The result of a brief. device_seconds: wall time that the device spent on it. stage_seconds: by stage."""
 
     request_id: str
     pictures: tuple[Picture, ...]
     candidates: tuple[Candidate, ...]
     device_seconds: float
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from models.errors import CreativesError
 from models.networks import Networks
 from models.rendering import provenance, selection
 from models.rendering.concept_shelf import ConceptShelf
-from models.stages import StageCallback, ignore_stages, stage
+from models.stages import StageCallback, ignore_stages, stage, time_stages
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class DrawnBrief:
     """A brief after the device, before encoding.
 
     kept: the kept candidates with their pictures, uint8 (H,W,3), best first.
-    device_seconds: wall time that `Studio.draw` took.
+    device_seconds: wall time that `Studio.draw` took. stage_seconds: of each stage.
     """
 
     brief: Brief
     kept: tuple[tuple[Candidate, NDArray[np.uint8]], ...]
     candidates: tuple[Candidate, ...]
     device_seconds: float
+    stage_seconds: dict[str, float]
 
 
 class Studio:
@@ -76,7 +77,7 @@ class Studio:
 
         progress may raise to end the brief. Raises StageFailed, OutOfDeviceMemory, and what progress raises.
         """
-        start = time.perf_counter()
+        start, seconds = time.perf_counter(), time_stages()
         kept: list[tuple[Candidate, NDArray[np.uint8]]] = []
         candidates: list[Candidate] = []
         for picture_format in brief.formats:
@@ -90,16 +91,17 @@ class Studio:
                 ranked[candidate.index] = finished[0]
                 kept.append(finished)
             candidates += ranked
-        return DrawnBrief(brief, tuple(kept), tuple(candidates), time.perf_counter() - start)
+        return DrawnBrief(brief, tuple(kept), tuple(candidates), time.perf_counter() - start, seconds)
 
     def encode(self, drawn: DrawnBrief, progress: StageCallback = ignore_stages) -> Rendering:
         """Encode the files. This does not use the device, so it may run beside the next brief. Raises StageFailed."""
-        pictures = []
+        pictures, seconds = [], time_stages()
         for done, (candidate, picture) in enumerate(drawn.kept, start=1):
             with stage("encode"):
                 pictures.append(self._encode(drawn.brief, candidate, picture))
             progress("encode", done, len(drawn.kept))
-        return Rendering(drawn.brief.request_id, tuple(pictures), drawn.candidates, drawn.device_seconds)
+        seconds = drawn.stage_seconds | seconds
+        return Rendering(drawn.brief.request_id, tuple(pictures), drawn.candidates, drawn.device_seconds, seconds)
 
     @contextlib.contextmanager
     def apply_concept(self, brief: Brief, progress: StageCallback = ignore_stages) -> Iterator[str]:

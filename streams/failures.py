@@ -55,10 +55,8 @@ class TopicsMissing(StreamError):
     """{detail} Run `creatives topics --create`, or name other topics with CREATIVES_TOPICS__*."""
 
 
-class WrongPartitions(StreamError):
-    """{detail} Set CREATIVES_TOPICS__PARTITIONS to the number that exists, or name new topics with CREATIVES_TOPICS__*.
-    `creatives topics --create` never changes an existing topic, since keys would move to other partitions.
-    """
+class TopicsForbidden(StreamError):
+    """{detail} Give the user in CREATIVES_KAFKA__USERNAME the rights of its role: scripts/kafka_acls.py."""
 
 
 class CertificateUnusable(StreamError):

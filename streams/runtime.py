@@ -19,7 +19,7 @@ from streams.kafka.delivery import Attempt, Delivery
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Ledger, Partition
-from streams.kafka.publisher import Publisher
+from streams.kafka.publisher import Publisher, worker_version
 from streams.messages import Outcome, RawEvent
 from streams.products.release import follow_expiry
 from streams.requests import Tools
@@ -29,6 +29,7 @@ from streams.store.keys import PARKED
 from streams.store.protocol import ObjectStore
 from streams.store.s3 import MinioStore
 from streams.store.signed_objects import Signer
+from streams.unknown_variables import ignored_variables
 from streams.watchdog import Watchdog
 from streams.web.counting import CountingPublisher
 from streams.web.server import WebServer
@@ -79,6 +80,8 @@ class Runtime:
         signer = Signer.from_settings(settings.storage)
         self._watchdog.start()
         await self._web.start()
+        for variable in ignored_variables(Settings):
+            log.warning("a variable is ignored", reason=str(variable))
         await topics.check(settings)
         self._run_in_background(self._lag.follow(lambda: self.view.assigned or ()), "lag")
         self._store = self.view.store = MinioStore(settings.storage)
@@ -98,15 +101,17 @@ class Runtime:
         log.info(
             "ready",
             role=settings.role,
+            version=worker_version(),
             device=ready.device,
-            recipe=ready.recipe.fingerprint[:12],
+            recipe=tools.recipe.fingerprint,
+            studio_recipe=ready.recipe.fingerprint,
             signing_keys=signer.fingerprints,
         )
 
     def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
         self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
-        self.view.invalid = tools.invalid
+        self.view.invalid, self.view.recipe = tools.invalid, tools.recipe.fingerprint
         self.view.loaded = True
 
     async def drain(self) -> None:

@@ -207,7 +207,7 @@ def rendering(brief: Brief) -> Rendering:
             if rank is not None:
                 content = TINY_PNG + hashlib.sha256(f"{brief.prompt}|{shape}|{seed}".encode()).digest()
                 pictures.append(Picture(rank, shape, seed, 1, 1, "image/png", content, scores))
-    return Rendering(brief.request_id, tuple(pictures), tuple(candidates), 0.001)
+    return Rendering(brief.request_id, tuple(pictures), tuple(candidates), 0.001, {"generate": 0.001})
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from models.errors import CreativesError
 from schemas.base import Contract
+from streams.event_line import EventLine, event_line, timed
 from streams.failures import (
     OUTAGES,
     SCRATCH_PROBLEMS,
@@ -122,6 +123,7 @@ class _EventState:
 
     raw: RawEvent
     attempt: Attempt
+    line: EventLine
     reason: _Reason | None = None
     attempts: int = 0
     failures: int = 0
@@ -159,14 +161,15 @@ class Delivery:
         turns: the event takes one per attempt, and holds none while it waits for the next. Events that wait for the
         end of an outage therefore do not keep others from being served.
         """
-        state = _EventState(raw, attempt)
-        while True:
-            async with turns:
-                step = await self._take_step(state)
-            if isinstance(step, Settlement):
-                return step
-            if step is not None:
-                await self._back_off(state, step)
+        with event_line(raw.source) as line:
+            state = _EventState(raw, attempt, line)
+            while True:
+                async with turns:
+                    step = await self._take_step(state)
+                if isinstance(step, Settlement):
+                    return step
+                if step is not None:
+                    await self._back_off(state, step)
 
     async def _take_step(self, state: _EventState) -> Settlement | Exception | None:
         """Return how the event ended, the error to back off for, or None if the next step follows at once."""
@@ -174,7 +177,7 @@ class Delivery:
         try:
             if state.reason is None:
                 return await self._deliver(state)
-            return await self._dead_letter(state.raw, state.reason)
+            return await self._dead_letter(state, state.reason)
         except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a verdict
             match self._decide(state, error):
                 case Verdict.RETRY:
@@ -195,16 +198,20 @@ class Delivery:
     async def _deliver(self, state: _EventState) -> Settlement:
         outcome = await state.attempt(state.raw)
         if outcome is None:
+            state.line.write_parked()
             return Settlement.PARKED
         if outcome != state.published:
-            await self._publisher.publish(outcome)
+            with timed("publish"):
+                await self._publisher.publish(outcome)
             state.published = outcome
+            state.line.write_outcome(outcome)
         if outcome.follow_up is not None:
             await outcome.follow_up()
         return Settlement.DONE
 
-    async def _dead_letter(self, raw: RawEvent, reason: _Reason) -> Settlement:
-        await self._publisher.dead_letter(raw, reason.attempts, reason.code, reason.message)
+    async def _dead_letter(self, state: _EventState, reason: _Reason) -> Settlement:
+        await self._publisher.dead_letter(state.raw, reason.attempts, reason.code, reason.message)
+        state.line.write_dead_letter(reason.attempts, reason.code, reason.message)
         return Settlement.DEAD_LETTERED
 
     def _decide(self, state: _EventState, error: Exception) -> Verdict:
@@ -222,7 +229,7 @@ class Delivery:
             verdict=verdict.value,
             attempts=state.attempts,
             error=_message(error),
-            **source,
+            **(state.line.fields | source),
         )
         if verdict is Verdict.DEAD_LETTER:
             state.start_dead_letter(error)

@@ -12,6 +12,7 @@ import structlog
 from models.briefs import placeholder
 from models.errors import Refused
 from schemas.events import Cost, CreativeRejected, ProductReady, ProductRegistered, Source
+from streams.event_line import note, timed
 from streams.messages import Headers, Outcome
 from streams.products.release import release_parked
 from streams.products.thresholds import check_thresholds, finite_scores
@@ -40,10 +41,14 @@ async def train_product(event: ProductRegistered, source: Source, tools: Tools, 
     Raises TrainingUnsupportedByWeights and the errors of the store, the publisher and the device process.
     """
     request = _training_request(event, source, tools, headers)
+    note(request_id=request.id, method=event.method, stored=tools.store.uri(request.prefix))
     outcome = await read_manifest(tools.signed, request.prefix)
     if outcome is None:
         trained = await _train(request, tools)
-        outcome = await commit(tools.signed, request.prefix, lambda: trained)
+        with timed("store"):
+            outcome = await commit(tools.signed, request.prefix, lambda: trained)
+    else:
+        note(repeated=True)
     await delete_checkpoints(request, tools.store)
     if outcome.topic == "product_ready":
         await make_current(
@@ -75,7 +80,9 @@ async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
         return await _rejection(request, weak, finite_scores(trained.scores), tools)
     key = request.event.product_id
     concept_key = request.prefix + concept_name(trained.sha256)
-    await tools.store.upload(concept_key, Path(trained.path), SAFETENSORS)
+    note(steps=trained.steps, pictures=len(trained.pictures), scores=finite_scores(trained.scores))
+    with timed("upload"):
+        await tools.store.upload(concept_key, Path(trained.path), SAFETENSORS)
     objects, images, url_expires_at = prepare_pictures(trained.pictures, request.prefix, tools.store)
     ready, event = tools.device.ready, request.event
     message = ProductReady(

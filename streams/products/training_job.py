@@ -20,6 +20,7 @@ from models.briefs import TrainingJob, TrainingResult, placeholder
 from models.errors import CreativesError, UnusablePhotos, WeightsError
 from models.local_files import delete_partials, partial_file, private_folder
 from schemas.events import ProductRegistered, Source
+from streams.event_line import timed
 from streams.failures import PhotoUnavailable, TrainingUnsupportedByWeights, Verdict, judge
 from streams.messages import Headers
 from streams.products.photos import FetchedPhotos, fetch_photos
@@ -62,7 +63,8 @@ async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult
     """
     training = tools.settings.training
     with _scratch_folder(request.folder):
-        fetched = await fetch_photos(request.event.images, tools.store, training)
+        with timed("photos"):
+            fetched = await fetch_photos(request.event.images, tools.store, training)
         _check_photo_count(fetched)
         await _fetch_checkpoint(request, tools.store)
         private_folder(request.folder)
@@ -74,7 +76,8 @@ async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult
             await _store_checkpoint(request, tools.store, path)
 
         try:
-            return await tools.device.train(training_job, on_checkpoint)
+            with timed("device"):
+                return await tools.device.train(training_job, on_checkpoint)
         except WeightsError as error:
             raise TrainingUnsupportedByWeights(product_id=request.event.product_id, detail=str(error)) from error
         except UnusablePhotos as refusal:

@@ -14,11 +14,12 @@ from functools import partial
 from models.briefs import Brief, Concept, Rendering
 from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
+from streams.event_line import add_seconds, note, timed
 from streams.messages import PARKED_SINCE, Headers, Outcome
 from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
-from streams.store.keys import creative_prefix
+from streams.store.keys import creative_prefix, parked_key
 from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_manifest
 from streams.store.parked import park_segment, unpark_segment
 from streams.store.protocol import overlap
@@ -31,24 +32,30 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
     """
     identity = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
     prefix = creative_prefix(event.segment_id, identity)
-    existing, prompt = await overlap(
-        read_manifest(tools.signed, prefix),
-        lambda: tools.prompter.compose(event) if event.product_id is None else None,
-    )
+    note(request_id=identity, stored=tools.store.uri(prefix))
+    with timed("find"):
+        existing, prompt = await overlap(
+            read_manifest(tools.signed, prefix),
+            lambda: tools.prompter.compose(event) if event.product_id is None else None,
+        )
     if existing is not None:
+        note(repeated=True)
         return existing
     concept = None
     if prompt is None:
         try:
-            concept = await _pin_or_park(event, identity, prefix, tools, headers)
+            with timed("concept"):
+                concept = await _pin_or_park(event, identity, prefix, tools, headers)
         except ProductNotReady as refusal:
             request = _Request(event, source, headers, identity, prefix)
             return await commit(tools.signed, prefix, partial(_rejected_set, request, refusal))
         if concept is None:
+            note(stored=tools.store.uri(parked_key(str(event.product_id), identity)))
             return None
         prompt = tools.prompter.compose(event, concept.subject)
     make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)
-    return await commit(tools.signed, prefix, make)
+    with timed("store"):
+        return await commit(tools.signed, prefix, make)
 
 
 class ProductNotReady(Refused):
@@ -120,11 +127,14 @@ async def _render(request: _RenderRequest, tools: Tools) -> Callable[[], ObjectS
     """Render. Return a function that builds the set to store: pictures and manifest, or the manifest of a rejection."""
     try:
         async with _local_concept(request.concept, tools) as concept:
-            rendering = await tools.device.render(_brief(request, concept, tools.settings))
+            with timed("device"):
+                rendering = await tools.device.render(_brief(request, concept, tools.settings))
     except Refused as refusal:
         return partial(_rejected_set, request, refusal)
     if not rendering.pictures:
         raise StageFailed(stage="render", kind="Rendering", detail="the device returned no picture")
+    add_seconds(rendering.stage_seconds)
+    note(candidates=len(rendering.candidates), pictures=len(rendering.pictures))
     return partial(_ready_set, request, rendering, tools)
 
 
