@@ -103,7 +103,7 @@ async def test_a_trained_product(world: World, lines: list[Line]) -> None:
     assert message == "product trained"
     assert (fields["event_id"], fields["product_id"], fields["method"]) == ("p1", "jam", "dreambooth")
     assert fields["scores"] == {"fidelity": 0.9}
-    assert set(fields["seconds"]) == {"photos", "device", "upload", "store", "release", "publish", "total"}
+    assert set(fields["seconds"]) == {"photos", "device", "upload", "store", "publish", "total"}
 
 
 async def test_a_rejection_names_its_code_and_reason(world: World, lines: list[Line]) -> None:
