@@ -33,8 +33,7 @@ class StudioPlan:
     bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
     tile: side in pixels above which the upscaler works in tiles (0: never); neighbours share `tile_overlap` pixels.
     quality: of `jpeg` and `webp` files. threads: CPU threads; None leaves torch's default.
-    dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores trained products a second time; it does
-    not affect pictures.
+    dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores products a second time, not pictures.
     concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
     network: the device process keeps its network after it has fetched the weights.
     """
@@ -174,12 +173,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rendering:
-    """The result of a brief. device_seconds: wall time that the device spent on it."""
+    """The result of a brief. device_seconds: wall time that the device spent on it. stage_seconds: by stage."""
 
     request_id: str
     pictures: tuple[Picture, ...]
     candidates: tuple[Candidate, ...]
     device_seconds: float
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,11 @@ class TrainingJob:
 
     concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
     checkpoint_every, checkpoint_seconds: the job writes a checkpoint every `checkpoint_every` steps, but not within
-    `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images; None: the workdir.
+    `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images, with at most
+    `class_cache_bytes` (None: no limit); None: the workdir.
 
-    In all other options None takes the family's default for the method:
-    batch: photos per step. class_images: number of pictures of the class noun.
-    prior_loss_weight: 0 trains without class images. rank: of the adapters (`dreambooth_lora`).
+    In all other options None takes the family's default for the method. batch: photos per step. class_images: number of
+    pictures of the class noun. prior_loss_weight: 0 trains without class images. rank: of the adapters (LoRA).
     snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); 0 weights all timesteps equally.
     early_stopping: stop once the loss of a fixed batch has settled (DVAR, Voronov et al. 2023).
     train_text_encoder: `dreambooth` trains the text encoder too. vectors: per Textual Inversion token.
@@ -211,6 +211,7 @@ class TrainingJob:
     checkpoint_every: int = 100
     checkpoint_seconds: float = 60.0
     class_cache: str | None = None
+    class_cache_bytes: int | None = None
     steps: int | None = None
     learning_rate: float | None = None
     batch: int | None = None
@@ -230,8 +231,7 @@ class TrainingResult:
     scores (`models.learning.fidelity` defines the measures):
     `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `prior_diversity` (DIV of the class), `diversity` (DIV of
     the product), and `fidelity_dino` if the plan sets `dino`. Each also with `_before`, measured on the base model.
-    `photos_refused`: the number of photos left out. `prior_preserved` (DreamBooth only): 1 if the job trained with
-    prior preservation, otherwise 0.
+    `photos_refused`: how many were left out. `prior_preserved` (DreamBooth only): 1 with prior preservation, else 0.
     """
 
     request_id: str

@@ -64,6 +64,12 @@ class DeviceUnavailable(CreativesError):
     """The device {device} cannot be used: {detail}"""
 
 
+class ScratchDiskUnusable(CreativesError):
+    """The scratch folder {folder} cannot be used: {detail}. Free space on its disk, fix its permissions, or set
+    CREATIVES_TRAINING__WORKDIR to a folder on another disk.
+    """
+
+
 class OutOfDeviceMemory(CreativesError):
     """The device ran out of memory in {stage}: {detail}. Lower CREATIVES_STUDIO__BUCKET or CREATIVES_STUDIO__SIZE."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import torch
 
@@ -22,6 +24,7 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",
     "STATUS_ALLOC_FAILED",
 )  # CUDA; torch on a CPU; cuBLAS, cuDNN
+_seconds: ContextVar[dict[str, float] | None] = ContextVar("stage_seconds", default=None)
 
 
 def ignore_steps(_done: int, _total: int) -> None:
@@ -30,6 +33,16 @@ def ignore_steps(_done: int, _total: int) -> None:
 
 def ignore_stages(_stage: Stage, _done: int, _total: int) -> None:
     """Do nothing: the default StageCallback."""
+
+
+def time_stages() -> dict[str, float]:
+    """Return a dict to which every later stage of this thread adds its wall time, until the next call.
+
+    A GPU works behind the calls, so the stage that waits for a result is charged for the kernels before it.
+    """
+    seconds: dict[str, float] = {}
+    _seconds.set(seconds)
+    return seconds
 
 
 @contextlib.contextmanager
@@ -41,6 +54,7 @@ def stage(name: Stage) -> Iterator[None]:
     After a CUDA error (illegal access, ECC, a lost device) every later call of the process fails too. Such an error
     becomes SystemExit: the process exits, and the next one retries the work in a new CUDA context.
     """
+    start = time.perf_counter()
     try:
         yield
     except CreativesError:
@@ -53,6 +67,9 @@ def stage(name: Stage) -> Iterator[None]:
             traceback.print_exc()
             raise SystemExit(f"The device is lost in {name}: {first_line(error)}") from error
         raise StageFailed(stage=name, kind=type(error).__name__, detail=first_line(error)) from error
+    finally:
+        if (seconds := _seconds.get()) is not None:
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def free_memory(error: BaseException | None = None) -> None:

@@ -19,6 +19,7 @@ from faust.types.tuples import TP
 from yarl import URL
 
 from models.errors import CreativesError
+from streams.device.client import ENTRY
 from streams.kafka import agents, record_batches
 from streams.kafka.brokers import faust_credentials, raise_group_errors
 from streams.kafka.consumer import Transport
@@ -148,7 +149,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def create_app(settings: Settings, entry: str = "models.serving:serve") -> CreativesApp:
+def create_app(settings: Settings, entry: str = ENTRY) -> CreativesApp:
     """Return the app of one worker. entry: `module:function` that the device process runs. Opens nothing."""
     raise_group_errors()
     record_batches.install()

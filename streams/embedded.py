@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -73,8 +73,11 @@ class EmbeddedBroker:
             raise BrokerUnavailable(servers="embedded", detail=error.value.decode(errors="replace"))
         self._cluster = self._library.rd_kafka_mock_cluster_new(self._client, 1)
         self.bootstrap_servers: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
-        for name, partitions in topics.items():
-            self.create_topic(name, partitions)
+        with ExitStack() as on_failure:
+            on_failure.callback(self.stop)
+            for name, partitions in topics.items():
+                self.create_topic(name, partitions)
+            on_failure.pop_all()
 
     def create_topic(self, name: str, partitions: int) -> None:
         """Create one topic. Raises BrokerUnavailable if it exists already."""
@@ -138,7 +141,16 @@ class EmbeddedStore:
             raise StoreUnavailable(endpoint=f"127.0.0.1:{port}", detail=detail) from None
         self._thread = threading.Thread(target=self._server.serve_forever, name="embedded-store", daemon=True)
         self._thread.start()
-        httpx.put(f"{self.endpoint}/{bucket}", trust_env=False, timeout=_TIMEOUT).raise_for_status()
+        with ExitStack() as on_failure:
+            on_failure.callback(self.stop)
+            self._create_bucket(bucket)
+            on_failure.pop_all()
+
+    def _create_bucket(self, bucket: str) -> None:
+        try:
+            httpx.put(f"{self.endpoint}/{bucket}", trust_env=False, timeout=_TIMEOUT).raise_for_status()
+        except httpx.HTTPError as error:
+            raise StoreUnavailable(endpoint=self.endpoint, detail=f"it cannot create the bucket: {error!r}") from None
 
     def stop(self) -> None:
         """Delete every object and stop the server."""
@@ -154,7 +166,10 @@ class EmbeddedServices:
 
     def __init__(self, topics: Mapping[str, int], bucket: str = "creatives") -> None:
         self.broker = EmbeddedBroker(topics)
-        self.store = EmbeddedStore(bucket)
+        with ExitStack() as on_failure:
+            on_failure.callback(self.broker.stop)
+            self.store = EmbeddedStore(bucket)
+            on_failure.pop_all()
         self.bootstrap_servers = self.broker.bootstrap_servers
         self.endpoint = self.store.endpoint
 
@@ -180,17 +195,14 @@ def signing_keys(storage: StorageSettings) -> SecretStr:
 @contextmanager
 def embedded(settings: Settings, topics: Mapping[str, int]) -> Iterator[Settings]:
     """Start the services that are set to `embedded`, yield settings with their addresses, and stop them at the end."""
-    broker = EmbeddedBroker(topics) if settings.kafka.bootstrap_servers == "embedded" else None
-    store = EmbeddedStore(settings.storage.bucket) if settings.storage.endpoint == "embedded" else None
     kafka, storage = settings.kafka, settings.storage
-    if broker is not None:
-        kafka = kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers, "embedded": True})
-    if store is not None:
-        storage = storage.model_copy(update={"endpoint": store.endpoint, "signing_keys": signing_keys(storage)})
-    try:
+    with ExitStack() as running:
+        if kafka.bootstrap_servers == "embedded":
+            broker = EmbeddedBroker(topics)
+            running.callback(broker.stop)
+            kafka = kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers, "embedded": True})
+        if storage.endpoint == "embedded":
+            store = EmbeddedStore(storage.bucket)
+            running.callback(store.stop)
+            storage = storage.model_copy(update={"endpoint": store.endpoint, "signing_keys": signing_keys(storage)})
         yield settings.model_copy(update={"kafka": kafka, "storage": storage})
-    finally:
-        if store is not None:
-            store.stop()
-        if broker is not None:
-            broker.stop()

@@ -6,10 +6,19 @@ The docstring of an error is the template of its message.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from enum import Enum
 
-from models.errors import Cancelled, CreativesError, DeviceUnavailable, OutOfDeviceMemory, Refused, WeightsError
+from models.errors import (
+    Cancelled,
+    CreativesError,
+    DeviceUnavailable,
+    OutOfDeviceMemory,
+    Refused,
+    ScratchDiskUnusable,
+    WeightsError,
+)
 
 
 class StreamError(CreativesError):
@@ -46,10 +55,8 @@ class TopicsMissing(StreamError):
     """{detail} Run `creatives topics --create`, or name other topics with CREATIVES_TOPICS__*."""
 
 
-class WrongPartitions(StreamError):
-    """{detail} Set CREATIVES_TOPICS__PARTITIONS to the number that exists, or name new topics with CREATIVES_TOPICS__*.
-    `creatives topics --create` never changes an existing topic, since keys would move to other partitions.
-    """
+class TopicsForbidden(StreamError):
+    """{detail} Give the user in CREATIVES_KAFKA__USERNAME the rights of its role: scripts/kafka_acls.py."""
 
 
 class CertificateUnusable(StreamError):
@@ -108,6 +115,12 @@ class ConceptUnusable(StreamError):
     """The concept of {product_id} cannot be used: {detail}"""
 
 
+class ConceptFileLost(StreamError):
+    """The local file of the concept of {product_id} was deleted or changed while a job used it: {path}. The worker
+    fetches it again. Let nothing else clean up that folder, or set CREATIVES_TRAINING__WORKDIR to another one.
+    """
+
+
 class TrainingUnsupportedByWeights(StreamError):
     """These weights cannot be trained on {product_id}: {detail}"""
 
@@ -149,6 +162,8 @@ class Verdict(Enum):
     DROP = "drop"
 
 
+SCRATCH_PROBLEMS: tuple[type[CreativesError], ...] = (ScratchFolderUnsafe, ScratchDiskUnusable, ConceptFileLost)
+
 OUTAGES: tuple[type[BaseException], ...] = (
     StoreUnavailable,
     StoreRefused,  # a rotated key, a deleted bucket, missing weights: the deployment is at fault, not the event
@@ -157,7 +172,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     OutOfDeviceMemory,  # the device client raises TooLargeForDevice if the job itself is the cause
     BrokerUnavailable,
     MessageRefused,
-    ScratchFolderUnsafe,
+    *SCRATCH_PROBLEMS,
     ConnectionError,
     TimeoutError,
     asyncio.TimeoutError,
@@ -198,9 +213,11 @@ class OnlyFirst:
             self._stop_worker(error)
 
 
+_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # OSError: OS, Error
+
+
 def code_of(error: Exception) -> str:
     """Return a short stable code for headers and metrics, such as `invalid_event`."""
     if isinstance(error, Refused):
         return error.code
-    name = type(error).__name__
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+    return _WORD_STARTS.sub("_", type(error).__name__).lower()

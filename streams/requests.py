@@ -11,11 +11,11 @@ from typing import Protocol
 
 import structlog
 
-from models.briefs import Brief, Rendering, StudioReady, TrainingJob, TrainingResult
+from models.briefs import Brief, Rendering, StudioReady, StudioRecipe, TrainingJob, TrainingResult
 from schemas.events import Recipe, SegmentUpdated
 from streams.device.jobs import OnCheckpoint
 from streams.messages import OutcomePublisher
-from streams.settings import Settings
+from streams.settings import Settings, StudioSettings
 from streams.store.concept_files import ConceptFiles
 from streams.store.concepts import CurrentConcept, current_concept, diffusion_revision
 from streams.store.manifests import event_recipe
@@ -88,9 +88,15 @@ class Tools:
     @cached_property
     def recipe(self) -> Recipe:
         """Everything that decides a segment's pictures apart from its event: the studio, the prompts, the counts."""
-        studio = self.settings.studio
-        counts = {"candidates": studio.candidates, "images": studio.images}
-        return event_recipe(self.device.ready.recipe, {**self.prompter.recipe_settings, **counts})
+        return segment_recipe(self.device.ready.recipe, self.prompter.recipe_settings, self.settings.studio)
+
+
+def segment_recipe(
+    studio_recipe: StudioRecipe, prompt_settings: Mapping[str, str | int], settings: StudioSettings
+) -> Recipe:
+    """Return the recipe in `creative-ready`: that of the studio, with the prompts and counts of the worker."""
+    counts = {"candidates": settings.candidates, "images": settings.images}
+    return event_recipe(studio_recipe, {**prompt_settings, **counts})
 
 
 def request_id(event_id: str, fingerprint: str, regeneration: int) -> str:

@@ -19,8 +19,9 @@ from streams.kafka.delivery import Attempt, Delivery
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Ledger, Partition
-from streams.kafka.publisher import Publisher
+from streams.kafka.publisher import Publisher, worker_version
 from streams.messages import Outcome, RawEvent
+from streams.products.release import follow_expiry
 from streams.requests import Tools
 from streams.segments.prompting import Prompter
 from streams.settings import Settings
@@ -28,6 +29,7 @@ from streams.store.keys import PARKED
 from streams.store.protocol import ObjectStore
 from streams.store.s3 import MinioStore
 from streams.store.signed_objects import Signer
+from streams.unknown_variables import ignored_variables
 from streams.watchdog import Watchdog
 from streams.web.counting import CountingPublisher
 from streams.web.server import WebServer
@@ -78,6 +80,8 @@ class Runtime:
         signer = Signer.from_settings(settings.storage)
         self._watchdog.start()
         await self._web.start()
+        for variable in ignored_variables(Settings):
+            log.warning("a variable is ignored", reason=str(variable))
         await topics.check(settings)
         self._run_in_background(self._lag.follow(lambda: self.view.assigned or ()), "lag")
         self._store = self.view.store = MinioStore(settings.storage)
@@ -89,19 +93,25 @@ class Runtime:
         await self._publisher.start()
         negative = settings.studio.negative_prompt
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
-        self.use_tools(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
+        tools = Tools(self._device, self._store, prompter, settings, self._counting_publisher)
+        self.use_tools(tools)
+        if settings.role != "render":
+            follow = follow_expiry(tools.signed, self._counting_publisher, settings.training.max_parked_days)
+            self._run_in_background(follow, "expiry")
         log.info(
             "ready",
             role=settings.role,
+            version=worker_version(),
             device=ready.device,
-            recipe=ready.recipe.fingerprint[:12],
+            recipe=tools.recipe.fingerprint,
+            studio_recipe=ready.recipe.fingerprint,
             signing_keys=signer.fingerprints,
         )
 
     def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
         self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
-        self.view.invalid = tools.invalid
+        self.view.invalid, self.view.recipe = tools.invalid, tools.recipe.fingerprint
         self.view.loaded = True
 
     async def drain(self) -> None:
@@ -151,6 +161,7 @@ class Runtime:
             watchdog=self._watchdog,
             lag=self._lag,
             publisher=self._counting_publisher,
+            delivery=self._delivery,
         )
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:

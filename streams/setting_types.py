@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
 EMBEDDED = "embedded"
-_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,:/\[\]]+)(:\d{1,5})?")
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,:/\[\]]+):(?P<port>\d{1,5})")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
@@ -29,9 +29,10 @@ class Group(BaseModel):
 
 def check_servers(text: str) -> str:
     """Return a broker list. Raises ValueError unless it is `embedded` or `host:port`, several separated by commas."""
-    if not all(_SERVER.fullmatch(server.strip()) for server in text.split(",")):
-        raise ValueError("must be host:port, several separated by commas, without a scheme: kafka-1:9092,kafka-2:9092")
-    return text
+    servers = [] if text == EMBEDDED else text.split(",")
+    if all((match := _SERVER.fullmatch(server.strip())) and 0 < int(match["port"]) < 2**16 for server in servers):
+        return text
+    raise ValueError("must be host:port, several separated by commas, without a scheme: kafka-1:9092,kafka-2:9092")
 
 
 def check_endpoint(text: str) -> str:

@@ -1,14 +1,14 @@
-"""The only reader of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
+"""All settings of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
 
 Secrets are `SecretStr`: they print as stars in logs, errors and `creatives doctor`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
 from streams.setting_types import (
@@ -22,6 +22,7 @@ from streams.setting_types import (
     VariablePatterns,
 )
 from streams.training_settings import TrainingSettings
+from streams.unknown_variables import PREFIX, environment_source
 from streams.web_settings import WebSettings
 
 Role = Literal["render", "train", "all"]
@@ -219,7 +220,7 @@ class Settings(BaseSettings):
     """All settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CREATIVES_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
@@ -237,6 +238,13 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read keyword arguments, then the environment. Raises UnknownSettings."""
+        return init_settings, environment_source(settings_cls)
 
     @model_validator(mode="after")
     def _require_dino(self) -> Settings:

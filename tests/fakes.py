@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -68,6 +69,7 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {}
         self.media_types: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []
+        self.dates: dict[str, datetime] = {}
         self.fail: Callable[[str, str], None] = lambda operation, key: None
         self._bucket = bucket
 
@@ -118,24 +120,29 @@ class MemoryStore:
         self.objects[key], self.media_types[key] = path.read_bytes(), media_type
 
     @run_at_call
-    def download(self, key: str, path: Path, limit: int | None = None) -> bool:
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None = None) -> bool:
         self._enter("get", key)
         content = self.objects.get(key)
+        if content is not None and limit is not None and len(content) > limit:
+            raise ObjectTooLarge(uri=self.uri(key), limit=limit)
         if content is not None:
-            if limit is not None and len(content) > limit:
-                raise ObjectTooLarge(uri=self.uri(key), limit=limit)
-            path.write_bytes(content)
+            write(content)
         return content is not None
 
     @run_at_call
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str, before: datetime | None = None) -> list[str]:
         self._enter("list", prefix)
-        return sorted(key for key in self.objects if key.startswith(prefix))
+        found = sorted(key for key in self.objects if key.startswith(prefix))
+        return [key for key in found if before is None or self.written_at(key) < before]
 
     @run_at_call
     def delete(self, key: str) -> None:
         self._enter("delete", key)
         self.objects.pop(key, None)
+
+    def written_at(self, key: str) -> datetime:
+        """Return the date of an object: the one in `dates`, or that of the first question."""
+        return self.dates.setdefault(key, datetime.now(UTC))
 
     async def check(self) -> None:
         self._enter("check", "")
@@ -150,6 +157,19 @@ class MemoryStore:
 def unavailable(operation: str, key: str) -> None:
     """A `fail` of MemoryStore: the store cannot be reached."""
     raise StoreUnavailable(endpoint="memory", detail=f"{operation} of {key or 'nothing'}")
+
+
+def small_disk(folder: Path, size: int, monkeypatch: Any) -> None:
+    """Let `models.local_files` find no more than `size` bytes of room in the folder and those below it."""
+    write = os.write
+
+    def write_if_room(file: int, content: bytes) -> int:
+        free = size - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if free <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, content[:free])
+
+    monkeypatch.setattr("models.local_files.os.write", write_if_room)
 
 
 RECIPE = StudioRecipe(
@@ -187,7 +207,7 @@ def rendering(brief: Brief) -> Rendering:
             if rank is not None:
                 content = TINY_PNG + hashlib.sha256(f"{brief.prompt}|{shape}|{seed}".encode()).digest()
                 pictures.append(Picture(rank, shape, seed, 1, 1, "image/png", content, scores))
-    return Rendering(brief.request_id, tuple(pictures), tuple(candidates), 0.001)
+    return Rendering(brief.request_id, tuple(pictures), tuple(candidates), 0.001, {"generate": 0.001})
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:

@@ -62,6 +62,13 @@ REJECTIONS = (
         "Raise `candidates`, change the keywords, or set another `seed`. Send the segment with a new `event_id`.",
     ),
     Code(
+        "product_not_ready",
+        "segment",
+        "The segment waited for its product for more than 30 days (`CREATIVES_TRAINING__MAX_PARKED_DAYS`). The product "
+        "was never registered, or its training never succeeded.",
+        "Register the product, or fix the cause of its rejection. Then send the segment with a new `event_id`.",
+    ),
+    Code(
         "refused",
         "both",
         "The request was refused for a reason without a code of its own.",
@@ -135,7 +142,7 @@ UNEXPECTED = Code(
     "any other",
     "both",
     "An error that the service does not expect, at every attempt. The code is the name of its class, such as "
-    "`value_error` or `o_s_error`.",
+    "`value_error` or `os_error`.",
     "Report it with `dead_message` and the worker's log. Send the event again after the fix.",
 )
 

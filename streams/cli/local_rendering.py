@@ -12,9 +12,10 @@ from typing import Any
 
 from models.briefs import Brief, Rendering, StudioPlan, StudioReady
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
-from streams.cli.local_device import ENTRY, local_device
+from streams.cli.local_device import local_device
 from streams.cli.pictures import ranking_score
 from streams.cli.terminal import counted
+from streams.device.client import ENTRY
 from streams.settings import DeviceSettings
 from streams.store.keys import FILE_EXTENSIONS
 

@@ -14,8 +14,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 
 from streams.settings import Settings
-
-PREFIX = "CREATIVES_"
+from streams.unknown_variables import PREFIX, UnknownSettings, ignored_variables
 
 console = Console(highlight=False)
 err_console = Console(stderr=True, highlight=False)
@@ -54,13 +53,18 @@ def require_writable(folder: Path) -> None:
 def read_settings() -> Settings:
     """Return the settings from the environment. Raises InputError with the name of each wrong variable."""
     try:
-        return Settings()
+        settings = Settings()
+    except UnknownSettings as error:
+        raise InputError(str(error)) from None
     except ValidationError as error:
         raise InputError("\n".join(_faults(error))) from None
     except SettingsError as error:
         group = re.search(r'field "(\w+)"', str(error))
         name = f"{PREFIX}{group[1].upper()}__*" if group else PREFIX
         raise InputError(f'{name}: a list or object must be JSON, such as ["one", "two"]') from None
+    for variable in ignored_variables(Settings):
+        click.echo(f"Warning: {variable}", err=True)
+    return settings
 
 
 def _faults(error: ValidationError) -> list[str]:
@@ -70,7 +74,7 @@ def _faults(error: ValidationError) -> list[str]:
 
 def _fault(fault: Any) -> str:
     name = PREFIX + "__".join(str(part).upper() for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":  # in the JSON of a whole group
         return f"{name}: there is no such setting; docs/settings.md lists them"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{name}: {message}" if fault["loc"] else message

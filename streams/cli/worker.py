@@ -53,13 +53,16 @@ def _run(settings: Settings, *, debug: bool) -> None:
     Raises SystemExit.
     """
     from streams import logs
-    from streams.app import create_app
-    from streams.embedded import embedded
-    from streams.kafka.topics import expected_topics
 
     if debug:
         settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "debug"})})
     logs.configure(settings.log)
+    _require_weights(settings)
+
+    from streams.app import create_app
+    from streams.embedded import embedded
+    from streams.kafka.topics import expected_topics
+
     with embedded(settings, {spec.name: spec.partitions for spec in expected_topics(settings)}) as running:
         if running != settings:
             _log_addresses(running)
@@ -68,6 +71,20 @@ def _run(settings: Settings, *, debug: bool) -> None:
         )
         worker.spinner = None  # Faust writes it to stdout even if stdout is not a terminal
         worker.execute_from_commandline()
+
+
+def _require_weights(settings: Settings) -> None:
+    """Exit with code 1 if weights are missing. Called before the slow imports, so that it takes no time to find out."""
+    import structlog
+
+    from models.errors import WeightsNotFound
+    from models.weights.references import check_references
+
+    try:
+        check_references(settings.studio.plan())
+    except WeightsNotFound as error:
+        structlog.get_logger(__name__).error("cannot start", reason=str(error), code=type(error).__name__)
+        raise SystemExit(1) from None
 
 
 def _log_addresses(settings: Settings) -> None:

@@ -27,6 +27,8 @@ from streams.settings import DeviceSettings
 
 log = structlog.get_logger(__name__)
 
+ENTRY = "models.serving:serve"  # what the child process runs, unless a test replaces it
+
 
 class DeviceClient:
     """Owns the device process. entry: the function that the child runs, as `module:function`.
@@ -38,7 +40,7 @@ class DeviceClient:
         self,
         plan: StudioPlan,
         settings: DeviceSettings,
-        entry: str = "models.serving:serve",
+        entry: str = ENTRY,
         stop_worker: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._settings = settings

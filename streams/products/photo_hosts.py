@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
 
+from models.local_files import partial_file
 from streams.failures import (
     AddressForbidden,
     ObjectMissing,
@@ -22,7 +23,6 @@ from streams.failures import (
     PhotoRefused,
     PhotoUnavailable,
 )
-from streams.scratch import disk_errors
 from streams.training_settings import TrainingSettings
 
 _REDIRECTS = 3
@@ -40,7 +40,7 @@ async def download_from_host(uri: str, path: Path, settings: TrainingSettings) -
     """Write the photo at an https address to the file `path`.
 
     Raises AddressForbidden, ObjectMissing, ObjectTooLarge, PhotoRefused, PhotoUnavailable (a retry may help), or
-    ScratchFolderUnsafe if the local disk fails.
+    ScratchDiskUnusable if the local disk fails.
     """
     try:
         async with asyncio.timeout(_SECONDS), _client() as client:
@@ -137,9 +137,10 @@ def _check_answer(uri: str, response: httpx.Response) -> None:
 
 async def _write_body(uri: str, response: httpx.Response, path: Path, limit: int) -> None:
     size = 0
-    with disk_errors(path.parent), await asyncio.to_thread(path.open, "wb") as file:
+    with partial_file(path) as file:
         async for chunk in response.aiter_raw(_CHUNK):
             size += len(chunk)
             if size > limit:
                 raise ObjectTooLarge(uri=without_query(uri), limit=limit)
             await asyncio.to_thread(file.write, chunk)
+        await asyncio.to_thread(file.commit)

@@ -6,11 +6,13 @@ and macOS writes accents as characters of their own, so those spellings are trie
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, unquote_plus
 
+from models.local_files import partial_file
 from streams.failures import AddressForbidden, ObjectMissing, ObjectRefused, ObjectTooLarge, PhotoRefused
 from streams.store.protocol import ObjectStore
 
@@ -26,7 +28,7 @@ async def download_object(uri: str, path: Path, store: ObjectStore, limit: int) 
     written, *others = _possible_keys(uri, store)
     refusal: ObjectRefused | None = None
     try:
-        if await store.download(written, path, limit):
+        if await _download(written, path, store, limit):
             return
     except ObjectRefused as error:  # an encoded name may be longer than a store allows
         refusal = error
@@ -34,8 +36,16 @@ async def download_object(uri: str, path: Path, store: ObjectStore, limit: int) 
     if len(existing) > 1:
         names = " or ".join(repr(key) for key in existing)
         raise PhotoRefused(uri=_shortened(uri), detail=f"it may mean {names}; write the key as it is in the bucket")
-    if not existing or not await store.download(existing[0], path, limit):
+    if not existing or not await _download(existing[0], path, store, limit):
         raise refusal or ObjectMissing(uri=_shortened(uri))
+
+
+async def _download(key: str, path: Path, store: ObjectStore, limit: int) -> bool:
+    with partial_file(path) as file:
+        found = await store.download(key, file.write, limit)
+        if found:
+            await asyncio.to_thread(file.commit)
+        return found
 
 
 def _possible_keys(uri: str, store: ObjectStore) -> list[str]:

@@ -9,11 +9,13 @@ import asyncio
 import random
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
+from models.local_files import disk_errors, private_folder
 from models.photo_files import PhotoFile
 from streams.failures import (
     AddressForbidden,
@@ -26,7 +28,7 @@ from streams.failures import (
 )
 from streams.products.photo_hosts import download_from_host, without_query
 from streams.products.photo_keys import download_object
-from streams.scratch import disk_errors, scratch_path
+from streams.scratch import scratch_path
 from streams.store.protocol import ObjectStore
 from streams.training_settings import TrainingSettings
 
@@ -52,9 +54,9 @@ async def fetch_photos(
 
     An address that is named twice is fetched once. The result holds an AddressForbidden, ObjectMissing, ObjectRefused,
     ObjectTooLarge, PhotoRefused or (after the timeout) PhotoUnavailable for each failed photo. Raises the errors of the
-    store, and ScratchFolderUnsafe if the local disk fails.
+    store, and ScratchDiskUnusable if the local disk fails.
     """
-    await asyncio.to_thread(_make_private, folder)
+    await asyncio.to_thread(private_folder, folder)
     slots = asyncio.Semaphore(_PARALLEL)
     tasks = [asyncio.create_task(_fetch_one(uri, folder, slots, store, settings)) for uri in dict.fromkeys(uris)]
     try:
@@ -63,11 +65,6 @@ async def fetch_photos(
         for task in tasks:
             task.cancel()
     return await asyncio.to_thread(_apply_budget, list(dict.fromkeys(uris)), results, settings.max_total_photo_bytes)
-
-
-def _make_private(folder: Path) -> None:
-    with disk_errors(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _apply_budget(uris: Sequence[str], results: Sequence[PhotoFile | StreamError], budget: int) -> FetchedPhotos:
@@ -95,15 +92,15 @@ async def _fetch_one(
 ) -> PhotoFile | StreamError:
     loop, pauses = asyncio.get_running_loop(), 0
     deadline = loop.time() + settings.photo_timeout
-    partial = scratch_path(folder, f"{uuid.uuid4().hex}.part")
+    fetched = scratch_path(folder, f"{uuid.uuid4().hex}.part")
     while True:
         try:
             async with slots:
                 if uri.startswith("s3://"):
-                    await download_object(uri, partial, store, settings.max_photo_bytes)
+                    await download_object(uri, fetched, store, settings.max_photo_bytes)
                 else:
-                    await download_from_host(uri, partial, settings)
-                return await asyncio.to_thread(_name_by_content, partial)
+                    await download_from_host(uri, fetched, settings)
+                return await asyncio.to_thread(_name_by_content, fetched)
         except _FINAL as error:
             return error
         except PhotoUnavailable as error:
@@ -114,13 +111,14 @@ async def _fetch_one(
             pauses += 1
             await asyncio.sleep(pause)
         finally:
-            await asyncio.to_thread(partial.unlink, missing_ok=True)
+            with suppress(OSError):  # a disk that fails has failed the download already
+                await asyncio.to_thread(fetched.unlink)
 
 
-def _name_by_content(partial: Path) -> PhotoFile:
+def _name_by_content(fetched: Path) -> PhotoFile:
     """Rename a complete file to its sha256, so that a file never changes while a device process reads it."""
-    with disk_errors(partial.parent):
-        photo = PhotoFile.at(partial)
-        path = scratch_path(partial.parent, photo.sha256)
-        partial.replace(path)
+    with disk_errors(fetched.parent):
+        photo = PhotoFile.at(fetched)
+        path = scratch_path(fetched.parent, photo.sha256)
+        fetched.replace(path)
     return replace(photo, path=str(path))

@@ -26,6 +26,12 @@ _CLOSING = "soft light"
 _FURTHER = {"keywords": 6, "brand.features": 4, "interests": 3, "description": 3}  # more terms dilute the picture
 
 
+def prompt_settings(negative_prompt: str) -> dict[str, str | int]:
+    """Return the settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
+    digest = hashlib.sha256(json.dumps(glossary(), sort_keys=True).encode()).hexdigest()[:12]
+    return {"template": TEMPLATE_VERSION, "glossary": digest, "negative_prompt": negative_prompt}
+
+
 class Prompter:
     """Composes prompts. tokenizer: see `TokenCounter`. max_tokens: context length of the text encoder (77 for CLIP)."""
 
@@ -36,9 +42,8 @@ class Prompter:
 
     @cached_property
     def recipe_settings(self) -> dict[str, str | int]:
-        """The settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
-        digest = hashlib.sha256(json.dumps(glossary(), sort_keys=True).encode()).hexdigest()[:12]
-        return {"template": TEMPLATE_VERSION, "glossary": digest, "negative_prompt": self._negative}
+        """See `prompt_settings`."""
+        return prompt_settings(self._negative)
 
     def compose(self, event: SegmentUpdated, subject: str | None = None) -> Prompt:
         """Return the prompt of a segment. subject: the product's name in the prompt (`models.briefs.subject`).

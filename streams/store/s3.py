@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from streams.failures import StoreRefused
 from streams.settings import StorageSettings
 from streams.store.s3_errors import store_error
 from streams.store.s3_reading import ObjectReader
+from streams.store.transfers import end_with_thread, open_upload
 
 T = TypeVar("T")
 
@@ -104,19 +106,21 @@ class MinioStore:
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
         """See ObjectStore."""
-        return self._run(
-            lambda: self._client.fput_object(self._bucket, key, str(path), media_type, part_size=_PART_SIZE)
-        )
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._upload(key, path, media_type, stop)), stop)
 
-    def download(self, key: str, path: Path, limit: int | None = None) -> Awaitable[bool]:
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None = None) -> Awaitable[bool]:
         """See ObjectStore."""
-        return self._run(lambda: self._reader.download(key, path, limit))
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._reader.download(key, write, limit, stop)), stop)
 
-    def list(self, prefix: str) -> Awaitable[list[str]]:
+    def list(self, prefix: str, before: datetime | None = None) -> Awaitable[list[str]]:
         """See ObjectStore."""
         return self._run(
             lambda: sorted(
-                found.object_name or "" for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                found.object_name or ""
+                for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                if before is None or (found.last_modified is not None and found.last_modified < before)
             )
         )
 
@@ -154,7 +158,7 @@ class MinioStore:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.clear()
 
-    def _run(self, call: Callable[[], T]) -> Awaitable[T]:
+    def _run(self, call: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, self._call, call)
 
     def _call(self, call: Callable[[], T]) -> T:
@@ -169,6 +173,10 @@ class MinioStore:
         except ValueError as error:  # the client rejects a bucket name before any request
             detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."
             raise StoreRefused(endpoint=self.endpoint, detail=detail) from None
+
+    def _upload(self, key: str, path: Path, media_type: str, stop: threading.Event) -> None:
+        with open_upload(path, stop) as source:
+            self._client.put_object(self._bucket, key, source, source.size, media_type, part_size=_PART_SIZE)
 
     def _put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
         absent = {"If-None-Match": "*"}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import uuid
-from pathlib import Path
+import threading
+from collections.abc import Callable
 from xml.etree.ElementTree import ParseError
 
 from minio import Minio
 from minio.error import MinioException, S3Error
 from urllib3 import BaseHTTPResponse
 
+from models.errors import Cancelled
 from streams.failures import ObjectRefused, ObjectTooLarge
-from streams.scratch import disk_errors
 from streams.store.s3_errors import object_fault
 
 _NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
@@ -42,23 +42,21 @@ class ObjectReader:
             response.close()
             response.release_conn()
 
-    def download(self, key: str, path: Path, limit: int | None) -> bool:
-        """See ObjectStore."""
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None, stop: threading.Event) -> bool:
+        """See ObjectStore. Raises Cancelled once `stop` is set."""
         response = self._open(key)
         if response is None:
             return False
-        partial, size = path.with_name(f"{uuid.uuid4().hex}.part"), 0
+        received = 0
         try:
-            with disk_errors(path.parent), partial.open("wb") as file:
-                # Errors of the network are no OSErrors here: urllib3 turns them into errors of its own.
-                for chunk in response.stream(_CHUNK, decode_content=False):
-                    size += file.write(chunk)
-                    if limit is not None and size > limit:
-                        raise ObjectTooLarge(uri=self._uri(key), limit=limit)
-            with disk_errors(path.parent):
-                partial.replace(path)
+            for chunk in response.stream(_CHUNK, decode_content=False):
+                received += len(chunk)
+                if limit is not None and received > limit:
+                    raise ObjectTooLarge(uri=self._uri(key), limit=limit)
+                if stop.is_set():
+                    raise Cancelled
+                write(chunk)
         finally:
-            partial.unlink(missing_ok=True)
             response.close()
             response.release_conn()
         return True

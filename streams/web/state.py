@@ -9,6 +9,7 @@ from typing import Protocol
 from schemas.events import CreativeReady
 from streams.device.client import DeviceClient
 from streams.device.status import DeviceStatus
+from streams.kafka.delivery import Delivery
 from streams.kafka.in_flight import InFlightEvents
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
@@ -35,8 +36,10 @@ class WorkerState:
     oldest_event: age of the oldest unfinished event in seconds.
     broker_unreachable: seconds since the broker last answered, 0 while it answers.
     waiting_segments: segments in the store that wait for a product, None if this worker does not count them.
+    recipe, studio_recipe: fingerprints of the recipes in `creative-ready` and in `product-ready`.
     outcomes: counts by topic. dead_letters: counts by code. invalid_objects: found in the store and ignored.
     parked, released: segments that this worker parked, and that it sent again after the training of their product.
+    scratch_problems: why events wait for the scratch folder; empty while it can be used.
     """
 
     role: str
@@ -56,11 +59,13 @@ class WorkerState:
     oldest_event: float = 0.0
     device: str | None = None
     recipe: str | None = None
+    studio_recipe: str | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     invalid_objects: int = 0
     parked: int = 0
     released: int = 0
+    scratch_problems: tuple[str, ...] = ()
 
     @property
     def device_processes(self) -> dict[str, DeviceStatus]:
@@ -98,6 +103,7 @@ class WorkerView:
     """The view of a running worker. The runtime updates the fields that have a default.
 
     store, invalid: None until the runtime opens the store. loaded: the models are loaded and the worker handles events.
+    recipe: fingerprint of the recipe in `creative-ready`, once the models are loaded.
     assigned: None before the first assignment and during a rebalance.
     """
 
@@ -109,9 +115,11 @@ class WorkerView:
     watchdog: Watchdog
     lag: LagProbe
     publisher: CountingPublisher
+    delivery: Delivery
     store: ObjectStore | None = None
     invalid: InvalidObjects | None = None
     loaded: bool = False
+    recipe: str | None = None
     draining: bool = False
     assigned: frozenset[Partition] | None = None
     waiting_segments: int | None = None
@@ -136,12 +144,14 @@ class WorkerView:
             products=0 if self.settings.role == "render" else self.in_flight[-1].running,
             waiting_segments=self.waiting_segments,
             device=ready.device if ready else None,
-            recipe=ready.recipe.fingerprint if ready else None,
+            recipe=self.recipe,
+            studio_recipe=ready.recipe.fingerprint if ready else None,
             outcomes=self.publisher.outcomes,
             dead_letters=self.publisher.dead_letters,
             invalid_objects=self.invalid.count if self.invalid else 0,
             parked=self.publisher.parked,
             released=self.publisher.released,
+            scratch_problems=tuple(self.delivery.scratch_problems),
         )
 
     def latest(self) -> Sequence[CreativeReady]:
@@ -176,6 +186,7 @@ def unready_reasons(state: WorkerState) -> list[str]:
         reasons.append(
             f"The training process is {state.training_process.state}: {state.training_process.error_message}"
         )
+    reasons += state.scratch_problems
     if not state.joined:
         reasons.append("The consumer group has not assigned partitions yet.")
     return reasons

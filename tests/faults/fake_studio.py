@@ -30,8 +30,8 @@ from models.briefs import (
     TrainingResult,
 )
 from models.connection import Connection
-from models.errors import StageFailed
-from models.wire import Answer, Progress, Render, Stop, Train
+from models.errors import StageFailed, WeightsNotFound
+from models.wire import Answer, Checkpointed, Progress, Render, Stop, Train
 
 DELAY = float(os.environ.get("FAKE_DELAY", "0.02"))
 SLOW = float(os.environ.get("FAKE_SLOW", "10"))
@@ -67,12 +67,21 @@ def render(connection: Connection, job: Render) -> None:
 
 
 def train(connection: Connection, job: Train) -> None:
-    """Finish at once. With `slowly` in the class noun: take FAKE_SLOW seconds and send progress."""
+    """Finish at once. With `slowly` in the class noun: take FAKE_SLOW seconds and send progress.
+
+    With `checkpoints`: finish while the worker uploads a checkpoint.
+    """
     until = time.monotonic() + (SLOW if "slowly" in job.training_job.class_noun.split() else 0)
     while (left := until - time.monotonic()) > 0:
         connection.send(Progress(job.ticket, "train", 0, 1))
         time.sleep(min(left, 0.1))
-    connection.send(Answer(job.ticket, job.training_job.request_id, training_result(job.training_job)))
+    result = training_result(job.training_job)
+    if "checkpoints" in job.training_job.class_noun.split():
+        path = Path(job.training_job.workdir) / "checkpoint-000001.safetensors"
+        path.write_bytes(bytes(2 * 2**20))  # 32 chunks of a fault proxy: more than all other requests of the job
+        connection.send(Checkpointed(job.ticket, 1, str(path)))
+        time.sleep(0.3)  # the upload has started; it takes longer
+    connection.send(Answer(job.ticket, job.training_job.request_id, result))
 
 
 def answer(ticket: int, brief: Brief) -> Answer:
@@ -80,6 +89,9 @@ def answer(ticket: int, brief: Brief) -> Answer:
         os.kill(os.getpid(), signal.SIGSEGV)
     if is_requested(brief, "hanging"):
         time.sleep(1e6)
+    if brief.concept is not None and not Path(brief.concept.path).exists():
+        missing = WeightsNotFound(role="concept", reference=brief.concept.path, hint="there is no such file.")
+        return Answer(ticket, brief.request_id, None, missing)
     if is_requested(brief, "raising"):
         return Answer(ticket, brief.request_id, None, StageFailed(stage="rerank", kind="ValueError", detail="injected"))
     if is_requested(brief, "unsendable"):

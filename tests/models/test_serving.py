@@ -157,7 +157,7 @@ class SignallingSet(set):
 
 def test_briefs_of_one_concept_follow_each_other(pipe, generator, monkeypatch):
     jam, tea = (Concept(name, "dreambooth", "/nowhere", name, "sks", f"jar of {name}") for name in ("jam", "tea"))
-    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief: contextlib.nullcontext(brief.prompt))
+    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief, progress: contextlib.nullcontext(brief.prompt))
     wanted = [jam, tea, None, jam, None, tea]
     briefs = tuple(dataclasses.replace(brief(n), concept=concept) for n, concept in enumerate(wanted))
     found = answers(serve_messages(pipe, Render(1, briefs)))

@@ -149,3 +149,12 @@ def test_failing_tensors_are_freed_before_the_cache_is_emptied(monkeypatch, erro
     with pytest.raises(OutOfDeviceMemory, match="ran out of memory in generate"), stage("generate"):
         fill(3)
     assert freed == [[True] * 4]
+
+
+def test_a_rendering_holds_the_seconds_of_each_stage_of_its_brief():
+    with_all = studio(scorers=(FakeScorer("red", 0),), finishers=(FakeFinisher("dimmed"),))
+    first, second = with_all.render([BRIEF, dataclasses.replace(BRIEF, request_id="request-2")])
+    for rendering in (first, second):
+        assert list(rendering.stage_seconds) == ["generate", "rerank", "score", "upscale", "finish", "encode"]
+        drawn = sum(value for name, value in rendering.stage_seconds.items() if name != "encode")
+        assert 0 < drawn <= rendering.device_seconds

@@ -157,7 +157,7 @@ def test_a_device_that_cannot_load_is_a_failed_stage():
 def test_the_reranker_reads_the_class_noun_for_the_placeholder(monkeypatch, method, token, prompt):
     studio = fake_studio()
     concept = Concept("jam", method, "/nowhere", "0" * 64, token, "jar of jam")
-    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief: contextlib.nullcontext(brief.prompt))
+    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief, progress: contextlib.nullcontext(brief.prompt))
     studio.render([dataclasses.replace(BRIEF, prompt=prompt, concept=concept)])
     assert studio.reranker.prompts == ["a photo of jar of jam, desks"]
 

@@ -95,6 +95,7 @@ def test_every_named_error_crosses_with_its_message(kind):
         "digest",
         "sampler",
         "device",
+        "folder",
         "stage",
         "kind",
         "when",

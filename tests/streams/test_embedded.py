@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -169,3 +171,51 @@ async def test_embedded_settings_get_real_addresses() -> None:
     given = Settings.model_validate({"kafka": {"bootstrap_servers": "k:9"}, "storage": {"endpoint": "http://s:9"}})
     with embedded(given, {}) as settings:
         assert settings == given
+
+
+def brokers(monkeypatch: pytest.MonkeyPatch) -> list[EmbeddedBroker]:
+    """Return a list to which every new broker is added."""
+    started: list[EmbeddedBroker] = []
+    create = EmbeddedBroker.__init__
+
+    def record(self: EmbeddedBroker, topics: dict[str, int]) -> None:
+        started.append(self)
+        create(self, topics)
+
+    monkeypatch.setattr(EmbeddedBroker, "__init__", record)
+    return started
+
+
+def refuse(bucket: str, port: int = 0) -> None:
+    raise StoreUnavailable(endpoint=f"127.0.0.1:{port}", detail=f"no {bucket}")
+
+
+@pytest.mark.parametrize("start", [lambda: EmbeddedServices({}), lambda: embedded(Settings(), {}).__enter__()])
+def test_a_store_that_does_not_start_leaves_no_broker(start: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = brokers(monkeypatch)
+    monkeypatch.setattr("streams.embedded.EmbeddedStore", refuse)
+    assert callable(start)
+    with pytest.raises(StoreUnavailable):
+        start()
+    assert [broker._cluster for broker in started] == [None]
+
+
+class Twice(dict[str, int]):
+    """A mapping that names its topic twice."""
+
+    def items(self) -> Any:
+        return [*super().items(), *super().items()]
+
+
+def test_a_broker_that_cannot_create_its_topics_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = brokers(monkeypatch)
+    with pytest.raises(BrokerUnavailable, match="cannot create the topic"):
+        EmbeddedBroker(Twice(t=1))
+    assert [broker._cluster for broker in started] == [None]
+
+
+def test_a_store_without_its_bucket_stops() -> None:
+    threads = set(threading.enumerate())
+    with pytest.raises(StoreUnavailable, match="cannot create the bucket"):
+        EmbeddedStore("x")  # S3 wants three letters
+    assert set(threading.enumerate()) <= threads

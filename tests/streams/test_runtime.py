@@ -18,6 +18,7 @@ from streams.messages import RawEvent
 from streams.requests import Tools
 from streams.runtime import Runtime
 from streams.settings import Settings
+from streams.store.manifests import event_recipe
 from streams.web.state import unready_reasons
 from tests.streams.world import SOURCE, World, product, segment
 
@@ -91,8 +92,8 @@ async def test_a_worker_without_a_signing_key_does_not_start(monkeypatch: pytest
 
 async def test_few_products_are_in_hand_at_once(runtime: Runtime) -> None:
     segments, products = (each.in_flight for each in runtime.inputs)
-    assert products._slots._value == 3
-    assert segments._slots._value == runtime.settings.delivery.concurrency
+    assert products._turns._value == 3
+    assert segments._turns._value == runtime.settings.delivery.concurrency
 
 
 async def test_parked_segments_are_counted_here_and_in_the_store(
@@ -154,3 +155,11 @@ async def test_the_lag_is_measured_while_the_models_load(settings: Settings, mon
 
 async def unavailable(_prefix: str) -> list[str]:
     raise StoreUnavailable(endpoint="http://store", detail="Connection refused")
+
+
+async def test_the_status_shows_the_recipes_of_the_events(runtime: Runtime) -> None:
+    assert runtime._handlers is not None
+    state, tools = runtime.view.state(), runtime._handlers._tools
+    assert state.recipe == tools.recipe.fingerprint
+    assert state.studio_recipe == event_recipe(tools.device.ready.recipe).fingerprint
+    assert state.recipe != state.studio_recipe

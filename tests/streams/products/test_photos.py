@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from models.errors import ScratchDiskUnusable
 from models.photo_files import PhotoFile
 from streams.failures import (
     ObjectMissing,
     ObjectRefused,
     PhotoRefused,
     PhotoUnavailable,
-    ScratchFolderUnsafe,
     StoreUnavailable,
 )
 from streams.products import photos
@@ -131,5 +131,5 @@ async def test_an_outage_of_the_store_cancels_the_other_downloads(host: Host, tm
 
 async def test_a_disk_that_fails_is_an_outage_of_the_disk(host: Host, tmp_path: Path) -> None:
     (tmp_path / "photos").write_text("no folder")
-    with pytest.raises(ScratchFolderUnsafe, match="File exists"):
+    with pytest.raises(ScratchDiskUnusable, match="Not a directory"):
         await fetched([host.url("/photo.png")], tmp_path / "photos", allowed_hosts=host.allowed)

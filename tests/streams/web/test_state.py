@@ -17,6 +17,7 @@ from tests.streams.web.fake_view import IDLE, STATE
         (replace(STATE, draining=True), "The worker is shutting down."),
         (replace(STATE, broker_unreachable=41.0), "The broker has not answered for 41 s."),
         (replace(STATE, broker_unreachable=5.1), "The broker has not answered for 5 s."),
+        (replace(STATE, scratch_problems=("The scratch folder /s is full.",)), "The scratch folder /s is full."),
         (replace(STATE, joined=False), "The consumer group has not assigned partitions yet."),
         (replace(STATE, device_process=replace(IDLE, state="loading")), "The device process is loading."),
         (replace(STATE, device_process=replace(IDLE, state="restarting", error_message="no weights")),
