@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streams.products.photos import PHOTOS
+from streams.products.photo_keys import PHOTOS
 from streams.settings import Settings
 from streams.store.keys import PARKED
 
