@@ -110,7 +110,7 @@ class Runtime:
 
     def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
-        self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
+        self._handlers = Handlers(tools, self._training_device)
         self.view.invalid, self.view.recipe = tools.invalid, tools.recipe.fingerprint
         self.view.loaded = True
 
