@@ -162,6 +162,9 @@ class Verdict(Enum):
     DROP = "drop"
 
 
+BREACHES: tuple[type[Exception], ...] = (InvalidEvent, UnreadableRecord)
+"""The emitter broke the contract. Any number of such events never stops a worker."""
+
 SCRATCH_PROBLEMS: tuple[type[CreativesError], ...] = (ScratchFolderUnsafe, ScratchDiskUnusable, ConceptFileLost)
 
 OUTAGES: tuple[type[BaseException], ...] = (
@@ -190,7 +193,9 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
             return Verdict.DROP
         case DeadLetterFailed():
             return Verdict.STOP_WORKER
-        case InvalidEvent() | UnreadableRecord() | TooLargeForDevice():
+        case TooLargeForDevice():
+            return Verdict.DEAD_LETTER
+        case _ if isinstance(error, BREACHES):
             return Verdict.DEAD_LETTER
         case DeviceProcessDied():
             exhausted = int(error.fields["crashes"]) >= int(error.fields["limit"])

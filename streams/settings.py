@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
+from streams.delivery_settings import DeliverySettings
 from streams.setting_types import (
     Bucket,
     Endpoint,
@@ -26,6 +27,7 @@ from streams.unknown_variables import PREFIX, environment_source
 from streams.web_settings import WebSettings
 
 Role = Literal["render", "train", "all"]
+_OF_THE_WORKER = {"candidates", "images", "max_candidates", "max_images", "negative_prompt"}
 
 
 class KafkaSettings(Group):
@@ -159,11 +161,13 @@ class StudioSettings(Group):
     )
     candidates: int = Field(default=8, ge=1, le=64, description="candidates per format, unless the event sets them")
     images: int = Field(default=2, ge=1, le=16, description="pictures kept per format, unless the event sets them")
+    max_candidates: int = Field(default=64, ge=1, le=64, description="maximum `candidates` of an event")
+    max_images: int = Field(default=16, ge=1, le=16, description="maximum `images` of an event")
     negative_prompt: str | None = Field(default=None, description="unset: the family's default")
 
     def plan(self) -> StudioPlan:
         """Return the settings that the device process needs, as plain values."""
-        return StudioPlan(**self.model_dump(exclude={"candidates", "images", "negative_prompt"}))
+        return StudioPlan(**self.model_dump(exclude=_OF_THE_WORKER))
 
 
 class DeviceSettings(Group):
@@ -182,28 +186,6 @@ class DeviceSettings(Group):
     variables: VariablePatterns = Field(
         default="",
         description="more environment variables for the device process: names or patterns, separated by commas",
-    )
-
-
-class DeliverySettings(Group):
-    """Window, retries, dead letters and shutdown."""
-
-    window: int = Field(default=64, ge=1, description="unacked events per partition")
-    concurrency: int = Field(default=16, ge=1, description="events of one topic in progress at once")
-    attempts: int = Field(default=4, ge=1, description="attempts at an event whose failure is not an outage")
-    backoff: float = Field(default=0.5, gt=0, description="seconds before the first retry; doubles, with jitter")
-    backoff_cap: float = Field(default=30.0, gt=0, description="maximum seconds between two attempts")
-    max_event_bytes: int = Field(default=256 * 1024, ge=1024, description="size limit of one event")
-    dead_letter_limit: int = Field(
-        default=100, ge=1, description="dead letters within `dead_letter_window` that stop the worker"
-    )
-    dead_letter_window: float = Field(default=60.0, gt=0, description="seconds that `dead_letter_limit` counts over")
-    drain: float = Field(default=25.0, ge=0, description="seconds to finish events in flight after SIGTERM")
-    stall: float = Field(
-        default=60.0, gt=0, description="seconds that the main loop may be blocked before the worker exits"
-    )
-    regeneration: int = Field(
-        default=0, ge=0, description="any other number makes new request ids, and so new pictures"
     )
 
 

@@ -1,4 +1,4 @@
-"""Brings one event to its one terminal outcome: parse, attempt, retry, dead-letter.
+"""Brings one event to its one terminal outcome: attempt, retry, dead-letter.
 
 Delivery is at least once; with deterministic ids and idempotent sinks the result is effectively once. `Delivery.settle`
 never raises: an event ends in a confirmed outcome, in a confirmed dead letter, or unacked for the next owner.
@@ -7,35 +7,22 @@ never raises: an event ends in a confirmed outcome, in a confirmed dead letter, 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
 
 import structlog
-from pydantic import ValidationError
 
 from models.errors import CreativesError
-from schemas.base import Contract
+from streams.delivery_settings import DeliverySettings
 from streams.event_line import EventLine, event_line, timed
-from streams.failures import (
-    OUTAGES,
-    SCRATCH_PROBLEMS,
-    DeadLetterFailed,
-    InvalidEvent,
-    UnreadableRecord,
-    Verdict,
-    code_of,
-    judge,
-)
-from streams.kafka.retries import DeadLetterLimit, backoff
+from streams.failures import BREACHES, OUTAGES, SCRATCH_PROBLEMS, DeadLetterFailed, Verdict, code_of, judge
+from streams.kafka.dead_letter_limit import DeadLetterLimit
+from streams.kafka.retries import backoff
 from streams.messages import Outcome, OutcomePublisher, RawEvent
-from streams.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
-Event = TypeVar("Event", bound=Contract)
 _NO_TURNS = nullcontext()
 
 
@@ -56,52 +43,6 @@ class Settlement(Enum):
 
 Attempt = Callable[[RawEvent], Awaitable[Outcome | None]]
 """Parses and handles an event. Returns the outcome to publish, or None if the event was parked."""
-
-
-def decode(raw: RawEvent, model: type[Event], max_bytes: int) -> Event:
-    """Return the event. Raises InvalidEvent, which names field and rule, or UnreadableRecord, and nothing else."""
-    if raw.unreadable is not None:
-        raise UnreadableRecord(reason=raw.unreadable)
-    if raw.value is None:
-        raise InvalidEvent(field="value", rule="must not be null (a tombstone is not an event)")
-    if len(raw.value) > max_bytes:
-        raise InvalidEvent(field="value", rule=f"{len(raw.value)} bytes are more than the {max_bytes} allowed")
-    try:
-        return model.model_validate_json(raw.value)
-    except ValidationError as error:
-        raise _json_error(raw.value) or _first_error(error) from None
-
-
-def _json_error(value: bytes) -> InvalidEvent | None:
-    """Return why the bytes are not a JSON object, None if they are one."""
-    try:
-        fields = json.loads(value.decode("utf-8"), parse_constant=_reject_constant)
-    except UnicodeDecodeError as error:
-        return InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}")
-    except (ValueError, RecursionError) as error:
-        return InvalidEvent(field="value", rule=f"is not JSON: {error}")
-    return None if isinstance(fields, dict) else InvalidEvent(field="value", rule="must be a JSON object")
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _first_error(error: ValidationError) -> InvalidEvent:
-    """Return the first broken field and its rule, with the number of further ones."""
-    first, *others = field_errors(error)
-    more = f" (and {len(others)} more)" if others else ""
-    return InvalidEvent(field=first.fields["field"], rule=f"{first.fields['rule']}{more}")
-
-
-def field_errors(error: ValidationError) -> list[InvalidEvent]:
-    """Return every broken field with its rule, at least one."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    names = [".".join(str(part) for part in problem["loc"]) or "value" for problem in problems]
-    return [
-        InvalidEvent(field=name[:200], rule=problem["msg"].removeprefix("Value error, "))
-        for name, problem in zip(names, problems, strict=True)
-    ]
 
 
 @dataclass(frozen=True)
@@ -144,7 +85,9 @@ class Delivery:
         self._publisher = publisher
         self._settings = settings
         self._stop_worker = stop_worker
-        self._limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_window)
+        self._limit = DeadLetterLimit(
+            settings.dead_letter_limit, settings.dead_letter_share, settings.dead_letter_window
+        )
         self._backing_off: dict[_EventState, Exception] = {}
 
     @property
@@ -199,7 +142,15 @@ class Delivery:
         outcome = await state.attempt(state.raw)
         if outcome is None:
             state.line.write_parked()
-            return Settlement.PARKED
+            settlement = Settlement.PARKED
+        else:
+            await self._publish(state, outcome)
+            settlement = Settlement.DONE
+        self._limit.serve(asyncio.get_running_loop().time())
+        return settlement
+
+    async def _publish(self, state: _EventState, outcome: Outcome) -> None:
+        """Publish the outcome unless an earlier attempt did, then do what follows it."""
         if outcome != state.published:
             with timed("publish"):
                 await self._publisher.publish(outcome)
@@ -207,7 +158,6 @@ class Delivery:
             state.line.write_outcome(outcome)
         if outcome.follow_up is not None:
             await outcome.follow_up()
-        return Settlement.DONE
 
     async def _dead_letter(self, state: _EventState, reason: _Reason) -> Settlement:
         await self._publisher.dead_letter(state.raw, reason.attempts, reason.code, reason.message)
@@ -222,7 +172,7 @@ class Delivery:
         state.failures += not isinstance(error, OUTAGES)
         verdict = judge(error, state.failures, self._settings.attempts)
         source = state.raw.source.model_dump()
-        if verdict is Verdict.DEAD_LETTER and (problem := self._dead_letter_problem(state)):
+        if verdict is Verdict.DEAD_LETTER and (problem := self._dead_letter_problem(state, error)):
             verdict, error = Verdict.STOP_WORKER, DeadLetterFailed(**source, detail=f"{problem}{_message(error)}")
         log.warning(
             "event failed" if state.reason is None else "dead letter failed",
@@ -237,14 +187,14 @@ class Delivery:
             self._stop_worker(error)
         return verdict
 
-    def _dead_letter_problem(self, state: _EventState) -> str:
+    def _dead_letter_problem(self, state: _EventState, error: Exception) -> str:
         """Return why no dead letter may be written (its attempts failed, or there were too many); empty if one may."""
         if state.reason is not None:
             return "every attempt fails: "
-        if self._limit.admit(asyncio.get_running_loop().time()):
+        if isinstance(error, BREACHES) or self._limit.admit(asyncio.get_running_loop().time()):
             return ""
-        limit, window = self._settings.dead_letter_limit, self._settings.dead_letter_window
-        return f"more than {limit} dead letters in {window:g} s; the last one: "
+        limit, share, window = self._limit.limit, self._limit.share, self._limit.window
+        return f"more than {limit} valid events, and more than {share:.0%} of them, failed in {window:g} s; the last: "
 
 
 def _message(error: Exception) -> str:

@@ -37,7 +37,7 @@ async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
         [ready.images[0].s3_uri.removeprefix("s3://creatives/"), f"{prefix}concept-{ready.concept_sha256[:16]}.safetensors", f"{prefix}manifest.json",
          "concepts/jam/current.json"]
     )  # fmt: skip
-    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}1-{ready.images[0].sha256[:16]}.png"
+    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}square-1-{ready.images[0].sha256[:16]}.png"
     assert world.keys("checkpoints/") == []
     assert not Path(training_job.workdir).exists()
 
