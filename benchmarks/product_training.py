@@ -29,9 +29,10 @@ from models.images import pixels_to_pil
 from models.learning import fidelity
 from models.learning.evaluation import score_concept
 from models.learning.method_options import method_options
-from models.learning.photos import prepare_photos
+from models.learning.photos import ignore_progress, prepare_photos
 from models.learning.training_run import TrainingRun, seeds_for
 from models.opening import open_studio
+from models.photo_files import PhotoFile, PhotoLimits
 from models.studio import Studio
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 
@@ -126,7 +127,8 @@ def base_scores(studio: Studio, product: str, rows: Rows) -> dict[str, float]:
 
 def _pixels(studio: Studio, product: str) -> Tensor:
     """Return the product's photos as the model receives them, (N,3,S,S) in [0,1]."""
-    return prepare_photos([path.read_bytes() for path in photo_files(product)], studio.generator.size).pixels
+    photos = [PhotoFile.at(path) for path in photo_files(product)]
+    return prepare_photos(photos, studio.generator.size, PhotoLimits(), ignore_progress).pixels
 
 
 def _training_run(studio: Studio, task: Task) -> TrainingRun:

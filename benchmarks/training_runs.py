@@ -22,6 +22,7 @@ from typing import Any
 from models.briefs import StudioPlan, TrainingJob, placeholder
 from models.learning.training_job import run_training_job
 from models.opening import open_studio
+from models.photo_files import PhotoFile
 from models.studio import Studio
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +85,7 @@ def make_training_job(studio: Studio, task: Task, cache: Path = CACHE) -> Traini
         class_noun=PRODUCTS[task.product],
         placeholder_token=placeholder(task.product, task.variant.method),
         method=task.variant.method,
-        photos=tuple(path.read_bytes() for path in photo_files(task.product)),
+        photos=tuple(PhotoFile.at(path) for path in photo_files(task.product)),
         seed=task.seed,
         workdir=str(folder),
         class_cache=str(cache / "class-images"),

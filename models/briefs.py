@@ -1,4 +1,4 @@
-"""The data that worker and device process exchange: frozen dataclasses that pickle.
+"""The data that worker and device process exchange: frozen dataclasses of plain values.
 
 Neither this module nor `models.wire` imports torch, so the worker process stays small.
 """
@@ -9,9 +9,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from models.photo_files import PhotoFile, PhotoLimits
+
 Format = Literal["square", "portrait", "landscape", "story"]
 Method = Literal["dreambooth", "dreambooth_lora", "textual_inversion"]
-Stage = Literal["load", "generate", "rerank", "score", "upscale", "finish", "encode", "prior", "train", "evaluate"]
+Stage = Literal[
+    "load", "generate", "rerank", "score", "upscale", "finish", "encode", "photos", "prior", "train", "evaluate"
+]
 Encoding = Literal["png", "jpeg", "webp"]
 Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-trailing", "lcm", "tcd", "ddim"]
 
@@ -29,9 +33,9 @@ class StudioPlan:
     bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
     tile: side in pixels above which the upscaler works in tiles (0: never); neighbours share `tile_overlap` pixels.
     quality: of `jpeg` and `webp` files. threads: CPU threads; None leaves torch's default.
-    dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores trained products a second time; it does
-    not affect pictures.
+    dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores products a second time, not pictures.
     concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
+    network: the device process keeps its network after it has fetched the weights.
     """
 
     diffusion: str = "demo"
@@ -52,6 +56,7 @@ class StudioPlan:
     compile: bool = False
     dino: str | None = None
     concepts: int = 4
+    network: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,10 @@ class StudioReady:
 
 @dataclass(frozen=True)
 class DeviceProbe:
-    """A device that works. dtype: the plan's precision on it. memory, free: total and free bytes, 0 for a CPU."""
+    """A device that works. dtype: the plan's precision on it. memory, free: total and free bytes, 0 for a CPU.
+
+    refused: what the kernel refuses the device process; see `models.isolation.refused_rights`.
+    """
 
     device: str
     name: str
@@ -99,6 +107,7 @@ class DeviceProbe:
     torch: str
     memory: int = 0
     free: int = 0
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,26 +173,26 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rendering:
-    """The result of a brief. device_seconds: wall time that the device spent on it."""
+    """The result of a brief. device_seconds: wall time that the device spent on it. stage_seconds: by stage."""
 
     request_id: str
     pictures: tuple[Picture, ...]
     candidates: tuple[Candidate, ...]
     device_seconds: float
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One product to train on. photos: the encoded files as fetched.
+    """One product to train on, in `workdir`: a local folder of this job alone, with its checkpoints and its concept.
 
-    workdir: a local folder of this job alone. The job resumes from a checkpoint in it, and writes the concept to it.
     concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
     checkpoint_every, checkpoint_seconds: the job writes a checkpoint every `checkpoint_every` steps, but not within
-    `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images; None: the workdir.
+    `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images, with at most
+    `class_cache_bytes` (None: no limit); None: the workdir.
 
-    In all other options None takes the family's default for the method:
-    batch: photos per step. class_images: number of pictures of the class noun.
-    prior_loss_weight: 0 trains without class images. rank: of the adapters (`dreambooth_lora`).
+    In all other options None takes the family's default for the method. batch: photos per step. class_images: number of
+    pictures of the class noun. prior_loss_weight: 0 trains without class images. rank: of the adapters (LoRA).
     snr_gamma: min-SNR loss weighting (Hang et al. 2023; 5 is usual); 0 weights all timesteps equally.
     early_stopping: stop once the loss of a fixed batch has settled (DVAR, Voronov et al. 2023).
     train_text_encoder: `dreambooth` trains the text encoder too. vectors: per Textual Inversion token.
@@ -194,13 +203,15 @@ class TrainingJob:
     class_noun: str
     placeholder_token: str
     method: Method
-    photos: tuple[bytes, ...] = field(repr=False)
+    photos: tuple[PhotoFile, ...]
     seed: int
     workdir: str
+    photo_limits: PhotoLimits = field(default_factory=PhotoLimits)
     concept: Concept | None = None
     checkpoint_every: int = 100
     checkpoint_seconds: float = 60.0
     class_cache: str | None = None
+    class_cache_bytes: int | None = None
     steps: int | None = None
     learning_rate: float | None = None
     batch: int | None = None
@@ -220,8 +231,7 @@ class TrainingResult:
     scores (`models.learning.fidelity` defines the measures):
     `fidelity` (CLIP-I), `prompt` (CLIP-T), `prior` (PRES), `prior_diversity` (DIV of the class), `diversity` (DIV of
     the product), and `fidelity_dino` if the plan sets `dino`. Each also with `_before`, measured on the base model.
-    `photos_refused`: the number of photos left out. `prior_preserved` (DreamBooth only): 1 if the job trained with
-    prior preservation, otherwise 0.
+    `photos_refused`: how many were left out. `prior_preserved` (DreamBooth only): 1 with prior preservation, else 0.
     """
 
     request_id: str

@@ -1,21 +1,33 @@
-"""The only reader of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
+"""All settings of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
 
 Secrets are `SecretStr`: they print as stars in logs, errors and `creatives doctor`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
-from streams.setting_types import Bucket, Endpoint, Group, PemFile, Servers, SigningKeys, TopicName
+from streams.delivery_settings import DeliverySettings
+from streams.setting_types import (
+    Bucket,
+    Endpoint,
+    Group,
+    PemFile,
+    Servers,
+    SigningKeys,
+    TopicName,
+    VariablePatterns,
+)
 from streams.training_settings import TrainingSettings
+from streams.unknown_variables import PREFIX, environment_source
+from streams.web_settings import WebSettings
 
 Role = Literal["render", "train", "all"]
-DEFAULT_WEB_PORT = 6066
+_OF_THE_WORKER = {"candidates", "images", "max_candidates", "max_images", "negative_prompt"}
 
 
 class KafkaSettings(Group):
@@ -144,13 +156,18 @@ class StudioSettings(Group):
         default=None, description="a DINO folder, which adds a second subject fidelity score; unset: CLIP alone"
     )
     concepts: int = Field(default=4, ge=1, description="concepts kept on the device; each may be as large as the UNet")
+    network: bool = Field(
+        default=False, description="the device process keeps its network after it has fetched the weights"
+    )
     candidates: int = Field(default=8, ge=1, le=64, description="candidates per format, unless the event sets them")
     images: int = Field(default=2, ge=1, le=16, description="pictures kept per format, unless the event sets them")
+    max_candidates: int = Field(default=64, ge=1, le=64, description="maximum `candidates` of an event")
+    max_images: int = Field(default=16, ge=1, le=16, description="maximum `images` of an event")
     negative_prompt: str | None = Field(default=None, description="unset: the family's default")
 
     def plan(self) -> StudioPlan:
         """Return the settings that the device process needs, as plain values."""
-        return StudioPlan(**self.model_dump(exclude={"candidates", "images", "negative_prompt"}))
+        return StudioPlan(**self.model_dump(exclude=_OF_THE_WORKER))
 
 
 class DeviceSettings(Group):
@@ -161,40 +178,15 @@ class DeviceSettings(Group):
     start_deadline: float = Field(default=600.0, gt=0, description="seconds to load the models")
     deadline: float = Field(default=300.0, gt=0, description="seconds without progress before the process is killed")
     max_crashes: int = Field(
-        default=3, ge=1, description="times one job may crash or hang the process before its event is dead-lettered"
+        default=3,
+        ge=1,
+        description="times one job may crash or hang the process, or not fit into the memory of a fresh one, "
+        "before its event is dead-lettered",
     )
-
-
-class DeliverySettings(Group):
-    """Window, retries, dead letters and shutdown."""
-
-    window: int = Field(default=64, ge=1, description="unacked events per partition")
-    concurrency: int = Field(default=16, ge=1, description="events of one topic in progress at once")
-    attempts: int = Field(default=4, ge=1, description="attempts at an event whose failure is not an outage")
-    backoff: float = Field(default=0.5, gt=0, description="seconds before the first retry; doubles, with jitter")
-    backoff_cap: float = Field(default=30.0, gt=0, description="maximum seconds between two attempts")
-    max_event_bytes: int = Field(default=256 * 1024, ge=1024, description="size limit of one event")
-    dead_letter_limit: int = Field(
-        default=100, ge=1, description="dead letters within `dead_letter_window` that stop the worker"
+    variables: VariablePatterns = Field(
+        default="",
+        description="more environment variables for the device process: names or patterns, separated by commas",
     )
-    dead_letter_window: float = Field(default=60.0, gt=0, description="seconds that `dead_letter_limit` counts over")
-    drain: float = Field(default=25.0, ge=0, description="seconds to finish events in flight after SIGTERM")
-    stall: float = Field(
-        default=60.0, gt=0, description="seconds that the main loop may be blocked before the worker exits"
-    )
-    regeneration: int = Field(
-        default=0, ge=0, description="any other number makes new request ids, and so new pictures"
-    )
-
-
-class WebSettings(Group):
-    """Health, metrics, status and gallery pages."""
-
-    host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: int | None = Field(
-        default=None, ge=0, le=65535, description="unset: 6066, or a free port if 6066 is taken; 0: any free port"
-    )
-    gallery: bool = Field(default=True, description="serve the gallery")
 
 
 class LogSettings(Group):
@@ -210,7 +202,7 @@ class Settings(BaseSettings):
     """All settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CREATIVES_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
@@ -228,6 +220,13 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read keyword arguments, then the environment. Raises UnknownSettings."""
+        return init_settings, environment_source(settings_cls)
 
     @model_validator(mode="after")
     def _require_dino(self) -> Settings:

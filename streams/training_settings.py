@@ -7,9 +7,11 @@ import json
 from pydantic import Field
 
 from models.briefs import Method
+from models.photo_files import PhotoLimits
 from streams.setting_types import Group
 
 _THRESHOLDS = {"min_fidelity", "min_fidelity_dino", "min_prompt", "max_prior", "min_diversity"}
+_BUDGETS = {"max_total_photo_bytes", "max_photo_pixels", "max_total_photo_pixels", "photo_seconds"}
 _DECISIVE = {"allowed_hosts", "max_photo_bytes"} | _THRESHOLDS
 
 
@@ -56,9 +58,20 @@ class TrainingSettings(Group):
         default=(), description="hosts that `https://` photos may come from, as a JSON list"
     )
     max_photo_bytes: int = Field(default=20 * 2**20, ge=1, description="size limit of one photo file")
+    max_total_photo_bytes: int = Field(
+        default=256 * 2**20, ge=1, description="size limit of all photo files of one registration"
+    )
+    max_photo_pixels: int = Field(default=50_000_000, ge=1, description="limit for the pixels of one photo")
+    max_total_photo_pixels: int = Field(
+        default=750_000_000, ge=1, description="limit for the pixels of all photos of one registration"
+    )
+    photo_seconds: int = Field(default=30, ge=1, le=90, description="limit for the processor time to decode one photo")
     photo_timeout: float = Field(default=600.0, ge=0, description="seconds to retry a photo host that does not answer")
     concurrency: int = Field(
         default=2, ge=1, description="registrations in progress: one trains while the next fetches its photos"
+    )
+    max_steps: int = Field(
+        default=5_000, ge=1, le=100_000, description="maximum `steps` of an event; ample for Stable Diffusion 1.5"
     )
     checkpoint_every: int = Field(default=100, ge=1, description="steps between checkpoints")
     checkpoint_seconds: float = Field(default=60.0, ge=0, description="minimum seconds between checkpoints")
@@ -68,6 +81,19 @@ class TrainingSettings(Group):
     max_prior: float | None = Field(default=None, description="maximum PRES")
     min_diversity: float | None = Field(default=None, description="minimum DIV")
     workdir: str | None = Field(default=None, description="local scratch folder; unset: a folder in the temporary one")
+    max_concept_cache_bytes: int = Field(
+        default=16 * 2**30,
+        ge=0,
+        description="size limit of the concept files in the scratch folder; files in use stay above it",
+    )
+    max_class_cache_bytes: int = Field(
+        default=4 * 2**30, ge=0, description="size limit of the class images in the scratch folder"
+    )
+    max_parked_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="days that a segment waits for its product; then it is rejected with `product_not_ready`",
+    )
     dreambooth: DreamBoothSettings = DreamBoothSettings()
     dreambooth_lora: DreamBoothLoraSettings = DreamBoothLoraSettings()
     textual_inversion: TextualInversionSettings = TextualInversionSettings()
@@ -77,7 +103,12 @@ class TrainingSettings(Group):
         group: MethodSettings = getattr(self, method)
         return group
 
+    def photo_limits(self) -> PhotoLimits:
+        """Return the limits for decoding the photos of one registration."""
+        return PhotoLimits(self.max_photo_pixels, self.max_total_photo_pixels, self.photo_seconds)
+
     def decisive(self, method: Method) -> str:
         """Return, as text, every setting that decides a product's result. A change makes a new request id."""
         fields = self.model_dump(include=_DECISIVE, exclude_none=True)
+        fields |= self.model_dump(include=_BUDGETS, exclude_defaults=True)
         return json.dumps(fields | {method: self.method_settings(method).model_dump(exclude_none=True)}, sort_keys=True)

@@ -1,58 +1,43 @@
-"""Decode the usable photos of a product, and give a reason for refusing each of the others.
+"""Prepare a product's photos for training, and give a reason for refusing each unusable one.
 
-The files are untrusted. This module checks the header before it decodes pixels, and tries only photo formats, because
-some of Pillow's decoders start other programs.
+A process of its own decodes the photos (`models.learning.photo_decoder`). If a photo ends it, that photo is refused and
+the next process goes on with the photos behind it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
-import warnings
-import zlib
-from collections.abc import Sequence
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from models.errors import UnusablePhotos
+from models.learning.photo_decoder import DecodingRequest, Reply
+from models.learning.photo_decoding import MIN_SIDE, PhotoRefused
+from models.photo_files import PhotoFile, PhotoLimits
 
-FILE_TYPES = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 MIN_PHOTOS = 3
-MIN_SIDE = 64
-MAX_PIXELS = 120_000_000
-MAX_FLAT_RANGE = 2
-# Pillow's decoders raise these on damaged files: besides its own errors, whatever its parsers raise.
-DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
+_DECODER = "models.learning.photo_decoder"
+_PACKAGES = Path(__file__).parents[2]  # the folder that holds the package `models`
+_MAX_LINE = 4096  # bytes
+_START_SECONDS = 60.0
+_WAITING = 3.0  # a decoder on a busy machine may take this many times its processor time
+
+Decoder = subprocess.Popen[bytes]
 
 
-class PhotoRefused(Exception):
-    """A photo cannot be used for training. code: a stable identifier; reason: text for people."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code, self.reason = code, reason
-
-    def __str__(self) -> str:
-        return f"{self.reason} [{self.code}]"
+def ignore_progress(_done: int, _total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,115 +48,99 @@ class PreparedPhotos:
     refused: dict[int, str]
 
 
-def prepare_photos(photos: Sequence[bytes], side: int, minimum: int = MIN_PHOTOS) -> PreparedPhotos:
-    """Decode `photos` (encoded files), refuse unusable ones and copies, and crop the rest to `side` x `side`.
+def prepare_photos(
+    photos: Sequence[PhotoFile],
+    side: int,
+    limits: PhotoLimits,
+    on_progress: Callable[[int, int], object],
+) -> PreparedPhotos:
+    """Decode `photos`, refuse unusable ones and copies, and crop the rest to `side` x `side`.
 
-    Raises UnusablePhotos if fewer than `minimum` remain; the error gives a reason for each refused photo.
+    Raises UnusablePhotos if fewer than MIN_PHOTOS remain, with a reason for each refused photo; OSError if a file
+    cannot be read or the decoder does not start; and whatever `on_progress` raises.
     """
     usable: dict[str, tuple[int, np.ndarray]] = {}
     refused: dict[int, str] = {}
-    for position, content in enumerate(photos):
-        try:
-            cropped = crop_square(decode_photo(content, max(MIN_SIDE, side // 4)), side)
-        except PhotoRefused as error:
-            refused[position] = str(error)
-            continue
-        first, _ = usable.setdefault(hashlib.sha256(cropped.tobytes()).hexdigest(), (position, cropped))
-        if first != position:
-            refused[position] = str(PhotoRefused("copy", f"a copy of photo {first + 1}"))
-    if len(usable) < minimum:
+    with closing(decode_photos(photos, side, limits)) as results:
+        for position, decoded in enumerate(results):
+            on_progress(position + 1, len(photos))
+            if isinstance(decoded, PhotoRefused):
+                refused[position] = str(decoded)
+                continue
+            first, _ = usable.setdefault(hashlib.sha256(decoded.tobytes()).hexdigest(), (position, decoded))
+            if first != position:
+                refused[position] = str(PhotoRefused("copy", f"a copy of photo {first + 1}"))
+    if len(usable) < MIN_PHOTOS:
         reasons = "; ".join(f"photo {position + 1}: {reason}" for position, reason in refused.items())
         raise UnusablePhotos(
-            detail=f"{len(usable)} usable, at least {minimum} needed" + (f" ({reasons})" if reasons else "")
+            detail=f"{len(usable)} usable, at least {MIN_PHOTOS} needed" + (f" ({reasons})" if reasons else "")
         )
     stacked = np.stack([cropped for _, cropped in usable.values()])
     return PreparedPhotos(torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255, refused)
 
 
-def decode_photo(content: bytes, min_side: int = MIN_SIDE) -> Image.Image:
-    """Return the photo as an upright sRGB image without transparency. Raises PhotoRefused."""
-    with warnings.catch_warnings():
-        # Pillow warns of large images and of odd EXIF; `_decode` handles both.
-        warnings.simplefilter("ignore")
-        return _decode(content, min_side)
+def decode_photos(
+    photos: Sequence[PhotoFile], side: int, limits: PhotoLimits
+) -> Generator[np.ndarray | PhotoRefused, None, None]:
+    """Yield each photo's middle as (side,side,3) uint8 RGB, or why it is refused."""
+    done, left = 0, limits.total_pixels
+    while done < len(photos):
+        files = [(photo.path, photo.sha256) for photo in photos[done:]]
+        request = DecodingRequest(files, side, max(MIN_SIDE, side // 4), limits.pixels, left, limits.seconds)
+        with _decoder(request) as decoder:
+            reply: Reply | None = Reply()
+            while done < len(photos) and reply is not None:
+                reply, content = _receive(decoder, limits.seconds * _WAITING, side)
+                done += 1
+                left -= limits.pixels if reply is None else reply.pixels
+                yield _end_of(decoder, limits.seconds) if reply is None else _result(reply, content, side)
 
 
-def _decode(content: bytes, min_side: int) -> Image.Image:
-    if content.lstrip()[:1] == b"<":
-        raise PhotoRefused(
-            "not_an_image", "not an image but a text page (HTML or XML): is the address a download link?"
-        )
+def _end_of(decoder: Decoder, seconds: int) -> PhotoRefused:
+    """Return the refusal of the photo that ended the decoder, or that it answered with nonsense."""
+    decoder.kill()
+    status = decoder.wait()
+    if status in {-signal.SIGXCPU, -signal.SIGKILL}:
+        return PhotoRefused("too_costly", f"too costly to decode: it takes more than {seconds} s or too much memory")
+    return PhotoRefused("damaged", f"damaged: it ends the decoder (exit status {status})")
+
+
+def _result(reply: Reply, content: bytes, side: int) -> np.ndarray | PhotoRefused:
+    if reply.failure:
+        raise OSError(reply.failure)
+    if not reply.has_content:
+        return PhotoRefused(reply.code, reply.reason)
+    return np.frombuffer(content, np.uint8).reshape(side, side, 3)
+
+
+@contextmanager
+def _decoder(request: DecodingRequest) -> Iterator[Decoder]:
+    """Start a decoder without our environment, which may hold secrets, and end it. Raises OSError."""
+    command = [sys.executable, "-P", "-s", "-m", _DECODER, request.to_json()]
+    environment = {"PYTHONPATH": str(_PACKAGES), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment |= {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
+    with subprocess.Popen(  # noqa: S603 - our own module
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as decoder:
+        try:
+            if _receive(decoder, _START_SECONDS, side=0)[0] is None:
+                raise OSError(f"the photo decoder does not start (exit status {decoder.wait()})")
+            yield decoder
+        finally:
+            decoder.kill()
+
+
+def _receive(decoder: Decoder, seconds: float, side: int) -> tuple[Reply | None, bytes]:
+    """Return the next reply and its pixels, or None if the decoder ends, is too slow or sends anything else."""
+    assert decoder.stdout is not None
+    timer = Timer(seconds, decoder.kill)
+    timer.start()
     try:
-        image = Image.open(io.BytesIO(content), formats=FILE_TYPES)
-        _check_header(image, min_side)
-        image.load()
-        colours = _opaque_srgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise PhotoRefused("too_large", f"more than {_megapixels()}: a decompression bomb?") from error
-    except UnidentifiedImageError as error:
-        raise PhotoRefused(
-            "not_an_image", "not an image of a known format (JPEG, PNG, WebP, TIFF, AVIF, BMP)"
-        ) from error
-    except DECODER_ERRORS as error:
-        raise PhotoRefused("damaged", f"damaged: {_first_line(error)}") from error
-    if np.ptp(np.asarray(colours), axis=(0, 1)).max() <= MAX_FLAT_RANGE:
-        raise PhotoRefused("blank", "blank: one colour only")
-    return colours
-
-
-def crop_square(image: Image.Image, side: int) -> np.ndarray:
-    """Return the middle of the photo as (side,side,3) uint8 RGB, scaled with an antialiasing filter."""
-    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS))
-
-
-def _check_header(image: Image.Image, min_side: int) -> None:
-    """Raise PhotoRefused for a wrong size or number of frames; both are in the header."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise PhotoRefused("too_large", f"{width}x{height} is more than {_megapixels()}: a decompression bomb?")
-    if min(width, height) < min_side:
-        raise PhotoRefused("too_small", f"too small: {width}x{height}, at least {min_side} pixels a side are needed")
-    # A phone's MPO file holds the photo as its first frame, then a depth map or a second view.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        frames = getattr(image, "n_frames", 0)
-        raise PhotoRefused("animation", f"{frames} frames: an animation or several pages, not a photo")
-
-
-def _opaque_srgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: 16 bits to 8, transparency onto white, colour profiles (CMYK, Display P3) to sRGB."""
-    profile = image.info.get("icc_profile")
-    if image.mode.startswith(("I", "F")):
-        image = _scale_to_eight_bits(image)
-    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return (_convert_profile(image, profile) if profile else None) or image.convert("RGB")
-
-
-def _scale_to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey by its full range and other wide grey by its brightest pixel.
-
-    Pillow's `convert` would clip all values above 255 to white.
-    """
-    grey = np.asarray(image, np.float64)
-    ceiling = 65535.0 if image.mode.startswith("I") else float(grey.max())
-    return Image.fromarray(np.clip(grey / max(ceiling, 1e-12) * 255, 0, 255).round().astype(np.uint8))
-
-
-def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """Convert to sRGB by an embedded ICC profile. Returns None if it is broken or does not fit the image's channels."""
-    try:
-        return ImageCms.profileToProfile(
-            image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-
-
-def _megapixels() -> str:
-    return f"{MAX_PIXELS // 1_000_000} megapixels"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reply = Reply.from_json(decoder.stdout.readline(_MAX_LINE))
+        size = 3 * side * side if reply.has_content else 0
+        content = decoder.stdout.read(size)
+        return (reply, content) if len(content) == size else (None, b"")
+    except (ValueError, TypeError):  # it ended within a line, or the photo took the decoder over
+        return None, b""
+    finally:
+        timer.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from models.briefs import Brief, StudioPlan, StudioReady, TrainingJob
@@ -21,6 +22,7 @@ def train_locally(training_job: TrainingJob, folder: Path) -> None:
     """
     settings = read_settings()
     try:
+        training_job = replace(training_job, photo_limits=settings.training.photo_limits())
         product = asyncio.run(_train(training_job, settings.studio.plan(), settings.device))
     except KeyboardInterrupt:
         sys.exit(130)

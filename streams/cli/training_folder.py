@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.briefs import Concept, TrainingJob
+from models.photo_files import PhotoFile
 from streams.cli.terminal import InputError
 
 JOB_FILE, PHOTO_FOLDER, CONCEPT_FILE = "training-job.json", "photos", "concept.safetensors"
@@ -37,7 +38,7 @@ def read_training_job(folder: Path) -> TrainingJob:
         fields = json.loads((folder / JOB_FILE).read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder} holds no training job. Train the product first with `creatives train`.") from None
-    photos = tuple(path.read_bytes() for path in sorted((folder / PHOTO_FOLDER).iterdir()))
+    photos = tuple(PhotoFile.at(path) for path in sorted((folder / PHOTO_FOLDER).iterdir()))
     return TrainingJob(
         request_id=str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(fields, sort_keys=True))),
         photos=photos,

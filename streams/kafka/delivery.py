@@ -1,4 +1,4 @@
-"""Brings one event to its one terminal outcome: parse, attempt, retry, dead-letter.
+"""Brings one event to its one terminal outcome: attempt, retry, dead-letter.
 
 Delivery is at least once; with deterministic ids and idempotent sinks the result is effectively once. `Delivery.settle`
 never raises: an event ends in a confirmed outcome, in a confirmed dead letter, or unacked for the next owner.
@@ -7,25 +7,23 @@ never raises: an event ends in a confirmed outcome, in a confirmed dead letter, 
 from __future__ import annotations
 
 import asyncio
-import json
-import random
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
 
 import structlog
-from pydantic import ValidationError
 
 from models.errors import CreativesError
-from schemas.base import Contract
-from streams.failures import OUTAGES, DeadLetterFailed, InvalidEvent, UnreadableRecord, Verdict, code_of, judge
+from streams.delivery_settings import DeliverySettings
+from streams.event_line import EventLine, event_line, timed
+from streams.failures import BREACHES, OUTAGES, SCRATCH_PROBLEMS, DeadLetterFailed, Verdict, code_of, judge
+from streams.kafka.dead_letter_limit import DeadLetterLimit
+from streams.kafka.retries import backoff
 from streams.messages import Outcome, OutcomePublisher, RawEvent
-from streams.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
-Event = TypeVar("Event", bound=Contract)
+_NO_TURNS = nullcontext()
 
 
 class Settlement(Enum):
@@ -47,79 +45,6 @@ Attempt = Callable[[RawEvent], Awaitable[Outcome | None]]
 """Parses and handles an event. Returns the outcome to publish, or None if the event was parked."""
 
 
-def decode(raw: RawEvent, model: type[Event], max_bytes: int) -> Event:
-    """Return the event. Raises InvalidEvent, which names field and rule, or UnreadableRecord, and nothing else."""
-    if raw.unreadable is not None:
-        raise UnreadableRecord(reason=raw.unreadable)
-    if raw.value is None:
-        raise InvalidEvent(field="value", rule="must not be null (a tombstone is not an event)")
-    if len(raw.value) > max_bytes:
-        raise InvalidEvent(field="value", rule=f"{len(raw.value)} bytes are more than the {max_bytes} allowed")
-    try:
-        return model.model_validate_json(raw.value)
-    except ValidationError as error:
-        raise _json_error(raw.value) or _first_error(error) from None
-
-
-def _json_error(value: bytes) -> InvalidEvent | None:
-    """Return why the bytes are not a JSON object, None if they are one."""
-    try:
-        fields = json.loads(value.decode("utf-8"), parse_constant=_reject_constant)
-    except UnicodeDecodeError as error:
-        return InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}")
-    except (ValueError, RecursionError) as error:
-        return InvalidEvent(field="value", rule=f"is not JSON: {error}")
-    return None if isinstance(fields, dict) else InvalidEvent(field="value", rule="must be a JSON object")
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _first_error(error: ValidationError) -> InvalidEvent:
-    """Return the first broken field and its rule, with the number of further ones."""
-    first, *others = field_errors(error)
-    more = f" (and {len(others)} more)" if others else ""
-    return InvalidEvent(field=first.fields["field"], rule=f"{first.fields['rule']}{more}")
-
-
-def field_errors(error: ValidationError) -> list[InvalidEvent]:
-    """Return every broken field with its rule, at least one."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    names = [".".join(str(part) for part in problem["loc"]) or "value" for problem in problems]
-    return [
-        InvalidEvent(field=name[:200], rule=problem["msg"].removeprefix("Value error, "))
-        for name, problem in zip(names, problems, strict=True)
-    ]
-
-
-@dataclass
-class DeadLetterLimit:
-    """The most dead letters that a worker may write in `window` seconds.
-
-    Beyond the limit the deployment is at fault, not the events. The idea comes from Sentry (arroyo, `DlqLimit`).
-    """
-
-    limit: int
-    window: float
-    _times: deque[float] = field(default_factory=deque)
-
-    def admit(self, now: float) -> bool:
-        """Count one more dead letter at `now` (seconds of any monotonic clock). Return False if it is one too many."""
-        while self._times and self._times[0] <= now - self.window:
-            self._times.popleft()
-        if len(self._times) >= self.limit:
-            return False
-        self._times.append(now)
-        return True
-
-
-def backoff(attempt: int, settings: DeliverySettings) -> float:
-    """Return the seconds before the next attempt: doubling, capped, half of it jitter."""
-    full = min(settings.backoff_cap, settings.backoff * 2.0 ** min(attempt - 1, 30))
-    return full * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter, not a secret
-
-
 @dataclass(frozen=True)
 class _Reason:
     """Why an event is dead-lettered. attempts: at its delivery."""
@@ -129,18 +54,21 @@ class _Reason:
     message: str
 
 
-@dataclass
+@dataclass(eq=False)
 class _EventState:
     """An event until it is settled. reason: why it is dead-lettered, None while it may still succeed.
 
     attempts, failures: of the present step, the delivery or the dead letter. Outages are not counted as failures.
+    published: the outcome that the broker has confirmed; only its follow-up is still to do.
     """
 
     raw: RawEvent
     attempt: Attempt
+    line: EventLine
     reason: _Reason | None = None
     attempts: int = 0
     failures: int = 0
+    published: Outcome | None = None
 
     def start_dead_letter(self, error: Exception) -> None:
         """Move on to the dead letter; its attempts are counted from 0."""
@@ -157,33 +85,83 @@ class Delivery:
         self._publisher = publisher
         self._settings = settings
         self._stop_worker = stop_worker
-        self._limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_window)
+        self._limit = DeadLetterLimit(
+            settings.dead_letter_limit, settings.dead_letter_share, settings.dead_letter_window
+        )
+        self._backing_off: dict[_EventState, Exception] = {}
 
-    async def settle(self, raw: RawEvent, attempt: Attempt) -> Settlement:
-        """Bring one event to its end. Raises nothing but CancelledError, which leaves the event unacked."""
-        state = _EventState(raw, attempt)
-        while True:
-            state.attempts += 1
-            try:
-                if state.reason is None:
-                    return await self._deliver(state)
-                return await self._dead_letter(raw, state.reason)
-            except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a verdict
-                verdict = self._decide(state, error)
-            if verdict is Verdict.RETRY:
-                await asyncio.sleep(backoff(state.attempts, self._settings))
-            elif verdict is not Verdict.DEAD_LETTER:
-                return Settlement.DROPPED if verdict is Verdict.DROP else Settlement.FATAL
+    @property
+    def scratch_problems(self) -> list[str]:
+        """The problems of the scratch folder for which events wait at the moment, each once."""
+        errors = [error for error in self._backing_off.values() if isinstance(error, SCRATCH_PROBLEMS)]
+        return list(dict.fromkeys(_message(error) for error in errors))
+
+    async def settle(
+        self, raw: RawEvent, attempt: Attempt, turns: AbstractAsyncContextManager[object] = _NO_TURNS
+    ) -> Settlement:
+        """Bring one event to its end. Raises nothing but CancelledError, which leaves the event unacked.
+
+        turns: the event takes one per attempt, and holds none while it waits for the next. Events that wait for the
+        end of an outage therefore do not keep others from being served.
+        """
+        with event_line(raw.source) as line:
+            state = _EventState(raw, attempt, line)
+            while True:
+                async with turns:
+                    step = await self._take_step(state)
+                if isinstance(step, Settlement):
+                    return step
+                if step is not None:
+                    await self._back_off(state, step)
+
+    async def _take_step(self, state: _EventState) -> Settlement | Exception | None:
+        """Return how the event ended, the error to back off for, or None if the next step follows at once."""
+        state.attempts += 1
+        try:
+            if state.reason is None:
+                return await self._deliver(state)
+            return await self._dead_letter(state, state.reason)
+        except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a verdict
+            match self._decide(state, error):
+                case Verdict.RETRY:
+                    return error
+                case Verdict.DEAD_LETTER:
+                    return None
+                case verdict:
+                    return Settlement.DROPPED if verdict is Verdict.DROP else Settlement.FATAL
+
+    async def _back_off(self, state: _EventState, error: Exception) -> None:
+        """Wait before the next attempt, and show in readiness what the event waits for."""
+        self._backing_off[state] = error
+        try:
+            await asyncio.sleep(backoff(state.attempts, self._settings))
+        finally:
+            del self._backing_off[state]
 
     async def _deliver(self, state: _EventState) -> Settlement:
         outcome = await state.attempt(state.raw)
         if outcome is None:
-            return Settlement.PARKED
-        await self._publisher.publish(outcome)
-        return Settlement.DONE
+            state.line.write_parked()
+            settlement = Settlement.PARKED
+        else:
+            await self._publish(state, outcome)
+            settlement = Settlement.DONE
+        self._limit.serve(asyncio.get_running_loop().time())
+        return settlement
 
-    async def _dead_letter(self, raw: RawEvent, reason: _Reason) -> Settlement:
-        await self._publisher.dead_letter(raw, reason.attempts, reason.code, reason.message)
+    async def _publish(self, state: _EventState, outcome: Outcome) -> None:
+        """Publish the outcome unless an earlier attempt did, then do what follows it."""
+        if outcome != state.published:
+            with timed("publish"):
+                await self._publisher.publish(outcome)
+            state.published = outcome
+            state.line.write_outcome(outcome)
+        if outcome.follow_up is not None:
+            await outcome.follow_up()
+
+    async def _dead_letter(self, state: _EventState, reason: _Reason) -> Settlement:
+        await self._publisher.dead_letter(state.raw, reason.attempts, reason.code, reason.message)
+        state.line.write_dead_letter(reason.attempts, reason.code, reason.message)
         return Settlement.DEAD_LETTERED
 
     def _decide(self, state: _EventState, error: Exception) -> Verdict:
@@ -194,14 +172,14 @@ class Delivery:
         state.failures += not isinstance(error, OUTAGES)
         verdict = judge(error, state.failures, self._settings.attempts)
         source = state.raw.source.model_dump()
-        if verdict is Verdict.DEAD_LETTER and (problem := self._dead_letter_problem(state)):
+        if verdict is Verdict.DEAD_LETTER and (problem := self._dead_letter_problem(state, error)):
             verdict, error = Verdict.STOP_WORKER, DeadLetterFailed(**source, detail=f"{problem}{_message(error)}")
         log.warning(
             "event failed" if state.reason is None else "dead letter failed",
             verdict=verdict.value,
             attempts=state.attempts,
             error=_message(error),
-            **source,
+            **(state.line.fields | source),
         )
         if verdict is Verdict.DEAD_LETTER:
             state.start_dead_letter(error)
@@ -209,14 +187,14 @@ class Delivery:
             self._stop_worker(error)
         return verdict
 
-    def _dead_letter_problem(self, state: _EventState) -> str:
+    def _dead_letter_problem(self, state: _EventState, error: Exception) -> str:
         """Return why no dead letter may be written (its attempts failed, or there were too many); empty if one may."""
         if state.reason is not None:
             return "every attempt fails: "
-        if self._limit.admit(asyncio.get_running_loop().time()):
+        if isinstance(error, BREACHES) or self._limit.admit(asyncio.get_running_loop().time()):
             return ""
-        limit, window = self._settings.dead_letter_limit, self._settings.dead_letter_window
-        return f"more than {limit} dead letters in {window:g} s; the last one: "
+        limit, share, window = self._limit.limit, self._limit.share, self._limit.window
+        return f"more than {limit} valid events, and more than {share:.0%} of them, failed in {window:g} s; the last: "
 
 
 def _message(error: Exception) -> str:

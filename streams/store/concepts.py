@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
+import structlog
 from pydantic import Field, StringConstraints, model_validator
 
 from models.briefs import StudioRecipe
@@ -11,6 +13,8 @@ from models.briefs import subject as subject_of
 from schemas.base import Contract, Identifier, Method, Sha256, Timestamp
 from streams.store.keys import concept_name, concept_prefix, current_concept_key, pinned_concept_key
 from streams.store.signed_objects import Expected, SignedObjects
+
+log = structlog.get_logger(__name__)
 
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 _MAX_POINTER_BYTES = 16 * 1024
@@ -54,17 +58,26 @@ def diffusion_revision(recipe: StudioRecipe) -> str:
     return next((model.revision for model in recipe.models if model.role == "diffusion"), "")
 
 
-async def current_concept(signed: SignedObjects, product_id: str) -> CurrentConcept | None:
-    """Return a product's current concept, or None if it has none."""
-    return await signed.read(_current(product_id))
+async def current_concept(
+    signed: SignedObjects, product_id: str, latest: datetime | None = None
+) -> CurrentConcept | None:
+    """Return a product's current concept, or None if it has none.
+
+    latest: a pointer with a later date counts as none. No registration can replace it, and none has such a date.
+    """
+    pointer = await signed.read(_current(product_id))
+    if pointer is not None and latest is not None and pointer.occurred_at > latest:
+        log.warning("ignoring a concept pointer with a date in the future", product_id=product_id)
+        return None
+    return pointer
 
 
-async def make_current(signed: SignedObjects, concept: CurrentConcept) -> None:
-    """Make `concept` current unless a later registration is current.
+async def make_current(signed: SignedObjects, concept: CurrentConcept, latest: datetime | None = None) -> None:
+    """Make `concept` current unless a later registration is current. latest: see `current_concept`.
 
     The offset decides between registrations of the same time: one partition holds all registrations of a product.
     """
-    current = await current_concept(signed, concept.product_id)
+    current = await current_concept(signed, concept.product_id, latest)
     if current is not None:
         later = (current.occurred_at, current.offset) > (concept.occurred_at, concept.offset)
         if later or current == concept:

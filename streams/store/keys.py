@@ -68,12 +68,12 @@ def manifest_key(prefix: str) -> str:
     return f"{prefix}{_MANIFEST}"
 
 
-def picture_name(rank: int, sha256: str, media_type: str) -> str:
-    """Return a picture's name below its prefix, such as `1-da95434017c22939.png`.
+def picture_name(picture_format: str, rank: int, sha256: str, media_type: str) -> str:
+    """Return a picture's name below its prefix, such as `square-1-da95434017c22939.png`.
 
-    Ranks count across all formats of a request.
+    Each format has its own ranks.
     """
-    return f"{rank}-{sha256[:_DIGEST_DIGITS]}.{FILE_EXTENSIONS[media_type]}"
+    return f"{picture_format}-{rank}-{sha256[:_DIGEST_DIGITS]}.{FILE_EXTENSIONS[media_type]}"
 
 
 def concept_name(sha256: str) -> str:

@@ -108,7 +108,7 @@ def prepare_pictures(
     expires_at: datetime | None = None
     for picture in pictures:
         sha256 = hashlib.sha256(picture.content).hexdigest()
-        name = picture_name(picture.rank, sha256, picture.media_type)
+        name = picture_name(picture.format, picture.rank, sha256, picture.media_type)
         url, expires_at = store.link(prefix + name)
         objects.append(StoredObject(name, picture.content, picture.media_type))
         images.append(_image(picture, sha256, url, store.uri(prefix + name)))

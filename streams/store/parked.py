@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from datetime import datetime
 
 from schemas.events import SegmentUpdated
-from streams.store.keys import parked_key, parked_prefix, parked_product
+from streams.store.keys import PARKED, parked_key, parked_prefix, parked_product
 from streams.store.signed_objects import Expected, SignedObjects
 
 _MAX_BYTES = 2 * 2**20  # the largest valid event takes half of it
@@ -21,18 +21,15 @@ async def unpark_segment(signed: SignedObjects, product_id: str, request_id: str
     await signed.store.delete(parked_key(product_id, request_id))
 
 
-async def parked_segments(signed: SignedObjects, product_id: str) -> AsyncIterator[tuple[str, SegmentUpdated]]:
-    """Yield the key and event of each segment that waits for a product. Reads one at a time: there may be many."""
-    for key in await parked_keys(signed, product_id):
-        event = await parked_segment(signed, key)
-        if event is not None:
-            yield key, event
-
-
 async def parked_keys(signed: SignedObjects, product_id: str) -> list[str]:
     """Return the keys of a product's parked segments. Only a read shows which of them are planted."""
     found = await signed.store.list(parked_prefix(product_id))
     return [key for key in found if _is_own_key(signed, key)]
+
+
+async def expired_keys(signed: SignedObjects, before: datetime) -> list[str]:
+    """Return the keys of the segments that have been parked since before this time, of all products."""
+    return [key for key in await signed.store.list(PARKED, before) if _is_own_key(signed, key)]
 
 
 async def parked_segment(signed: SignedObjects, key: str) -> SegmentUpdated | None:

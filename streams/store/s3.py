@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -21,9 +22,11 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error, ServerError
 
-from streams.failures import ObjectTooLarge, StoreRefused
+from streams.failures import StoreRefused
 from streams.settings import StorageSettings
 from streams.store.s3_errors import store_error
+from streams.store.s3_reading import ObjectReader
+from streams.store.transfers import end_with_thread, open_upload
 
 T = TypeVar("T")
 
@@ -71,6 +74,7 @@ class MinioStore:
             cert_reqs="CERT_REQUIRED",
         )
         self._client = _client(address, settings, self._pool)
+        self._reader = ObjectReader(self._client, self._bucket)
         public = settings.public_endpoint
         self._signer = _client(_parse_endpoint(public), settings, self._pool) if public else self._client
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
@@ -98,23 +102,25 @@ class MinioStore:
 
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
         """See ObjectStore."""
-        return self._run(lambda: self._get(key, limit))
+        return self._run(lambda: self._reader.get(key, limit))
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
         """See ObjectStore."""
-        return self._run(
-            lambda: self._client.fput_object(self._bucket, key, str(path), media_type, part_size=_PART_SIZE)
-        )
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._upload(key, path, media_type, stop)), stop)
 
-    def download(self, key: str, path: Path) -> Awaitable[bool]:
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None = None) -> Awaitable[bool]:
         """See ObjectStore."""
-        return self._run(lambda: self._download(key, path))
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._reader.download(key, write, limit, stop)), stop)
 
-    def list(self, prefix: str) -> Awaitable[list[str]]:
+    def list(self, prefix: str, before: datetime | None = None) -> Awaitable[list[str]]:
         """See ObjectStore."""
         return self._run(
             lambda: sorted(
-                found.object_name or "" for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                found.object_name or ""
+                for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                if before is None or (found.last_modified is not None and found.last_modified < before)
             )
         )
 
@@ -152,7 +158,7 @@ class MinioStore:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.clear()
 
-    def _run(self, call: Callable[[], T]) -> Awaitable[T]:
+    def _run(self, call: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, self._call, call)
 
     def _call(self, call: Callable[[], T]) -> T:
@@ -161,37 +167,16 @@ class MinioStore:
             return call()
         except FileNotFoundError:  # from a local file, not from the store
             raise
-        except (MinioException, urllib3.exceptions.HTTPError, OSError, ParseError) as error:  # ParseError: cut-off XML
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ParseError, UnicodeDecodeError) as error:
+            # ParseError and UnicodeDecodeError: the answer was cut off
             raise store_error(error, self.endpoint) from None  # the cause's text contains signed URLs
         except ValueError as error:  # the client rejects a bucket name before any request
             detail = f"{error}. Check CREATIVES_STORAGE__BUCKET."
             raise StoreRefused(endpoint=self.endpoint, detail=detail) from None
 
-    def _get(self, key: str, limit: int | None) -> bytes | None:
-        try:
-            response = self._client.get_object(self._bucket, key)
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                return None
-            raise
-        try:
-            # As stored: a Content-Encoding that a bucket writer set must neither inflate the object nor fail the read.
-            content: bytes = response.read(None if limit is None else limit + 1, decode_content=False)
-            if limit is not None and len(content) > limit:
-                raise ObjectTooLarge(uri=self.uri(key), limit=limit)
-            return content
-        finally:
-            response.close()
-            response.release_conn()
-
-    def _download(self, key: str, path: Path) -> bool:
-        try:
-            self._client.fget_object(self._bucket, key, str(path))
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                return False
-            raise
-        return True
+    def _upload(self, key: str, path: Path, media_type: str, stop: threading.Event) -> None:
+        with open_upload(path, stop) as source:
+            self._client.put_object(self._bucket, key, source, source.size, media_type, part_size=_PART_SIZE)
 
     def _put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
         absent = {"If-None-Match": "*"}

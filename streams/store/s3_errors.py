@@ -12,6 +12,10 @@ from streams.failures import StoreRefused, StoreUnavailable, StreamError
 
 _TRANSIENT = {"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable", "RequestTimeout"}
 
+_BUSY = {408, 425, 429}
+# These concern the deployment even if the next request succeeds, because somebody has just corrected the clock or key.
+_OF_DEPLOYMENT = {"InvalidAccessKeyId", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed", "NoSuchBucket"}
+
 _CHECK_SETTINGS = "Check the CREATIVES_STORAGE__* settings; `creatives doctor` tests them."
 
 
@@ -19,7 +23,7 @@ def store_error(error: Exception, endpoint: str) -> StreamError:
     """Return StoreUnavailable for a transient error, StoreRefused for one that an operator must fix."""
     match error:
         case S3Error(code=str() as code):
-            if code in _TRANSIENT or code.startswith("XMinio") or error.response.status >= 500:
+            if code in _TRANSIENT or _is_transient(error.response.status):
                 return StoreUnavailable(endpoint=endpoint, detail=code)
             return StoreRefused(endpoint=endpoint, detail=_advice(code))
         case ServerError(status_code=status):
@@ -32,8 +36,38 @@ def store_error(error: Exception, endpoint: str) -> StreamError:
             return StoreUnavailable(endpoint=endpoint, detail=_description(error))
 
 
+def object_fault(error: Exception) -> str | None:
+    """Return what a store may have against one object: the object's name, archive or permissions.
+
+    None if the error concerns the store, the bucket or the credentials. Codes such as AccessDenied and
+    SignatureDoesNotMatch (a proxy that rewrites the name) are ambiguous: the caller must check the bucket.
+    """
+    match error:
+        case S3Error(code=str() as code):
+            ours = code in _TRANSIENT | _OF_DEPLOYMENT
+            return None if ours else _client_error(error.response.status, code)
+        case ServerError(status_code=status):
+            return _client_error(int(status), f"HTTP status {status}")
+        case InvalidResponseError():
+            return _client_error(int(error._code), f"HTTP status {error._code}")  # noqa: SLF001
+        case UnicodeDecodeError():  # of a cut-off answer
+            return None
+        case ValueError():
+            return f"its name is invalid ({error})"
+        case _:
+            return None
+
+
+def _client_error(status: int, detail: str) -> str | None:
+    return None if status < 400 or _is_transient(status) else detail
+
+
+def _is_transient(status: int) -> bool:
+    return status >= 500 or status in _BUSY
+
+
 def _status_error(status: int, endpoint: str) -> StreamError:
-    if status >= 500 or status in {408, 425, 429}:
+    if _is_transient(status):
         return StoreUnavailable(endpoint=endpoint, detail=f"HTTP status {status}")
     return StoreRefused(endpoint=endpoint, detail=f"HTTP status {status}. {_CHECK_SETTINGS}")
 

@@ -8,7 +8,7 @@ import io
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,8 +74,9 @@ async def test_put_starts_before_it_is_awaited(store: ObjectStore, own: str) -> 
 
 async def test_a_missing_object_is_not_an_error(store: ObjectStore, own: str, tmp_path: Path) -> None:
     assert await store.get(own + "nothing") is None
-    assert await store.download(own + "nothing", tmp_path / "nothing") is False
-    assert not (tmp_path / "nothing").exists()
+    chunks: list[bytes] = []
+    assert await store.download(own + "nothing", chunks.append) is False
+    assert chunks == []
     assert await store.list(own) == []
     await store.delete(own + "nothing")
 
@@ -158,11 +159,21 @@ async def test_list_returns_sorted_keys_below_a_prefix(store: ObjectStore, own: 
     assert await store.list(own) == [own + "a", own + "b/2", own + "bb"]
 
 
+async def test_list_returns_keys_written_before_a_time(store: ObjectStore, own: str) -> None:
+    await store.put(own + "a", b"x", "text/plain")
+    now = datetime.now(UTC)
+    assert await store.list(own, now - timedelta(minutes=1)) == []
+    assert await store.list(own, now + timedelta(minutes=1)) == [own + "a"]
+
+
 async def test_upload_and_download_a_file(store: ObjectStore, own: str, tmp_path: Path) -> None:
     (tmp_path / "up").write_bytes(b"concept" * 1000)
     await store.upload(own + "concept", tmp_path / "up", "application/octet-stream")
-    assert await store.download(own + "concept", tmp_path / "down") is True
-    assert (tmp_path / "down").read_bytes() == b"concept" * 1000
+    chunks: list[bytes] = []
+    assert await store.download(own + "concept", chunks.append) is True
+    assert b"".join(chunks) == b"concept" * 1000
+    with pytest.raises(ObjectTooLarge, match="is larger than 6999 bytes"):
+        await store.download(own + "concept", chunks.append, limit=6999)
     with pytest.raises(FileNotFoundError):
         await store.upload(own + "concept", tmp_path / "gone", "application/octet-stream")
 

@@ -1,4 +1,4 @@
-"""The rows of the fault table: 18 scenarios, and five of them with a stock Faust agent for comparison."""
+"""The rows of the fault table: 22 scenarios, and five of them with a stock Faust agent for comparison."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tests.faults import (
     bad_events,
     device_failures,
+    local_disk,
     outages,
     rebalances,
     replays,
@@ -54,7 +55,7 @@ ALL = (
     Scenario("2", "slow head, fast tail, SIGKILL", worker_failures.slow_head),
     Scenario("3", "an exception at each stage", device_failures.stage_errors),
     Scenario("4a", "bad inputs among good ones", bad_events.bad_messages),
-    Scenario("4b", "more bad messages than the dead-letter limit", bad_events.too_many_bad_messages),
+    Scenario("4b", "more dead letters than the limit", bad_events.too_many_dead_letters),
     Scenario("5", "a message that kills the device process", device_failures.deadly_event),
     Scenario("6", "workers join and leave during a long job", rebalances.join_and_leave, workers_must_survive=True),
     Scenario(
@@ -92,6 +93,12 @@ ALL = (
         device=training.DEVICE,
     ),
     Scenario("17", "topic missing, partition count changed", topic_changes.wrong_topics),
+    Scenario("19", "two workers share a small scratch folder, one is killed", local_disk.shared_scratch),
+    Scenario("20", "scratch disk full", local_disk.full_scratch_disk),
+    Scenario("21", "trainer killed while it releases parked segments", local_disk.killed_release),
+    Scenario(
+        "22", "jobs that end during the upload of a checkpoint", local_disk.slow_upload, {"CREATIVES_ROLE": "train"}
+    ),
     Scenario("18", "soak with random faults", soak.soak, short=False, timeout=300),
 )
 

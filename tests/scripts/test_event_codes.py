@@ -16,8 +16,9 @@ NEVER_DELIVERED = {
     "no_services",
     "port_taken",
     "signing_key_missing",
+    "topics_forbidden",
     "topics_missing",
-    "wrong_partitions",
+    "unknown_settings",
     "device_stuck",  # these three end the worker
     "weights_changed",
     "unsettled",

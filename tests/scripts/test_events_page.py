@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from models.learning import dreambooth, photos, textual_inversion
+from models.learning import dreambooth, photo_decoder, photo_decoding, photos, textual_inversion
 from models.rendering.formats import ASPECTS, shape_of
 from scripts.contract_docs.events_page import NATIVE_SIZES, SIZES
-from streams.products import photos as photo_fetching
+from streams.products import photo_hosts, photo_keys
 from streams.segments import prompting
+from streams.training_settings import TrainingSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 GRAINS = {64: 16, 512: 64, 768: 64, 1024: 32}  # the demo family, SD 1.5, SD 2.x, SDXL: see DiffusionGenerator.grain
@@ -40,11 +41,17 @@ def test_the_prompts_template_and_limits():
 
 def test_the_limits_of_photos():
     assert f"Training needs {photos.MIN_PHOTOS} usable photos" in PAGE
-    assert f"{photos.MAX_PIXELS // 10**6} megapixels" in PAGE
-    assert f"at least {photos.MIN_SIDE}\n  px" in PAGE
-    assert f"At most {photo_fetching._REDIRECTS} redirects" in PAGE
-    assert f"must lie below `{photo_fetching.PHOTOS}`" in PAGE
-    assert ", ".join({"WEBP": "WebP"}.get(form, form) for form in photos.FILE_TYPES) in PAGE
+    limits = TrainingSettings()
+    assert f"{limits.max_photo_pixels // 10**6} megapixels\n" in PAGE
+    assert f"of a registration have at most {limits.max_total_photo_bytes // 2**20} MiB" in PAGE
+    assert f"{limits.max_total_photo_pixels // 10**6}\n  megapixels" in PAGE
+    assert f"may take {limits.photo_seconds} s of processor time" in PAGE
+    memory = f"{photo_decoder._MEMORY // 2**20} MiB of memory with\n  {photo_decoder._MEMORY_PER_PIXEL} bytes for each"
+    assert memory in PAGE
+    assert f"at least {photo_decoding.MIN_SIDE} px" in PAGE
+    assert f"At most {photo_hosts._REDIRECTS} redirects" in PAGE
+    assert f"must lie below `{photo_keys.PHOTOS}`" in PAGE
+    assert ", ".join({"WEBP": "WebP"}.get(form, form) for form in photo_decoding.FILE_TYPES) in PAGE
 
 
 def test_training_defaults():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
-from pydantic import ValidationError
 
 from streams.cli.main import cli
 from streams.setting_types import Group
 from streams.settings import Settings
 from streams.training_settings import TrainingSettings
+from streams.unknown_variables import UnknownSettings
 
 
 def test_each_method_has_its_own_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +28,7 @@ def test_each_method_has_its_own_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_setting_of_another_method_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREATIVES_TRAINING__TEXTUAL_INVERSION__RANK", "8")
-    with pytest.raises(ValidationError, match="rank"):
+    with pytest.raises(UnknownSettings, match="RANK"):
         Settings()
 
 
@@ -36,6 +38,10 @@ def test_only_decisive_settings_change_the_request() -> None:
         {"min_fidelity": 0.5},
         {"max_prior": 0.5},
         {"max_photo_bytes": 1000},
+        {"max_total_photo_bytes": 1000},
+        {"max_photo_pixels": 1000},
+        {"max_total_photo_pixels": 1000},
+        {"photo_seconds": 5},
         {"allowed_hosts": ("photos.example",)},
         {"dreambooth": {"steps": 10}},
     ]
@@ -49,6 +55,15 @@ def test_only_decisive_settings_change_the_request() -> None:
         {"textual_inversion": {"vectors": 2}},
     ):
         assert TrainingSettings.model_validate(change).decisive("dreambooth") == plain.decisive("dreambooth")
+
+
+def test_the_budgets_of_photos_change_no_request_id_by_default() -> None:
+    """They came later than the others, and a request keeps its id over an update."""
+    assert set(json.loads(TrainingSettings().decisive("dreambooth"))) == {
+        "allowed_hosts",
+        "max_photo_bytes",
+        "dreambooth",
+    }
 
 
 def test_a_dino_threshold_needs_a_dino() -> None:

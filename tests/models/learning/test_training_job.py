@@ -28,8 +28,10 @@ from models.learning.dreambooth import DreamBooth
 from models.learning.training_job import run_training_job
 from models.learning.training_run import seeds_for
 from models.opening import open_studio
+from models.photo_files import PhotoFile
 from models.studio import Studio
 from tests import tiny
+from tests.models.learning.photo_files import photo_file
 
 METHODS = ("textual_inversion", "dreambooth", "dreambooth_lora")
 FAST = {
@@ -40,7 +42,7 @@ FAST = {
 
 
 class RecordingReporter:
-    """Records progress and checkpoints; cancels the job at its n-th progress report."""
+    """Records progress and checkpoints; cancels the job at its n-th report after the photos."""
 
     def __init__(self, cancel_at: int | None = None) -> None:
         self.reports: list[tuple[str, int, int]] = []
@@ -49,7 +51,7 @@ class RecordingReporter:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.reports.append((stage, done, total))
-        if len(self.reports) == self._cancel_at:
+        if stage != "photos" and sum(name != "photos" for name, _, _ in self.reports) == self._cancel_at:
             raise Cancelled
 
     def report_checkpoint(self, step: int, path: str) -> None:
@@ -64,11 +66,11 @@ def studio(tiny_plan: StudioPlan) -> Studio:
     return opened
 
 
-def photo(seed: int) -> bytes:
+def photo(seed: int) -> PhotoFile:
     pixels = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((80, 80), Image.Resampling.BICUBIC).save(buffer, "PNG")
-    return buffer.getvalue()
+    return photo_file(buffer.getvalue())
 
 
 def job(folder: Path, method: str = "dreambooth", **changes: object) -> TrainingJob:
@@ -132,7 +134,7 @@ def test_a_job_ends_with_a_file_scores_and_pictures(trained):
     assert [picture.rank for picture in result.pictures] == [1, 2]
     assert all(Image.open(io.BytesIO(picture.content)).size == (128, 128) for picture in result.pictures)
     assert [step for step, _ in reporter.checkpoints] == [2, 4, 6]
-    assert {stage for stage, _, _ in reporter.reports} >= {"train", "evaluate"}
+    assert {stage for stage, _, _ in reporter.reports} >= {"photos", "train", "evaluate"}
     assert ("prior" in {stage for stage, _, _ in reporter.reports}) == (method != "textual_inversion")
     assert all(0 <= done <= total for _, done, total in reporter.reports)
 
@@ -415,7 +417,7 @@ def test_a_model_with_two_text_encoders_is_refused_with_a_code(tmp_path):
 
 
 def test_refused_photos_are_counted_and_losses_are_written(studio, tmp_path):
-    photos = (b"<html>", *(photo(seed) for seed in range(3)), photo(1))
+    photos = (photo_file(b"<html>"), *(photo(seed) for seed in range(3)), photo(1))
     result = run_training_job(studio, job(tmp_path, "textual_inversion", photos=photos), RecordingReporter())
     assert result.scores["photos_refused"] == 2
     assert len(json.loads((tmp_path / "losses.json").read_text())) == 6
@@ -465,8 +467,8 @@ def test_stock_diffusers_reads_unet_and_text_encoder_from_one_file(studio, famil
 def test_unusable_photos_are_refused_before_training(studio, tmp_path):
     reporter = RecordingReporter()
     with pytest.raises(UnusablePhotos):
-        run_training_job(studio, job(tmp_path, photos=(photo(0), photo(0), b"<html>")), reporter)
-    assert reporter.reports == []
+        run_training_job(studio, job(tmp_path, photos=(photo(0), photo(0), photo_file(b"<html>"))), reporter)
+    assert {stage for stage, _, _ in reporter.reports} == {"photos"}
 
 
 def test_early_stopping_and_snr_weighting_take_effect(studio, tmp_path, monkeypatch):

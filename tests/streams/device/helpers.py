@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from models.briefs import Brief, TrainingJob
+from models.photo_files import PhotoFile
 from streams.device.client import DeviceClient
 from streams.settings import DeviceSettings
 
@@ -26,7 +27,7 @@ def training_job(tmp_path: Path, **changes: object) -> TrainingJob:
         class_noun="carton",
         placeholder_token="sks",
         method="dreambooth",
-        photos=(b"x",),
+        photos=(PhotoFile("x", "0" * 64),),
         seed=1,
         workdir=str(tmp_path / "work"),
         steps=5,

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.streams.products.photo_host import certificate, host
 from tests.streams.world import World
+
+__all__ = ["certificate", "host", "world"]
 
 
 @pytest.fixture

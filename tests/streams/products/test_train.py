@@ -13,13 +13,13 @@ import pytest
 from models.briefs import TrainingJob
 from models.errors import ConceptTooWeak, UnusablePhotos
 from schemas.events import CreativeRejected, ProductReady
-from streams.failures import DeviceProcessDied, StoreUnavailable
+from streams.failures import DeviceProcessDied, ObjectRefused, StoreUnavailable
 from streams.products.train import train_product
 from streams.requests import Tools
 from streams.store.concepts import current_concept
 from tests import fakes
 from tests.fakes import FakeDevice
-from tests.streams.world import SOURCE, World, product
+from tests.streams.world import SOURCE, World, photo_digests, product
 
 
 async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
@@ -30,14 +30,14 @@ async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
     concept = world.store.objects[ready.concept_uri.removeprefix("s3://creatives/")]
     assert hashlib.sha256(concept).hexdigest() == ready.concept_sha256
     [training_job] = world.device.training_jobs
-    assert training_job.photos == (b"photo 1", b"photo 2", b"photo 3")
+    assert [photo.sha256 for photo in training_job.photos] == photo_digests(1, 2, 3)
     assert (training_job.method, training_job.steps, training_job.class_noun) == ("dreambooth", 7, "jar of jam")
     prefix = f"concepts/jam/{ready.request_id}/"
     assert world.keys("concepts/jam/") == sorted(
         [ready.images[0].s3_uri.removeprefix("s3://creatives/"), f"{prefix}concept-{ready.concept_sha256[:16]}.safetensors", f"{prefix}manifest.json",
          "concepts/jam/current.json"]
     )  # fmt: skip
-    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}1-{ready.images[0].sha256[:16]}.png"
+    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}square-1-{ready.images[0].sha256[:16]}.png"
     assert world.keys("checkpoints/") == []
     assert not Path(training_job.workdir).exists()
 
@@ -80,6 +80,19 @@ async def test_unreadable_photos_reject_the_product(world: World, images: list[s
     assert world.device.training_jobs == []
     assert await world.train(product(images=images)) == outcome
     assert await current_concept(world.tools.signed, "jam") is None
+
+
+async def test_photos_that_the_store_refuses_reject_the_product(world: World) -> None:
+    """Archived or forbidden objects, and names that the store cannot hold. A retry would block the topic."""
+
+    def refuse(operation: str, key: str) -> None:
+        if operation == "get" and key.startswith("photos/"):
+            raise ObjectRefused(uri=world.store.uri(key), detail="InvalidObjectState")
+
+    world.store.fail = refuse
+    message = CreativeRejected.model_validate_json((await world.train(product())).value)
+    assert message.code == "unusable_photos"
+    assert "s3://creatives/photos/jam/2.png, though it returns others: InvalidObjectState" in message.reason
 
 
 async def test_photos_that_are_too_large_reject_the_product(tmp_path: Path) -> None:
@@ -125,7 +138,7 @@ async def test_another_worker_resumes_from_the_newest_checkpoints(tmp_path: Path
 
     class RecordingDevice(FakeDevice):
         async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
-            seen.append(sorted(path.name for path in Path(training_job.workdir).iterdir()))
+            seen.append(sorted(path.name for path in Path(training_job.workdir).glob("checkpoint-*")))
             return await super().train(training_job, on_checkpoint)
 
     world = World(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,7 @@ from streams.store.concepts import CurrentConcept, current_concept, make_current
 from streams.store.signed_objects import SignedObjects
 from tests.fakes import MemoryStore
 from tests.streams.store.signing import FOREIGN, HOSTILE, SIGNER
-from tests.streams.world import concept
+from tests.streams.world import NOON, concept
 
 CURRENT, PINNED = "concepts/jam/current.json", "creatives/s/r/concept.json"
 
@@ -33,6 +34,16 @@ async def test_the_later_registration_is_current(
     current = await current_concept(signed, "jam")
     assert current is not None
     assert current.request_id == winner
+
+
+async def test_a_pointer_from_the_future_pins_no_product(signed: SignedObjects) -> None:
+    await make_current(signed, concept("planted", minutes=24 * 60, offset=2**62))
+    latest = NOON + timedelta(hours=1)
+    assert await current_concept(signed, "jam", latest) is None
+    await make_current(signed, concept("trained"), latest)
+    assert await current_concept(signed, "jam", latest) == concept("trained")
+    await make_current(signed, concept("on-time", minutes=60), latest)
+    assert await current_concept(signed, "jam", latest) == concept("on-time", minutes=60)
 
 
 async def test_the_first_pinned_concept_of_a_request_stays(signed: SignedObjects) -> None:

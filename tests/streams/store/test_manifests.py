@@ -152,7 +152,7 @@ async def test_a_failed_set_leaves_no_pending_request() -> None:
 
 async def test_a_failed_picture_upload_writes_no_manifest(store: MemoryStore, signed: SignedObjects) -> None:
     def fail(operation: str, key: str) -> None:
-        if key.startswith(f"{SEGMENT}2-"):
+        if key.startswith(f"{SEGMENT}square-2-"):
             fakes.unavailable(operation, key)
 
     store.fail = fail

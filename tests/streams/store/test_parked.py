@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from streams.store.parked import park_segment, parked_keys, parked_segments
+from streams.store.parked import expired_keys, park_segment, parked_keys, parked_segment
 from streams.store.signed_objects import SignedObjects
 from tests.fakes import MemoryStore
 from tests.streams.store.signing import FOREIGN, HOSTILE, SIGNER
@@ -12,17 +14,25 @@ from tests.streams.world import segment
 
 
 async def event_ids(signed: SignedObjects) -> list[str]:
-    return [event.event_id async for _, event in parked_segments(signed, "jam")]
+    found = [await parked_segment(signed, key) for key in await parked_keys(signed, "jam")]
+    return [event.event_id for event in found if event is not None]
 
 
-async def test_parked_segments_are_read_one_at_a_time(store: MemoryStore, signed: SignedObjects) -> None:
-    for number in range(5):
+async def test_the_keys_lead_to_the_segments(signed: SignedObjects) -> None:
+    for number in range(3):
         await park_segment(signed, segment(f"s{number}"), "jam", f"r{number}")
-    waiting = parked_segments(signed, "jam")
-    key, event = await anext(waiting)
-    assert (key, event) == ("parked/jam/r0.json", segment("s0"))
-    assert [call for call in store.calls if call[0] == "get"] == [("get", "parked/jam/r0.json")]
-    assert [event.event_id async for _, event in waiting] == ["s1", "s2", "s3", "s4"]
+    keys = await parked_keys(signed, "jam")
+    assert keys == [f"parked/jam/r{number}.json" for number in range(3)]
+    assert await parked_segment(signed, keys[1]) == segment("s1")
+    assert await parked_keys(signed, "milk") == []
+
+
+async def test_only_segments_that_wait_for_long_are_expired(store: MemoryStore, signed: SignedObjects) -> None:
+    now = datetime.now(UTC)
+    for product_id, days in (("jam", 31), ("jam", 29), ("milk", 40)):
+        await park_segment(signed, segment(), product_id, f"r{days}")
+        store.dates[f"parked/{product_id}/r{days}.json"] = now - timedelta(days=days)
+    assert await expired_keys(signed, now - timedelta(days=30)) == ["parked/jam/r31.json", "parked/milk/r40.json"]
 
 
 @pytest.mark.parametrize(
@@ -73,4 +83,4 @@ async def test_the_largest_segment_can_be_parked(signed: SignedObjects) -> None:
         brand={"name": words, "features": phrases * 50},
     )
     await park_segment(signed, event, "jam", "r-1")
-    assert [parked async for _, parked in parked_segments(signed, "jam")] == [event]
+    assert await parked_segment(signed, "parked/jam/r-1.json") == event
