@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from models.wire_format import encode
 from streams.store.concepts import CurrentConcept
 from streams.store.keys import concept_name, concept_prefix
+from tests.models.test_wire_format import MESSAGES
 from tests.raw_batches import CODECS, batch
 from tests.streams.store.outcome_examples import creative_set
 
@@ -72,6 +74,11 @@ def tensor_files() -> list[bytes]:
         save({"params_ema.a": torch.ones(2, 3), "params_ema.b": torch.zeros(1, dtype=torch.int64)}, {"format": "pt"}),
         save({"half": torch.ones(4, dtype=torch.float16)}),
     ]
+
+
+def device_frames() -> list[bytes]:
+    """Return one frame per message that crosses the pipe."""
+    return [b"".join(encode(message)) for message in MESSAGES]
 
 
 def photos() -> list[bytes]:

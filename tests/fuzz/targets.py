@@ -12,21 +12,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from models import wire_format
 from models.errors import WeightsError
-from models.learning.photos import PhotoRefused, decode_photo
+from models.learning.photo_decoding import PhotoRefused, decode_photo, open_photo
 from models.weights import checkpoints, vocabulary
-from schemas.base import Contract
+from models.wire_format import FROM_DEVICE, PREFIX, InvalidMessage
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.failures import AddressForbidden, InvalidEvent
 from streams.kafka import record_format
-from streams.kafka.delivery import decode
+from streams.kafka.decoding import EventLimits, decode
 from streams.messages import RawEvent
-from streams.products import photos
+from streams.products import photo_hosts
 from streams.segments.prompting import Prompter
+from streams.settings import Settings
 from streams.store.concepts import current_concept
 from streams.store.keys import manifest_key
 from streams.store.manifests import read_manifest
-from streams.store.parked import parked_segments
+from streams.store.parked import parked_keys, parked_segment
 from streams.store.signed_objects import InvalidObjects, SignedObjects
 from tests.fakes import MemoryStore
 from tests.fuzz import seeds
@@ -34,7 +36,8 @@ from tests.raw_batches import with_checksum
 from tests.streams.store.outcome_examples import SEGMENT
 from tests.streams.store.signing import SIGNER
 
-MAX_EVENT_BYTES = 64 * 1024
+LIMITS = EventLimits(Settings())
+MAX_PIXELS = 10**6
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,11 @@ class Target:
     seeds: Callable[[], list[bytes]]
 
 
-def _event(model: type[Contract]) -> Callable[[bytes], None]:
+def _event(model: type[SegmentUpdated | ProductRegistered]) -> Callable[[bytes], None]:
     def read(content: bytes) -> None:
         raw = RawEvent(Source(topic="input", partition=0, offset=0), key=None, value=content)
         with suppress(InvalidEvent):
-            decode(raw, model, MAX_EVENT_BYTES)
+            decode(raw, model, LIMITS)
 
     return read
 
@@ -57,7 +60,7 @@ def _event(model: type[Contract]) -> Callable[[bytes], None]:
 def _prompt(content: bytes) -> None:
     raw = RawEvent(Source(topic="segment-updated", partition=0, offset=0), key=None, value=content)
     with suppress(InvalidEvent):
-        _prompter().compose(decode(raw, SegmentUpdated, MAX_EVENT_BYTES))
+        _prompter().compose(decode(raw, SegmentUpdated, LIMITS))
 
 
 @cache
@@ -98,8 +101,8 @@ async def _manifest(signed: SignedObjects) -> None:
 
 
 async def _marker(signed: SignedObjects) -> None:
-    async for _ in parked_segments(signed, seeds.PRODUCT_ID):
-        pass
+    for key in await parked_keys(signed, seeds.PRODUCT_ID):
+        await parked_segment(signed, key)
 
 
 def _tensor_file(content: bytes) -> None:
@@ -113,14 +116,23 @@ def _tensor_file(content: bytes) -> None:
 def _photo(content: bytes) -> None:
 
     with suppress(PhotoRefused):
-        decode_photo(content)
+        decode_photo(content, open_photo(content, 64, MAX_PIXELS))
+
+
+def _device_frame(content: bytes) -> None:
+    if len(content) < PREFIX.size:
+        return
+    header, _ = PREFIX.unpack_from(content)
+    body = content[PREFIX.size :]
+    with suppress(InvalidMessage):
+        wire_format.decode(body[:header], body[header:], FROM_DEVICE)
 
 
 def _photo_address(content: bytes) -> None:
 
     uri = content.decode("utf-8", "replace")
     try:
-        host = photos._allowed_host(uri, urlsplit(uri), seeds.ALLOWED_HOSTS)
+        host = photo_hosts._allowed_host(uri, urlsplit(uri), seeds.ALLOWED_HOSTS)
     except (AddressForbidden, ValueError):
         return
     if host not in seeds.ALLOWED_HOSTS:
@@ -135,6 +147,7 @@ TARGETS = {
     "concept-pointers": Target(_in_store(seeds.POINTER_KEY, _pointer), seeds.pointers),
     "manifests": Target(_in_store(manifest_key(SEGMENT), _manifest), seeds.manifests),
     "parked-segments": Target(_in_store(seeds.MARKER_KEY, _marker), seeds.segment_events),
+    "device-frames": Target(_device_frame, seeds.device_frames),
     "tensor-files": Target(_tensor_file, seeds.tensor_files),
     "photos": Target(_photo, seeds.photos),
     "photo-addresses": Target(_photo_address, seeds.photo_addresses),
