@@ -63,7 +63,7 @@ def changed_bytes(found: torch.Tensor, exact: torch.Tensor) -> str:
 def compare_networks() -> Iterator[Row]:
     """Yield network, precision and error, on equal inputs."""
     plan = StudioPlan(device="cpu", threads=1)
-    exact = open_studio(plan, EXACT)
+    exact = open_studio(plan, precisions=EXACT)
     generator: Any = exact.generator
     latents: list[torch.Tensor] = []
     decode = generator.decoder.decode
@@ -81,7 +81,7 @@ def compare_networks() -> Iterator[Row]:
     enlarged = [exact.upscaler.upscale(picture[None]) for picture in pixels[::4]]
     for dtype in NARROW:
         name = dtype_name(dtype)
-        other = open_studio(plan, replace(EXACT, diffusion=dtype)).generator
+        other = open_studio(plan, precisions=replace(EXACT, diffusion=dtype)).generator
         drawn = torch.cat([other.generate(prompt, "", SEEDS) for prompt in PROMPTS])
         judged = [
             s["clip"] for i, prompt in enumerate(PROMPTS) for s in exact.reranker.score(drawn[4 * i :][:4], prompt)
@@ -115,7 +115,7 @@ def compare_concept(path: Path, photos: Path) -> Iterator[Row]:
     rows = {dtype_name(dtype): replace(EXACT, diffusion=dtype) for dtype in (torch.float32, *NARROW)}
     rows["cuda"] = choose_precisions("auto", torch.device("cuda"))
     for name, precisions in rows.items():
-        studio = open_studio(plan, precisions)
+        studio = open_studio(plan, precisions=precisions)
         run, pixels = training_run(studio, path, photos)
         scores = score_concept(run, run.training_job.concept, pixels)
         yield "concept", name, ", ".join(f"{key} {scores[key]:.4f}" for key in ("fidelity", "prompt", "prior"))
