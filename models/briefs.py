@@ -17,7 +17,6 @@ Stage = Literal[
     "load", "generate", "rerank", "score", "upscale", "finish", "encode", "photos", "prior", "train", "evaluate"
 ]
 Encoding = Literal["png", "jpeg", "webp"]
-PredictionType = Literal["epsilon", "v_prediction"]
 Sampler = Literal["dpmsolver++", "euler", "euler-trailing", "euler-ancestral-trailing", "lcm", "tcd", "ddim"]
 
 
@@ -30,8 +29,8 @@ class StudioPlan:
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.weights.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (float16 on CUDA, float32 elsewhere) or a torch name.
     steps, guidance_scale, size: None takes the family's default. size: side of a square picture in pixels.
-    prediction_type, zero_snr: None takes what the weights state about their noise schedule.
     sampler: None takes the few-step sampler that a diffusers folder names, otherwise DPM-Solver++.
+    prediction_type, zero_snr: None takes what the weights state.
     bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
     tile: side in pixels above which the upscaler works in tiles (0: never); neighbours share `tile_overlap` pixels.
     quality: of `jpeg` and `webp` files. threads: CPU threads; None leaves torch's default.
@@ -49,7 +48,7 @@ class StudioPlan:
     guidance_scale: float | None = None
     size: int | None = None
     sampler: Sampler | None = None
-    prediction_type: PredictionType | None = None
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
     zero_snr: bool | None = None
     bucket: int = 8
     tile: int = 512
@@ -88,7 +87,7 @@ class StudioReady:
 
     tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
     max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
-    negative_prompt: the family's own default. notes: what the weights state and how they are used, for the log.
+    negative_prompt: the family's own default. notes: for the log, what the weights state.
     """
 
     recipe: StudioRecipe

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.briefs import Encoding, PredictionType, Sampler, StudioPlan
+from models.briefs import Encoding, Sampler, StudioPlan
 from streams.delivery_settings import DeliverySettings
 from streams.setting_types import (
     Bucket,
@@ -143,7 +143,7 @@ class StudioSettings(Group):
     sampler: Sampler | None = Field(
         default=None, description="unset: DPM-Solver++, or the few-step sampler that a diffusers folder names"
     )
-    prediction_type: PredictionType | None = Field(
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
         default=None, description="what the UNet predicts; unset: what the weights state"
     )
     zero_snr: bool | None = Field(
