@@ -28,15 +28,13 @@ class StudioPlan:
 
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.weights.catalog`.
     device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (float16 on CUDA, float32 elsewhere) or a torch name.
-    steps, guidance_scale, size: None takes the family's default. size: side of a square picture in pixels.
+    steps, guidance_scale, size, prediction_type, zero_snr: None takes what the family states. size: side of a square.
     sampler: None takes the few-step sampler that a diffusers folder names, otherwise DPM-Solver++.
-    prediction_type, zero_snr: None takes what the weights state.
     bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
     tile: side in pixels above which the upscaler works in tiles (0: never); neighbours share `tile_overlap` pixels.
-    quality: of `jpeg` and `webp` files. threads: CPU threads; None leaves torch's default.
-    dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores products a second time, not pictures.
+    quality: of `jpeg` and `webp` files. network: the device process keeps its network after it has fetched the weights.
+    threads: None leaves torch's default. dino: a path or hub id of a ViT or DINOv2, a second judge of trained products.
     concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
-    network: the device process keeps its network after it has fetched the weights.
     """
 
     diffusion: str = "demo"
