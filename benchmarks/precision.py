@@ -23,9 +23,10 @@ from safetensors import safe_open
 from models.briefs import Concept, StudioPlan, TrainingJob
 from models.learning.evaluation import score_concept
 from models.learning.method_options import DEFAULTS
-from models.learning.photos import prepare_photos
+from models.learning.photos import ignore_progress, prepare_photos
 from models.learning.training_run import TrainingRun
 from models.opening import open_studio
+from models.photo_files import PhotoFile
 from models.precision import Precisions, choose_precisions, dtype_name
 from models.rendering.decoding import Decoder
 from models.rendering.reranking import ClipReranker
@@ -127,10 +128,10 @@ def training_run(studio: Studio, path: Path, photos: Path) -> tuple[TrainingRun,
         meta = file.metadata()
     token, noun, method = meta["placeholder_token"], meta["class_noun"], meta["method"]
     concept = Concept("benchmark", method, str(path), sha256_of(path), token, noun)
-    files = tuple(file.read_bytes() for file in sorted(photos.glob("*.png")))
+    files = tuple(PhotoFile.at(file) for file in sorted(photos.glob("*.png")))
     job = TrainingJob("benchmark", "benchmark", noun, token, method, files, 0, ".", concept)
     generator: Any = studio.generator
-    pixels = prepare_photos(files, generator.size).pixels
+    pixels = prepare_photos(files, generator.size, job.photo_limits, ignore_progress).pixels
     return TrainingRun(studio, job, Silent(), DEFAULTS[method]), pixels
 
 
