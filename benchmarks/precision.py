@@ -129,7 +129,7 @@ def training_run(studio: Studio, path: Path, photos: Path) -> tuple[TrainingRun,
     token, noun, method = meta["placeholder_token"], meta["class_noun"], meta["method"]
     concept = Concept("benchmark", method, str(path), sha256_of(path), token, noun)
     files = tuple(PhotoFile.at(file) for file in sorted(photos.glob("*.png")))
-    job = TrainingJob("benchmark", "benchmark", noun, token, method, files, 0, ".", concept)
+    job = TrainingJob("benchmark", "benchmark", noun, token, method, files, 0, ".", concept=concept)
     generator: Any = studio.generator
     pixels = prepare_photos(files, generator.size, job.photo_limits, ignore_progress).pixels
     return TrainingRun(studio, job, Silent(), DEFAULTS[method]), pixels

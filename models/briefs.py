@@ -25,16 +25,14 @@ class StudioPlan:
     """The weights, device and settings of a studio.
 
     The recipe holds every field that decides a picture's bytes; `models.opening.NOT_IN_RECIPE` lists the others.
-
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.weights.catalog`.
-    device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (float16 on CUDA, float32 elsewhere) or a torch name.
+    device, dtype: `auto` is CUDA in float16 if there is a GPU, otherwise the CPU in float32.
     steps, guidance_scale, size, prediction_type, zero_snr: None takes what the family states. size: side of a square.
     sampler: None takes the few-step sampler that a diffusers folder names, otherwise DPM-Solver++.
     bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
     tile: side in pixels above which the upscaler works in tiles (0: never); neighbours share `tile_overlap` pixels.
-    quality: of `jpeg` and `webp` files. network: the device process keeps its network after it has fetched the weights.
-    threads: None leaves torch's default. dino: a path or hub id of a ViT or DINOv2, a second judge of trained products.
-    concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
+    quality: of `jpeg` and `webp` files. threads: None leaves torch's default. dino: a ViT or DINOv2, for more scores.
+    concepts: trained products kept on the device. network: the process keeps its network after fetching the weights.
     """
 
     diffusion: str = "demo"
@@ -85,7 +83,7 @@ class StudioReady:
 
     tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
     max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
-    negative_prompt: the family's own default. notes: for the log, what the weights state.
+    negative_prompt: the family's own default. notes: on the weights, for the log.
     """
 
     recipe: StudioRecipe
