@@ -25,17 +25,14 @@ class StudioPlan:
     """The weights, device and settings of a studio.
 
     The recipe holds every field that decides a picture's bytes; `models.opening.NOT_IN_RECIPE` lists the others.
-
     diffusion, reranking, upscaling: `demo`, a local path, or a hub id with `@revision`; see `models.weights.catalog`.
-    device: `auto`, `cpu`, `cuda`, `cuda:1`. dtype: `auto` (bfloat16 on CUDA, float32 elsewhere) or a torch name.
-    steps, guidance_scale, size: None takes the family's default. size: side of a square picture in pixels.
+    device, dtype: `auto` is CUDA in float16 if there is a GPU, otherwise the CPU in float32.
+    steps, guidance_scale, size, prediction_type, zero_snr: None takes what the family states. size: side of a square.
     sampler: None takes the few-step sampler that a diffusers folder names, otherwise DPM-Solver++.
     bucket: the most candidates denoised in one call; a smaller call is padded to the next power of two.
     tile: side in pixels above which the upscaler works in tiles (0: never); neighbours share `tile_overlap` pixels.
-    quality: of `jpeg` and `webp` files. threads: CPU threads; None leaves torch's default.
-    dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores products a second time, not pictures.
-    concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
-    network: the device process keeps its network after it has fetched the weights.
+    quality: of `jpeg` and `webp` files. threads: None leaves torch's default. dino: a ViT or DINOv2, for more scores.
+    concepts: trained products kept on the device. network: the process keeps its network after fetching the weights.
     """
 
     diffusion: str = "demo"
@@ -47,6 +44,8 @@ class StudioPlan:
     guidance_scale: float | None = None
     size: int | None = None
     sampler: Sampler | None = None
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    zero_snr: bool | None = None
     bucket: int = 8
     tile: int = 512
     tile_overlap: int = 32
@@ -84,7 +83,7 @@ class StudioReady:
 
     tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
     max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
-    negative_prompt: the family's own default.
+    negative_prompt: the family's own default. notes: on the weights, for the log.
     """
 
     recipe: StudioRecipe
@@ -92,6 +91,7 @@ class StudioReady:
     tokenizer: str
     max_tokens: int
     negative_prompt: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

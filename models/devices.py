@@ -80,9 +80,9 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of a name; `auto` is bfloat16 on CUDA and float32 elsewhere. Raises DeviceUnavailable."""
+    """Return the precision of a name; `auto` is float16 on CUDA and float32 elsewhere. Raises DeviceUnavailable."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.float16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
         detail = f"there is no precision {name}. Set CREATIVES_STUDIO__DTYPE to auto, {', '.join(DTYPES)}."
         raise DeviceUnavailable(device=device.type, detail=detail)

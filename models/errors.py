@@ -5,6 +5,8 @@ Errors cross the pipe between device process and worker by class name, so their 
 
 from __future__ import annotations
 
+import sys
+
 
 class CreativesError(Exception):
     """Something in the creatives service failed."""
@@ -15,6 +17,12 @@ class CreativesError(Exception):
 
     def __str__(self) -> str:
         return " ".join((self.__doc__ or "").split()).format_map(self.fields)
+
+
+def require_messages() -> None:
+    """Exit with one line if Python runs without docstrings, because they are the messages of all errors."""
+    if sys.flags.optimize > 1:
+        raise SystemExit("creatives: error messages need docstrings; run Python without -OO and PYTHONOPTIMIZE=2.")
 
 
 def first_line(error: BaseException) -> str:
@@ -53,11 +61,21 @@ class WeightsDamaged(WeightsError):
 
 
 class UnsafeCheckpoint(WeightsError):
-    """The checkpoint {path} is a pickle that can run code ({detail}); convert it to safetensors."""
+    """The checkpoint {path} is unsafe to load: {detail}. Convert it to safetensors, or download it from elsewhere."""
 
 
 class UnsafeConfiguration(WeightsError):
     """The configuration {path} is refused: {detail}. Remove that entry, or choose other weights."""
+
+
+class NonFiniteOutput(WeightsError):
+    """The {network} returns values that are not finite numbers in {precision}, so no picture can be made. {advice}."""
+
+
+class UnusableSchedule(WeightsError):
+    """The noise schedule of {path} cannot be used: {detail}. To state another one, set
+    CREATIVES_STUDIO__PREDICTION_TYPE or CREATIVES_STUDIO__ZERO_SNR.
+    """
 
 
 class DeviceUnavailable(CreativesError):

@@ -32,7 +32,14 @@ class Generator(Protocol):
         picture_format: Format = ...,
         report: StepCallback = ...,
     ) -> torch.Tensor:
-        """Return pixels (len(seeds),3,H,W) in [0,1], one picture per seed, each independent of the others."""
+        """Return pixels (len(seeds),3,H,W) in [0,1], one picture per seed, each independent of the others.
+
+        A picture that is not finite is NaN throughout. Raises NonFiniteOutput if none is finite.
+        """
+        ...
+
+    def probe(self) -> torch.Tensor:
+        """Return one small picture (1,3,H,W) in [0,1], made in a moment."""
         ...
 
 
@@ -78,12 +85,25 @@ class Encoder(Protocol):
         ...
 
 
+class FullPrecision(Protocol):
+    """The diffusion weights in float32, whatever precision the generator works in."""
+
+    def pipeline(self) -> Any:
+        """Return a pipeline in float32 on the device, which the caller must not change."""
+        ...
+
+    def unet_weights(self, names: set[str]) -> Mapping[str, torch.Tensor]:
+        """Return UNet parameters by name, in float32."""
+        ...
+
+
 @dataclass(frozen=True)
 class Networks:
     """The parts of a studio.
 
     scorers, finishers: run in this order; a finisher gets the picture of the one before it.
     negative_prompt, training: the diffusion family's own defaults; see `families.Family`.
+    full_precision: the diffusion weights in float32; None: the generator's own are.
     """
 
     generator: Generator
@@ -94,3 +114,4 @@ class Networks:
     training: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     scorers: tuple[Scorer, ...] = ()
     finishers: tuple[Finisher, ...] = ()
+    full_precision: FullPrecision | None = None

@@ -5,12 +5,14 @@ A thread encodes the files of one brief while the next brief is on the device; a
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -36,10 +38,10 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
     """Run until Stop or until the worker is gone. Sends StudioReady first, or the error if the studio cannot open."""
     pipe = Pipe(connection)
     try:
-        with stage("load"):
+        with stage("load"), collected_notes() as notes:
             studio = open_studio(plan, partial(_on_fetched, plan))
             studio.warm_up()
-            ready = studio_ready(studio)
+            ready = studio_ready(studio, notes)
     except CreativesError as error:
         _log_cause(error)
         pipe.send(error)
@@ -57,11 +59,33 @@ def _on_fetched(plan: StudioPlan) -> None:
         drop_network()
 
 
-def studio_ready(studio: Studio) -> StudioReady:
-    """Return the facts about a studio that the worker needs."""
+@contextlib.contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """Yield a list of the log lines that `models` writes in the block; afterwards its warnings go to
+    stderr.
+    """
+    notes: list[str] = []
+    collector = logging.Handler(logging.INFO)
+    collector.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("models")
+    logger.addHandler(collector)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(collector)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = True
+
+
+def studio_ready(studio: Studio, notes: Sequence[str] = ()) -> StudioReady:
+    """Return the facts about a studio that the worker needs. notes: what loading found out about the weights."""
     tokenizer = studio.generator.pipeline.tokenizer
     path = str(vocabulary.vocabulary_path(tokenizer))
-    return StudioReady(studio.recipe, str(studio.device), path, tokenizer.model_max_length, studio.negative_prompt)
+    return StudioReady(
+        studio.recipe, str(studio.device), path, tokenizer.model_max_length, studio.negative_prompt, tuple(notes)
+    )
 
 
 class Pipe:

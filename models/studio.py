@@ -7,10 +7,13 @@ if it has finishers.
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +22,14 @@ from numpy.typing import NDArray
 from models import images
 from models.briefs import Brief, Candidate, Format, Picture, Rendering, StudioPlan, StudioRecipe
 from models.compilation import report_compilation
-from models.errors import CreativesError
+from models.errors import CreativesError, NonFiniteOutput
 from models.networks import Networks
+from models.precision import finite_rows
 from models.rendering import provenance, selection
 from models.rendering.concept_shelf import ConceptShelf
 from models.stages import StageCallback, ignore_stages, stage, time_stages
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class Studio:
         self.upscaler, self.encoder = networks.upscaler, networks.encoder
         self.scorers, self.finishers = networks.scorers, networks.finishers
         self.negative_prompt, self.training = networks.negative_prompt, networks.training
-        self.shelf = ConceptShelf(plan.concepts)
+        self._full_precision = networks.full_precision
+        self.shelf = ConceptShelf(plan.concepts, networks.full_precision)
 
     def warm_up(self) -> None:
         """Draw one full bucket and enlarge one picture. This chooses kernels and shows a lack of memory at startup.
@@ -75,7 +82,9 @@ class Studio:
     def draw(self, brief: Brief, progress: StageCallback = ignore_stages) -> DrawnBrief:
         """Do the work on the device: generate and score candidates, keep the best per format, enlarge and finish them.
 
-        progress may raise to end the brief. Raises StageFailed, OutOfDeviceMemory, and what progress raises.
+        A candidate whose picture or scores are not finite numbers is left out of the result.
+        progress may raise to end the brief. Raises StageFailed, OutOfDeviceMemory, NonFiniteOutput if no candidate is
+        left, and what progress raises.
         """
         start, seconds = time.perf_counter(), time_stages()
         kept: list[tuple[Candidate, NDArray[np.uint8]]] = []
@@ -84,13 +93,14 @@ class Studio:
             pixels, scored = self._generate(brief, picture_format, progress)
             ranked = selection.rank_candidates(scored, brief.keep)
             chosen = selection.kept_candidates(ranked)
+            finished: dict[int, Candidate] = {}
             for place, candidate in enumerate(chosen):
                 small, position = pixels[candidate.index : candidate.index + 1], (place, len(chosen))
                 # No name holds the large picture, so its device memory is free before the next one is enlarged.
-                finished = self._finish(self._upscale(small, position, progress), brief, candidate, position, progress)
-                ranked[candidate.index] = finished[0]
-                kept.append(finished)
-            candidates += ranked
+                done = self._finish(self._upscale(small, position, progress), brief, candidate, position, progress)
+                finished[candidate.index] = done[0]
+                kept.append(done)
+            candidates += [finished.get(candidate.index, candidate) for candidate in ranked]
         return DrawnBrief(brief, tuple(kept), tuple(candidates), time.perf_counter() - start, seconds)
 
     def encode(self, drawn: DrawnBrief, progress: StageCallback = ignore_stages) -> Rendering:
@@ -102,6 +112,10 @@ class Studio:
             progress("encode", done, len(drawn.kept))
         seconds = drawn.stage_seconds | seconds
         return Rendering(drawn.brief.request_id, tuple(pictures), drawn.candidates, drawn.device_seconds, seconds)
+
+    def full_precision_pipeline(self) -> Any:
+        """Return the pipeline to train on: the file's own weights in float32. Raises a WeightsError."""
+        return self.generator.pipeline if self._full_precision is None else self._full_precision.pipeline()
 
     @contextlib.contextmanager
     def apply_concept(self, brief: Brief, progress: StageCallback = ignore_stages) -> Iterator[str]:
@@ -120,7 +134,7 @@ class Studio:
     def _generate(
         self, brief: Brief, picture_format: Format, progress: StageCallback
     ) -> tuple[torch.Tensor, list[Candidate]]:
-        """Return pixels (N,3,H,W) in [0,1] and the scored candidates, one per seed."""
+        """Return pixels (N,3,H,W) in [0,1], one per seed, and the scored candidates whose values are finite numbers."""
         with stage("generate"), self.apply_concept(brief, progress) as prompt:
             pixels = self.generator.generate(
                 prompt,
@@ -129,9 +143,17 @@ class Studio:
                 picture_format,
                 lambda done, total: progress("generate", done, total),
             )
-        scores = self._score(pixels, brief, progress)
-        seeds = enumerate(zip(brief.seeds, scores, strict=True))
-        return pixels, [Candidate(picture_format, index, seed, score, None) for index, (seed, score) in seeds]
+        rows = finite_rows(pixels).nonzero().flatten().tolist()
+        scores = self._score(pixels if len(rows) == len(pixels) else pixels[rows], brief, progress)
+        finite = [
+            (row, score) for row, score in zip(rows, scores, strict=True) if all(map(math.isfinite, score.values()))
+        ]
+        if not finite:
+            raise NonFiniteOutput(network="scorers", precision="float32", advice="Choose other weights")
+        if len(finite) < len(brief.seeds):
+            lost = len(brief.seeds) - len(finite)
+            log.warning("Request %s lost %d candidates whose values are not finite numbers.", brief.request_id, lost)
+        return pixels, [Candidate(picture_format, row, brief.seeds[row], score) for row, score in finite]
 
     def _score(self, pixels: torch.Tensor, brief: Brief, progress: StageCallback) -> list[dict[str, float]]:
         """Return the reranker's scores of each candidate, then the scorers' in their order."""
@@ -171,6 +193,8 @@ class Studio:
                 pixels, figures = finisher.finish(pixels, brief, candidate)
                 candidate = replace(candidate, scores=candidate.scores | figures)
             progress("finish", before * total + done, pictures * total)
+        if self.finishers and not pixels.isfinite().all():
+            raise NonFiniteOutput(network="finishers", precision="float32", advice="Choose other weights")
         with stage("finish" if self.finishers else "upscale"):  # the copy waits for the kernels of the last stage
             return candidate, images.pixels_to_bytes(pixels)[0]
 

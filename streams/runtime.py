@@ -91,6 +91,8 @@ class Runtime:
             self._run_in_background(self._count_waiting(self._store), "waiting-segments")
         log.info("loading the models", diffusion=settings.studio.diffusion, device=settings.studio.device)
         ready = await self._device.start()
+        for note in ready.notes:
+            log.info("weights", note=note)
         await self._publisher.start()
         negative = settings.studio.negative_prompt
         prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)

@@ -131,7 +131,7 @@ class StudioSettings(Group):
     reranking: str = Field(default="demo", description="`demo`, `local-dir:` and a folder, or an open_clip name")
     upscaling: str = Field(default="demo", description="`demo`, or an official SwinIR file")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`")
-    dtype: str = Field(default="auto", description="`auto` (bfloat16 on CUDA, float32 elsewhere), or a torch name")
+    dtype: str = Field(default="auto", description="`auto` (float16 on CUDA, float32 elsewhere), or a torch name")
     steps: int | None = Field(default=None, ge=1, le=1000, description="inference steps; unset: the family's default")
     guidance_scale: float | None = Field(default=None, ge=0, le=50, description="unset: the family's default")
     size: int | None = Field(
@@ -142,6 +142,12 @@ class StudioSettings(Group):
     )
     sampler: Sampler | None = Field(
         default=None, description="unset: DPM-Solver++, or the few-step sampler that a diffusers folder names"
+    )
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
+        default=None, description="what the UNet predicts; unset: what the weights state"
+    )
+    zero_snr: bool | None = Field(
+        default=None, description="the noise schedule ends in pure noise; unset: what the weights state"
     )
     bucket: int = Field(default=8, ge=1, le=256, description="candidates denoised in one call")
     tile: int = Field(default=512, ge=0, description="pixels above which SwinIR works in tiles; 0: never")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from models.errors import require_messages
 from models.weights.references import check_references
 from streams.app import create_app
 from streams.settings import Settings
 
+require_messages()
 settings = Settings()
 check_references(settings.studio.plan())
 app = create_app(settings)

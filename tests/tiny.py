@@ -142,12 +142,20 @@ SWINIR_KINDS: dict[str, dict[str, Any]] = {
     "real": {"upsampler": "nearest+conv", "upscale": 4},
     "large": {"upsampler": "nearest+conv", "upscale": 4, "resi_connection": "3conv"},
     "light": {"upsampler": "pixelshuffledirect", "upscale": 4},
+    "classical-2": {"upsampler": "pixelshuffle", "upscale": 2},
+    "classical-3": {"upsampler": "pixelshuffle", "upscale": 3},
+    "classical-8": {"upsampler": "pixelshuffle", "upscale": 8},
+    "real-2": {"upsampler": "nearest+conv", "upscale": 2},
+    "light-2": {"upsampler": "pixelshuffledirect", "upscale": 2},
+    "light-3": {"upsampler": "pixelshuffledirect", "upscale": 3},
 }
+"""The layouts of the published super-resolution files; the scale is 4 unless the name has another."""
 
 
 def swinir_state(kind: str = "light") -> dict[str, torch.Tensor]:
     """Return the tensors of basicsr's SwinIR of a kind, masks included, as in an official file."""
-    return {key: value.contiguous() for key, value in swinir_network(kind).state_dict().items()}
+    state = {key: value.contiguous() for key, value in swinir_network(kind).state_dict().items()}
+    return {key: value for key, value in state.items() if kind != "real-2" or not key.startswith("conv_up2.")}
 
 
 def swinir_network(kind: str = "light") -> torch.nn.Module:
@@ -155,8 +163,9 @@ def swinir_network(kind: str = "light") -> torch.nn.Module:
     from models.rendering import swinir
 
     torch.manual_seed(4)
+    architecture = SWINIR_KINDS[kind] | ({"upscale": 4} if kind == "real-2" else {})  # basicsr knows no other scale
     with warnings.catch_warnings(action="ignore"):  # basicsr calls meshgrid without `indexing`
-        network = swinir.swinir_class()(**SWINIR, **SWINIR_KINDS[kind])
+        network = swinir.swinir_class()(**SWINIR, **architecture)
     for name, parameter in network.named_parameters():
         if "relative_position_bias_table" in name:
             torch.nn.init.normal_(parameter, std=0.5)

@@ -21,12 +21,13 @@ from models.weights.tensor_file import write_tensors
 CLASS_GUIDANCE = "unguided"  # part of the cache key and of a training run's identity
 
 
-def class_images(run: TrainingRun, count: int) -> Tensor:
-    """Return pixels (count,3,S,S) from the cache; the base model generates missing ones.
+def class_images(run: TrainingRun, count: int) -> Iterator[Tensor]:
+    """Return an iterator over pixels (N,3,S,S) in [0,1], one bucket at a time, `count` in all.
 
-    The base model generates without classifier-free guidance. Guidance makes pictures more alike, so training on guided
-    ones would narrow the class, whereas training on unguided ones preserves it. Each bucket is written as soon as it is
-    complete, so an interruption loses at most one.
+    The base model generates all missing ones before this function returns. It generates without classifier-free
+    guidance. Guidance makes pictures more alike, so training on guided ones would narrow the class, whereas training on
+    unguided ones preserves it. Each bucket is written as soon as it is complete, so an interruption loses at most one,
+    and no more than one is in memory.
     The cache then keeps the sets of class images that were used last, up to the job's `class_cache_bytes`.
     """
     job = run.training_job
@@ -37,8 +38,9 @@ def class_images(run: TrainingRun, count: int) -> Tensor:
     delete_partials(folder)
     if job.class_cache is not None and job.class_cache_bytes is not None:
         delete_old_sets(cache, folder, job.class_cache_bytes)
-    seeds, buckets = seeds_for("class", noun, count), []
-    for part in batches(count, run.studio.plan.bucket):
+    seeds, parts = seeds_for("class", noun, count), list(batches(count, run.studio.plan.bucket))
+
+    def bucket(part: range) -> Tensor:
         path = folder / f"{part.start:05d}.safetensors"
         pixels = _cached_pixels(path)
         if pixels is None:
@@ -48,11 +50,14 @@ def class_images(run: TrainingRun, count: int) -> Tensor:
             write_tensors({"pixels": pixels}, path, {"class_noun": noun})
         else:
             run.reporter.progress("load", part.stop, count)
-        buckets.append(pixels)
+        return pixels
+
+    for part in parts:
+        bucket(part)
     os.utime(folder)
     if job.class_cache is not None and job.class_cache_bytes is not None:
         delete_old_sets(cache, folder, job.class_cache_bytes)
-    return torch.cat(buckets).float() / 255
+    return (bucket(part).float() / 255 for part in parts)
 
 
 def delete_old_sets(cache: Path, kept: Path, limit: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.devices import module_device
 from models.images import pixels_to_signed
+from models.latents import from_vae
 from models.learning.losses import PredictionType, add_noise, min_snr_weights, prediction_target
 from models.stages import StepCallback, ignore_steps
 
@@ -92,8 +93,7 @@ def encode_latents(pipeline: Any, pixels: Tensor, report: StepCallback = ignore_
         output = vae.encode(pixels_to_signed(part).to(device, dtype))
         encoded.append(output.latent_dist.mean if hasattr(output, "latent_dist") else output.latents)
         report(len(encoded), -(-len(pixels) // ENCODING_BATCH))
-    shift, scale = float(getattr(vae.config, "shift_factor", None) or 0.0), float(vae.config.scaling_factor)
-    return (torch.cat(encoded).float() - shift) * scale
+    return from_vae(torch.cat(encoded), vae.config)
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> Tensor:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from models.briefs import Concept, TrainingJob, TrainingResult
-from models.errors import TrainingDiverged, UnsupportedTraining
+from models.errors import NonFiniteOutput, TrainingDiverged, UnsupportedTraining
 from models.learning import dreambooth, textual_inversion
 from models.learning.class_images import CLASS_GUIDANCE, class_images
 from models.learning.concept_file import write_concept
@@ -53,7 +55,7 @@ def run_training_job(studio: TrainingStudio, training_job: TrainingJob, reporter
         lambda done, total: reporter.progress("photos", done, total),
     )
     concept = training_job.concept or train_concept(run, photos.pixels)
-    scores = score_concept(run, concept, photos.pixels)
+    scores = _score_finite(run, concept, photos.pixels)
     scores |= {f"{name}_before": score for name, score in score_concept(run, None, photos.pixels).items()}
     scores["photos_refused"] = float(len(photos.refused))
     if isinstance(options, dreambooth.Options):
@@ -75,8 +77,7 @@ def train_concept(run: TrainingRun, photos: Tensor) -> Concept:
 
     Raises TrainingDiverged.
     """
-    report = partial(run.reporter.progress, "load")
-    learner = _make_learner(run, encode_latents(run.studio.generator.pipeline, photos, report))
+    learner = _make_learner(run, photos)
     schedule = Schedule(
         run.options.steps,
         run.options.learning_rate,
@@ -101,15 +102,20 @@ def _report_end(run: TrainingRun, steps: int, _bytes: int, _total: int) -> None:
     run.reporter.progress("train", steps, run.options.steps)
 
 
-def _make_learner(run: TrainingRun, latents: Tensor) -> DreamBooth | TextualInversion:
-    pipeline, job, options = run.studio.generator.pipeline, run.training_job, run.options
+def _make_learner(run: TrainingRun, photos: Tensor) -> DreamBooth | TextualInversion:
+    """Return a learner on copies of the weights in float32, whatever precision the studio renders in."""
+    job, options = run.training_job, run.options
+    classes: Iterator[Tensor] | None = None
+    if isinstance(options, dreambooth.Options) and options.prior_loss_weight > 0:
+        classes = class_images(run, options.class_images)  # before the float32 weights take their memory
+    report = partial(run.reporter.progress, "load")
+    report(0, 1)
+    pipeline = run.studio.full_precision_pipeline()
+    latents = encode_latents(pipeline, photos, report)
     if isinstance(options, textual_inversion.Options):
         words = (job.placeholder_token, job.class_noun)
         return textual_inversion.make_learner(pipeline, latents, words, options)
-    class_latents = None
-    if options.prior_loss_weight > 0:
-        report = partial(run.reporter.progress, "load")
-        class_latents = encode_latents(pipeline, class_images(run, options.class_images), report)
+    class_latents = None if classes is None else torch.cat([encode_latents(pipeline, part, report) for part in classes])
     words = (run.subject(), job.class_noun)
     return dreambooth.make_learner(pipeline, (latents, class_latents), words, options, job.seed)
 
@@ -123,6 +129,15 @@ def _identity(run: TrainingRun, photos: Tensor) -> str:
     words = (job.method, job.placeholder_token, job.class_noun)
     photo_digest = hashlib.sha256(photos.numpy().tobytes()).hexdigest()
     return identity_digest([run.studio.recipe.fingerprint, *words, photo_digest, asdict(run.options), CLASS_GUIDANCE])
+
+
+def _score_finite(run: TrainingRun, concept: Concept, photos: Tensor) -> dict[str, float]:
+    """Return the concept's scores. Raises TrainingDiverged if its pictures are not finite, as the base model's are."""
+    try:
+        return score_concept(run, concept, photos)
+    except NonFiniteOutput as error:
+        detail = f"no picture of the concept can be made; lower the learning rate ({str(error).rstrip('.')})"
+        raise TrainingDiverged(when="in the end", detail=detail) from error
 
 
 def _recorded_steps(concept: Concept) -> int:

@@ -15,6 +15,7 @@ from models.briefs import Brief, Concept, Stage, StudioPlan, TrainingJob, subjec
 from models.learning.fidelity import ImageEmbedder
 from models.learning.method_options import Options
 from models.learning.training import JobReporter, generator_for
+from models.precision import non_finite
 
 PICTURES_KEPT = 2
 SEED_LIMIT = 2**53  # product-ready carries these seeds, and readers of JSON round larger numbers
@@ -31,6 +32,7 @@ class TrainingStudio(Protocol):
     negative_prompt: str
     training: Mapping[str, Mapping[str, float]]
 
+    def full_precision_pipeline(self) -> Any: ...
     def apply_concept(self, brief: Brief, progress: Any) -> Any: ...
     def draw(self, brief: Brief, progress: Any) -> Any: ...
     def encode(self, drawn: Any) -> Any: ...
@@ -72,6 +74,8 @@ class TrainingRun:
                 brief.seeds,
                 report=lambda done, total: self.reporter.progress(stage, done, total),
             )
+        if not pixels.isfinite().all():
+            raise non_finite("diffusion network", generator.pipeline.unet.dtype)
         return pixels.clone().cpu()
 
 

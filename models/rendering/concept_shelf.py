@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from models.briefs import Brief, Concept
 from models.devices import module_device
 from models.errors import WeightsDamaged, WrongArchitecture
+from models.networks import FullPrecision
 from models.stages import StepCallback, ignore_steps
 from models.weights import checkpoints, original_layout
 
@@ -37,10 +38,14 @@ class LoadedConcept:
 
 
 class ConceptShelf:
-    """A cache of the last used concepts. limit: the most that it holds; a DreamBooth one is as large as the UNet."""
+    """A cache of the last used concepts. limit: the most that it holds; a DreamBooth one is as large as the UNet.
 
-    def __init__(self, limit: int) -> None:
+    full_precision: the base weights to add adapters to; None: those of the pipeline itself.
+    """
+
+    def __init__(self, limit: int, full_precision: FullPrecision | None = None) -> None:
         self._limit = limit
+        self._full_precision = full_precision
         self._shelf: OrderedDict[Key, LoadedConcept] = OrderedDict()
 
     def __len__(self) -> int:
@@ -76,7 +81,7 @@ class ConceptShelf:
         if key not in self._shelf:
             while len(self._shelf) >= self._limit:
                 self._shelf.popitem(last=False)
-            self._shelf[key] = _load(pipeline, concepts, report)
+            self._shelf[key] = _load(pipeline, concepts, report, self._full_precision)
         self._shelf.move_to_end(key)
         return self._shelf[key]
 
@@ -97,16 +102,21 @@ def group_by_concept(briefs: Sequence[Brief]) -> list[Brief]:
     return [brief for concepts in groups.values() for members in concepts.values() for brief in members]
 
 
-def _load(pipeline: Any, concepts: Sequence[Concept], report: StepCallback) -> LoadedConcept:
+def _load(
+    pipeline: Any, concepts: Sequence[Concept], report: StepCallback, full_precision: FullPrecision | None
+) -> LoadedConcept:
     if all(concept.method == "textual_inversion" for concept in concepts):
         return _load_words(pipeline, concepts, report)
     if len(concepts) > 1:
         methods = ", ".join(concept.method for concept in concepts)
         detail = f"only Textual Inversion concepts can be combined, not {methods}"
         raise WrongArchitecture(path="concepts", architecture="one brief", detail=detail)
-    tensors = _tensors(concepts[0], report)
-    read = _adapted_weights if concepts[0].method == "dreambooth_lora" else _full_weights
-    return LoadedConcept(tuple(read(pipeline, tensors, concepts[0].path)), pipeline.tokenizer)
+    tensors, path = _tensors(concepts[0], report), concepts[0].path
+    if concepts[0].method == "dreambooth_lora":
+        values = _adapted_weights(pipeline, tensors, path, full_precision)
+    else:
+        values = _full_weights(pipeline, tensors, path)
+    return LoadedConcept(tuple(values), pipeline.tokenizer)
 
 
 def _tensors(concept: Concept, report: StepCallback) -> checkpoints.StateDict:
@@ -150,24 +160,38 @@ def _full_weights(pipeline: Any, tensors: checkpoints.StateDict, path: str) -> I
             yield parameter, torch.empty_like(parameter.data).copy_(value)
 
 
-def _adapted_weights(pipeline: Any, tensors: checkpoints.StateDict, path: str) -> Iterator[tuple[nn.Parameter, Tensor]]:
+def _adapted_weights(
+    pipeline: Any, tensors: checkpoints.StateDict, path: str, full_precision: FullPrecision | None
+) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """Yield the adapted parameters, W + B A (Hu et al. 2021, section 4.1; alpha equals the rank).
 
-    Adding the product once makes rendering as fast as with the base model.
+    Adding the product once makes rendering as fast as with the base model. W comes from the weights' own file,
+    because rounding it first would drop the small changes; the sum is rounded once.
     """
-    parameters = dict(_unwrap_compiled(pipeline.unet).named_parameters())
+    unet = _unwrap_compiled(pipeline.unet)
+    parameters, device = dict(unet.named_parameters()), module_device(unet)
     down = ".lora_A.weight"
-    for name, first in tensors.items():
-        if not name.endswith(down):
-            continue
-        target = name.removeprefix("unet.").removesuffix(down)
-        parameter, second = parameters.get(f"{target}.weight"), tensors.get(f"unet.{target}.lora_B.weight")
-        if parameter is None or second is None or (second.shape[0], first.shape[1]) != tuple(parameter.shape):
+    targets = [name.removeprefix("unet.").removesuffix(down) for name in tensors if name.endswith(down)]
+    for target in targets:
+        parameter = parameters.get(f"{target}.weight")
+        first, second = (tensors.get(f"unet.{target}.lora_{part}.weight") for part in "AB")
+        if parameter is None or first is None or second is None or not _fits(first, second, parameter):
             detail = f"{target} does not fit"
             raise WrongArchitecture(path=Path(path).name, architecture="this UNet", detail=detail)
-        device = module_device(_unwrap_compiled(pipeline.unet))
-        change = second.to(device, torch.float32) @ first.to(device, torch.float32)
-        yield parameter, (parameter.data.float() + change).to(parameter.dtype)
+    names = {f"{target}.weight" for target in targets}
+    base = parameters if full_precision is None else full_precision.unet_weights(names)
+    for target in targets:
+        first, second = (tensors[f"unet.{target}.lora_{part}.weight"].to(device, torch.float32) for part in "AB")
+        parameter = parameters[f"{target}.weight"]
+        yield (
+            parameter,
+            (base[f"{target}.weight"].detach().to(device, torch.float32) + second @ first).to(parameter.dtype),
+        )
+
+
+def _fits(first: Tensor, second: Tensor, parameter: Tensor) -> bool:
+    """Return whether the adapters `first` (r,in) and `second` (out,r) fit the parameter (out,in)."""
+    return (second.shape[0], first.shape[1]) == tuple(parameter.shape) and first.shape[0] == second.shape[1]
 
 
 def _unwrap_compiled(module: Any) -> nn.Module:

@@ -17,14 +17,17 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from models.briefs import Format, Sampler
-from models.images import signed_to_pixels
+from models.errors import NonFiniteOutput
+from models.precision import finite_rows, non_finite
 from models.rendering import samplers
+from models.rendering.decoding import Decoder
 from models.rendering.formats import shape_of
 from models.stages import StepCallback, ignore_steps
 from models.weights.pipelines import Pipeline
 
 # From this side on the VAE decodes one picture at a time. That is as fast, and takes an eighth of the memory.
 SLICED = 512
+PROBE_SIDE, PROBE_STEPS = 64, 2
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ class Sampling:
 class DiffusionGenerator:
     """A Generator over a diffusers pipeline. A concept may change `pipeline` between calls, never during one.
 
-    Raises UnusableSampler.
+    vae_dtype: the precision to decode in; None leaves the VAE as it is. Raises UnusableSampler.
     """
 
-    def __init__(self, pipeline: Pipeline, sampling: Sampling, device: torch.device) -> None:
+    def __init__(
+        self, pipeline: Pipeline, sampling: Sampling, device: torch.device, vae_dtype: torch.dtype | None = None
+    ) -> None:
         self.pipeline = pipeline
         self.sampling = sampling
         self.device = device
@@ -57,6 +62,7 @@ class DiffusionGenerator:
         pipeline.to(device)
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
+        self.decoder = Decoder(pipeline.vae, vae_dtype or pipeline.vae.dtype)
         if sampling.size >= SLICED and hasattr(pipeline.vae, "enable_slicing"):
             pipeline.vae.enable_slicing()
 
@@ -78,6 +84,16 @@ class DiffusionGenerator:
         other.sampling = replace(self.sampling, guidance_scale=1.0)
         return other
 
+    def probe(self) -> torch.Tensor:
+        """Return one small picture (1,3,S,S) after two steps: whether the networks work shows in a moment.
+
+        Raises NonFiniteOutput.
+        """
+        other = copy(self)
+        side = math.ceil(PROBE_SIDE / self.grain) * self.grain
+        other.sampling = replace(self.sampling, steps=PROBE_STEPS, size=side)
+        return other.generate("a photo", "", (0,))
+
     def shape(self, picture_format: Format) -> tuple[int, int]:
         """Return (height, width) in pixels of a format."""
         return shape_of(picture_format, self.size, self.grain)
@@ -93,18 +109,23 @@ class DiffusionGenerator:
     ) -> torch.Tensor:
         """Return float32 pixels (len(seeds),3,H,W) in [0,1], on the device, one per seed, in order.
 
+        A picture whose values are not finite is NaN throughout; if none is finite, NonFiniteOutput names the network.
         If a bucket does not fit into the device's memory, the generator tries its two halves once.
-        Raises torch.OutOfMemoryError, and what report raises.
+        Raises torch.OutOfMemoryError, NonFiniteOutput, and what report raises.
         """
         conditioning = self._encode(prompt, negative_prompt)
         buckets = split_into_buckets(len(seeds), self.sampling.bucket)
         steps = _StepCounter(report, len(buckets), self.sampling.steps)
-        pictures = []
+        drawn = []
         for start, end, padded in buckets:
-            latents = self._latents(seeds[start:end], picture_format, padded)
-            pictures.append(self._denoise_and_decode(latents, conditioning, seeds[start:end], steps)[: end - start])
+            noise = self._latents(seeds[start:end], picture_format, padded)
+            parts = self._denoise_and_decode(noise, conditioning, seeds[start:end], steps)
+            drawn.append([part[: end - start] for part in parts])
             steps.bucket += 1
-        return torch.cat(pictures)
+        latents, pixels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        if not finite_rows(pixels).any():
+            raise self._non_finite(latents)
+        return pixels
 
     def _encode(self, prompt: str, negative_prompt: str) -> dict[str, torch.Tensor]:
         """Return the text embeddings (1,tokens,D) and, for SDXL, the pooled ones (1,D), by the pipeline's names."""
@@ -117,12 +138,16 @@ class DiffusionGenerator:
                 device=self.device,
                 num_images_per_prompt=1,
                 do_classifier_free_guidance=guided,
-                negative_prompt=negative_prompt,
+                # An absent negative prompt is no text at all: SDXL was trained with zeroed embeddings in its place.
+                negative_prompt=negative_prompt or None,
             )
             names = [*names, "pooled_prompt_embeds", "negative_pooled_prompt_embeds"]
         else:
             embeds = pipeline.encode_prompt(prompt, self.device, 1, guided, negative_prompt)
-        return {name: value for name, value in zip(names, embeds, strict=True) if value is not None}
+        conditioning = {name: value for name, value in zip(names, embeds, strict=True) if value is not None}
+        if not all(value.isfinite().all() for value in conditioning.values()):
+            raise non_finite("text encoder", pipeline.text_encoder.dtype)
+        return conditioning
 
     def _latents(self, seeds: tuple[int, ...], picture_format: Format, padded: int) -> torch.Tensor:
         """Return noise (padded,4,h,w) from the CPU, float32, one row per seed; the last one repeats as padding."""
@@ -134,18 +159,23 @@ class DiffusionGenerator:
         return torch.cat(rows)
 
     def _denoise_and_decode(
-        self, latents: torch.Tensor, conditioning: dict[str, torch.Tensor], seeds: tuple[int, ...], steps: _StepCounter
-    ) -> torch.Tensor:
+        self, noise: torch.Tensor, conditioning: dict[str, torch.Tensor], seeds: tuple[int, ...], steps: _StepCounter
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the denoised latents (N,C,h,w) and their pixels (N,3,H,W)."""
         try:
-            return self._decode(self._denoise(latents, conditioning, seeds, steps))
+            latents = self._denoise(noise, conditioning, seeds, steps)
+            return latents, self.decoder.decode(latents)
         except torch.OutOfMemoryError:
-            if len(latents) == 1:
+            if len(noise) == 1:
                 raise
         torch.cuda.empty_cache()
-        half = len(latents) // 2
-        first = self._decode(self._denoise(latents[:half], conditioning, seeds[:half], steps))
-        second = self._decode(self._denoise(latents[half:], conditioning, seeds[half:] or seeds[-1:], steps))
-        return torch.cat([first, second])
+        half = len(noise) // 2
+        halves = []
+        for rows, own in ((noise[:half], seeds[:half]), (noise[half:], seeds[half:] or seeds[-1:])):
+            latents = self._denoise(rows, conditioning, own, steps)
+            halves.append((latents, self.decoder.decode(latents)))
+        first, second = halves
+        return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])
 
     def _denoise(
         self, latents: torch.Tensor, conditioning: dict[str, torch.Tensor], seeds: tuple[int, ...], steps: _StepCounter
@@ -166,16 +196,11 @@ class DiffusionGenerator:
             callback_on_step_end=steps,
         ).images
 
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return float32 pixels (N,3,H,W) in [0,1] of scaled latents (N,4,h,w)."""
-        vae = self.pipeline.vae
-        mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
-        latents = latents / vae.config.scaling_factor
-        if mean is not None and deviation is not None:
-            latents = latents * _channels(deviation, latents) + _channels(mean, latents)
-        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
-            vae.to(torch.float32)  # SDXL's VAE overflows in half precision
-        return signed_to_pixels(vae.decode(latents.to(vae.dtype), return_dict=False)[0])
+    def _non_finite(self, latents: torch.Tensor) -> NonFiniteOutput:
+        """Return the error for pictures none of which is finite. latents: (N,C,h,w), before decoding."""
+        if finite_rows(latents).any():
+            return non_finite("VAE", self.decoder.dtype)
+        return non_finite("UNet", self.pipeline.unet.dtype)
 
 
 class _StepCounter:
@@ -203,7 +228,3 @@ def split_into_buckets(count: int, bucket: int) -> list[tuple[int, int, int]]:
 
 def _generator(seed: int, stream: int = 0) -> torch.Generator:
     return torch.Generator("cpu").manual_seed((seed + stream * 0x9E3779B97F4A7C15) % 2**64)
-
-
-def _channels(values: list[float], like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(values).view(1, -1, 1, 1).to(like)

@@ -19,6 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from models.errors import WeightsNotFound, WrongArchitecture
+from models.precision import non_finite
 from models.weights.catalog import Weights
 from models.weights.checkpoints import fill, init_empty_weights, read
 from models.weights.library_boundary import architecture_boundary
@@ -61,8 +62,13 @@ class ClipReranker:
 
     @torch.inference_mode()
     def score(self, pixels: torch.Tensor, prompt: str) -> list[dict[str, float]]:
-        """Return the scores of each picture of pixels (N,3,H,W) in [0,1]: `clip` (cosine), `clip_logit` (scaled)."""
+        """Return the scores of each picture of pixels (N,3,H,W) in [0,1]: `clip` (cosine), `clip_logit` (scaled).
+
+        Raises NonFiniteOutput if no score is a finite number.
+        """
         cosines = (self.embed_images(pixels) @ self.embed_texts([prompt]).T)[:, 0].float().cpu()
+        if not cosines.isfinite().any():
+            raise non_finite("CLIP network", next(self.model.parameters()).dtype)
         bias = getattr(self.model, "logit_bias", None)
         logits = cosines * self.model.logit_scale.exp().float().cpu()  # type: ignore[operator]
         logits = logits if bias is None else logits + bias.float().cpu()

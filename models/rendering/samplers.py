@@ -16,6 +16,8 @@ from typing import Any
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     LCMScheduler,
@@ -42,6 +44,12 @@ SAMPLERS: dict[Sampler, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
 }
 
+# The samplers of weights with EDM's continuous noise levels (Karras et al. 2022, section 5): CosXL, Playground 2.5.
+EDM_SAMPLERS: dict[Sampler, tuple[Any, dict[str, Any]]] = {
+    "dpmsolver++": (EDMDPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "euler": (EDMEulerScheduler, {}),
+}
+
 
 def choose(own: SchedulerMixin, name: Sampler | None, steps: int) -> SchedulerMixin:
     """Return the named sampler with the schedule of `own`, the weights' scheduler.
@@ -59,7 +67,11 @@ def choose(own: SchedulerMixin, name: Sampler | None, steps: int) -> SchedulerMi
 
 
 def _with_schedule(own: SchedulerMixin, name: Sampler) -> SchedulerMixin:
-    kind, changes = SAMPLERS[name]
+    samplers = EDM_SAMPLERS if type(own).__name__.startswith("EDM") else SAMPLERS
+    if name not in samplers:
+        detail = f"the weights need one for EDM noise levels: {', '.join(samplers)}"
+        raise UnusableSampler(sampler=name, detail=detail)
+    kind, changes = samplers[name]
     sampler: SchedulerMixin = kind.from_config(own.config, **changes)
     return sampler
 

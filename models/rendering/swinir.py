@@ -56,11 +56,28 @@ def load(state: StateDict, path: str) -> nn.Module:
 
 
 def meta_network(architecture: dict[str, Any]) -> nn.Module:
-    """Return basicsr's SwinIR on the meta device, without weights."""
+    """Return basicsr's SwinIR on the meta device, without weights.
+
+    basicsr builds the real-world network for a scale of 4 only. The official one for a scale of 2 lacks its last step.
+    """
+    doubles = architecture["upsampler"] == "nearest+conv" and architecture["upscale"] == 2
     with warnings.catch_warnings(action="ignore"), init_empty_weights(include_buffers=False):
-        model: nn.Module = swinir_class()(**architecture)
+        model: Any = swinir_class()(**architecture | ({"upscale": 4} if doubles else {}))
+    if doubles:
+        del model.conv_up2
+        model.upscale, model.forward = 2, types.MethodType(_forward_double, model)
     model.window_size = architecture["window_size"]
-    return model
+    return model  # type: ignore[no-any-return]
+
+
+def _forward_double(self: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Return the output of the official real-world network with a scale of 2."""
+    mean = self.mean.type_as(pixels)
+    features = self.conv_first((pixels - mean) * self.img_range)
+    features = self.conv_before_upsample(self.conv_after_body(self.forward_features(features)) + features)
+    features = self.lrelu(self.conv_up1(functional.interpolate(features, scale_factor=2, mode="nearest")))
+    enlarged: torch.Tensor = self.conv_last(self.lrelu(self.conv_hr(features))) / self.img_range + mean
+    return enlarged
 
 
 def read_architecture(state: StateDict, path: str) -> dict[str, Any]:
@@ -204,8 +221,8 @@ def _read_heads(state: StateDict) -> list[int]:
 
 def _read_upsampler(state: StateDict, path: str) -> tuple[str, int]:
     """Return basicsr's name of the upsampler and the scale: classical, real-world or lightweight."""
-    if "conv_up2.weight" in state:
-        return "nearest+conv", 4
+    if "conv_up1.weight" in state:
+        return "nearest+conv", 4 if "conv_up2.weight" in state else 2
     if "conv_before_upsample.0.weight" in state:
         steps = [value.shape[0] // value.shape[1] for key, value in state.items() if _is_upsample_weight(key)]
         return "pixelshuffle", round(torch.tensor(steps).prod().sqrt().item())

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import torch
 from torch.nn import functional
 
+from models.precision import ReducedPrecision, dtype_name, non_finite
 from models.rendering import swinir
 from models.stages import StepCallback, ignore_steps
 from models.weights.catalog import Weights
 from models.weights.checkpoints import read
+
+log = logging.getLogger(__name__)
 
 
 class SwinirUpscaler:
     """An Upscaler over a SwinIR network. It pads to the network's window, cuts large pictures into tiles, and clamps.
 
     tile: side in pixels above which the picture is cut, 0 for never. overlap: pixels that neighbouring tiles share.
+    dtype: the precision; a network that overflows in it works in float32 from then on.
     """
 
-    def __init__(self, network: torch.nn.Module, scale: int, tile: int = 512, overlap: int = 32) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        scale: int,
+        tile: int = 512,
+        overlap: int = 32,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.network = network
+        self._precision = ReducedPrecision(network, dtype)
         self.scale = scale
         self.window: int = network.window_size  # type: ignore[assignment]
         self.tile = -(-tile // self.window) * self.window
@@ -34,14 +47,15 @@ class SwinirUpscaler:
         path = weights.file()
         network = swinir.load(read(path, "upscaling"), path.name)
         scale: int = network.upscale  # type: ignore[assignment]
-        network = network.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network.requires_grad_(requires_grad=False), scale, tile, overlap)
+        network = network.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network.requires_grad_(requires_grad=False), scale, tile, overlap, dtype)
 
     @torch.inference_mode()
     def upscale(self, pixels: torch.Tensor, report: StepCallback = ignore_steps) -> torch.Tensor:
         """Return float32 pixels (1,3,sH,sW) in [0,1] of pixels (1,3,H,W) in [0,1].
 
         s: the network's scale. Tiles cross-fade over their overlap, so no seam shows. report: counts tiles.
+        Raises NonFiniteOutput.
         """
         height, width = pixels.shape[-2:]
         padded = self._pad(pixels)
@@ -53,10 +67,21 @@ class SwinirUpscaler:
             large = self._blend(padded, boxes, report)
         return large[..., : height * self.scale, : width * self.scale].clamp(0, 1)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the network now."""
+        return next(self.network.parameters()).dtype
+
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         weight = next(self.network.parameters())
-        enlarged: torch.Tensor = self.network(pixels.to(device=weight.device, dtype=weight.dtype))
-        return enlarged.float()
+        enlarged: torch.Tensor = self.network(pixels.to(device=weight.device, dtype=weight.dtype)).float()
+        if enlarged.isfinite().all():
+            return enlarged
+        if not self._precision.is_reduced:
+            raise non_finite("SwinIR network", weight.dtype)
+        log.warning("SwinIR overflows in %s: it works in float32 from now on.", dtype_name(weight.dtype))
+        self._precision.restore_float32()
+        return self._forward(pixels)
 
     def _pad(self, pixels: torch.Tensor) -> torch.Tensor:
         """Reflect the picture to the right and below, up to the next multiple of the window, as spandrel does."""

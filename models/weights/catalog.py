@@ -84,6 +84,13 @@ def resolve(role: WeightsRole, reference: str) -> Weights:
     return weights
 
 
+def changed_file(weights: Weights) -> tuple[str, str] | None:
+    """Return name and sha256 of the first file that differs from its hash in `weights`, or None."""
+    folder = weights.path if weights.path.is_dir() else weights.path.parent
+    found = _digests(folder, [folder / name for name, _ in weights.files])
+    return next((now for now, before in zip(found, weights.files, strict=True) if now != before), None)
+
+
 def _resolve(role: WeightsRole, reference: str) -> Weights:
     if reference == "demo" and role in DEMO_PARTS:
         return _demo(role)

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 _HEAD = 1024
 _CHUNK = 16 * 2**20
+LARGEST_EXPANSION = 4  # of a file's tensors in memory: a state may list a shared tensor under several names
 
 
 def read(path: Path, role: str, report: StepCallback = ignore_steps) -> StateDict:
@@ -42,7 +44,19 @@ def read(path: Path, role: str, report: StepCallback = ignore_steps) -> StateDic
             content = dict(content[wrapper])
             break
     state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    _refuse_expansion(state, path)
     return _without_prefix(state, "params_ema.", "params.")
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata in the header of a safetensors file; nothing for other files. Raises UnreadableCheckpoint."""
+    if path.suffix != ".safetensors":
+        return {}
+    with (
+        library_boundary(lambda reason: _unreadable(path, f"it is not a complete safetensors file ({reason})")),
+        safe_open(path, framework="pt", device="cpu") as file,
+    ):
+        return dict(file.metadata() or {})
 
 
 def sha256_of(path: Path, report: StepCallback = ignore_steps) -> str:
@@ -109,6 +123,7 @@ def _read_safetensors(path: Path, report: StepCallback) -> dict[str, Any]:
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
+    _refuse_inflation(path)
     with library_boundary(lambda reason: _unreadable(path, f"it is not a complete torch file ({reason})")):
         try:
             with warnings.catch_warnings(action="ignore"):  # about the pickle's protocol, which is irrelevant here
@@ -119,6 +134,32 @@ def _read_torch(path: Path) -> dict[str, Any]:
         detail = f"it holds a {type(content).__name__}, not a dictionary of tensors"
         raise WrongArchitecture(path=path.name, architecture="a torch file", detail=detail)
     return dict(content)
+
+
+def _refuse_inflation(path: Path) -> None:
+    """Raise UnsafeCheckpoint for an archive that is larger when it is read than on disk. torch never compresses.
+
+    torch's own reader has the last word on the sizes: it may find another directory in the file than zipfile does.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with library_boundary(lambda reason: _unreadable(path, f"it is not a complete torch file ({reason})")):
+        members = zipfile.ZipFile(path).infolist()
+    packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise UnsafeCheckpoint(path=path.name, detail=f"{packed[0][:80]!r} in it is compressed, which torch never does")
+    with library_boundary(lambda reason: _unreadable(path, f"it is not a complete torch file ({reason})")):
+        reader = torch._C.PyTorchFileReader(str(path))  # noqa: SLF001 - has no public name
+        total = sum(reader.get_record_size(name) for name in reader.get_all_records())
+    if total > path.stat().st_size:
+        raise UnsafeCheckpoint(path=path.name, detail="it holds more than its own size: its parts overlap")
+
+
+def _refuse_expansion(state: StateDict, path: Path) -> None:
+    """Raise UnsafeCheckpoint for tensors that repeat a small storage: a copy of them would take more than the file."""
+    total = sum(value.numel() * value.element_size() for value in state.values() if value.layout == torch.strided)
+    if total > path.stat().st_size * LARGEST_EXPANSION:
+        raise UnsafeCheckpoint(path=path.name, detail=f"its tensors take {total / 2**30:.0f} GiB of memory")
 
 
 def _unreadable(path: Path, detail: str) -> UnreadableCheckpoint:
@@ -142,14 +183,14 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> UnsafeCheckpoint | Un
     words = str(error).replace("\n", " ").split()
     for before, name in itertools.pairwise(words):
         if before == "GLOBAL":
-            return UnsafeCheckpoint(path=path.name, detail=f"it calls {name}")
+            return UnsafeCheckpoint(path=path.name, detail=f"it is a pickle that calls {name}")
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"\x80"):  # a pickle without torch's archive, in a protocol that torch does not read
-        return UnsafeCheckpoint(path=path.name, detail="it holds more than tensors")
+        return UnsafeCheckpoint(path=path.name, detail="it is a pickle that holds more than tensors")
     return _unreadable(
         path, "it is text" if head.isascii() and b"\0" not in head else "it is not a complete torch file"
     )
 
 
-__all__ = ["StateDict", "fill", "init_empty_weights", "read", "sha256_of"]
+__all__ = ["StateDict", "fill", "init_empty_weights", "read", "read_metadata", "sha256_of"]

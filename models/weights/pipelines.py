@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,10 +24,15 @@ from models.errors import WeightsNotFound, WrongArchitecture
 from models.weights import checkpoints, single_file, vocabulary
 from models.weights.catalog import Weights
 from models.weights.library_boundary import architecture_boundary
+from models.weights.schedule import ScheduleOverrides, check_schedule
+
+log = logging.getLogger(__name__)
 
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
+AS_STATED = ScheduleOverrides()
 _NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+_XL_OPTIONS = ("force_zeros_for_empty_prompt",)  # what model_index.json states beside the parts
 PIPELINES = {cls.__name__: cls for cls in (StableDiffusionPipeline, StableDiffusionXLPipeline)}
 NETWORKS = {
     cls.__name__: cls
@@ -34,23 +40,38 @@ NETWORKS = {
 }
 
 
-def load(weights: Weights, dtype: torch.dtype) -> Pipeline:
-    """Return the pipeline of the weights on the CPU, in eval mode, with the scheduler that the weights name.
+def load(
+    weights: Weights,
+    dtype: torch.dtype,
+    vae_dtype: torch.dtype | None = None,
+    overrides: ScheduleOverrides = AS_STATED,
+) -> Pipeline:
+    """Return the pipeline of the weights on the CPU, in eval mode, with the scheduler that the weights state.
 
-    Raises WeightsNotFound, WrongArchitecture, UnsafeCheckpoint, UnreadableCheckpoint.
+    vae_dtype: precision of the VAE; None: `dtype`. The log says which schedule it is, and what states it.
+    Raises WeightsNotFound, WrongArchitecture, UnsafeCheckpoint, UnreadableCheckpoint, UnusableSchedule.
     """
-    name, parts = (folder_parts if weights.path.is_dir() else single_file.load_parts)(weights.path, dtype)
+    path = weights.path
+    load_parts = folder_parts if path.is_dir() else single_file.load_parts
+    name, parts, source = load_parts(path, dtype, vae_dtype or dtype, overrides)
     kind: Any = PIPELINES.get(name)
     if kind is None:
         detail = f"it is a {name}, not a Stable Diffusion 1.x, 2.x or XL text-to-image folder"
-        raise WrongArchitecture(path=weights.path.name, architecture="Stable Diffusion", detail=detail)
-    _check_text_only(parts, weights.path.name)
-    extra = {"add_watermarker": False} if kind is StableDiffusionXLPipeline else _NO_CHECKER
-    with architecture_boundary(f"{weights.path.name}/scheduler", "a diffusers scheduler"):
-        parts["scheduler"] = scheduler(parts["scheduler"])
-    with architecture_boundary(weights.path.name, name):
-        pipeline: Pipeline = kind(**parts, **extra)
+        raise WrongArchitecture(path=path.name, architecture="Stable Diffusion", detail=detail)
+    _check_text_only(parts, path.name)
+    config = parts["scheduler"] | overrides.changes()
+    check_schedule(config, path.name)
+    if kind is StableDiffusionPipeline:
+        parts |= _NO_CHECKER
+    else:
+        parts["add_watermarker"] = False
+    with architecture_boundary(f"{path.name}/scheduler", "a diffusers scheduler"):
+        parts["scheduler"] = scheduler(config)
+    with architecture_boundary(path.name, name):
+        pipeline: Pipeline = kind(**parts)
     pipeline.set_progress_bar_config(disable=True)
+    changed = f"; settings change {', '.join(overrides.changes())}" if overrides.changes() else ""
+    log.info("The noise schedule of %s is that of %s%s.", path.name, source, changed)
     return pipeline
 
 
@@ -71,14 +92,25 @@ def native_size(pipeline: Pipeline) -> int:
     return int(side * pipeline.vae_scale_factor)
 
 
-def folder_parts(folder: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
-    """Return the pipeline's class name and its parts; no parts if it is not a text-to-image pipeline."""
+def folder_parts(
+    folder: Path, dtype: torch.dtype, vae_dtype: torch.dtype, _overrides: ScheduleOverrides
+) -> tuple[str, dict[str, Any], str]:
+    """Return the pipeline's class name, its parts, and what states its schedule.
+
+    It returns no parts if it is not a text-to-image pipeline.
+    """
     index = _read_json(folder / "model_index.json", folder)
     name = str(index.get("_class_name", "pipeline without a name"))
     if name not in PIPELINES:
-        return name, {}
-    parts = {part: _load_part(folder / part, index, dtype) for part in _required_parts(PIPELINES[name])}
-    return name, parts | {"scheduler": _read_json(folder / "scheduler" / "scheduler_config.json", folder)}
+        return name, {}, ""
+    parts = {
+        part: _load_part(folder / part, index, vae_dtype if part == "vae" else dtype)
+        for part in _required_parts(PIPELINES[name])
+    }
+    if name == StableDiffusionXLPipeline.__name__:
+        parts |= {option: index[option] for option in _XL_OPTIONS if option in index}
+    config = _read_json(folder / "scheduler" / "scheduler_config.json", folder)
+    return name, parts | {"scheduler": config}, "its scheduler_config.json"
 
 
 def _required_parts(kind: type[Pipeline]) -> tuple[str, ...]:

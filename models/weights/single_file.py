@@ -17,8 +17,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from models.errors import WrongArchitecture
 from models.weights import vocabulary
-from models.weights.checkpoints import StateDict, fill, init_empty_weights, read
+from models.weights.checkpoints import StateDict, fill, init_empty_weights, read, read_metadata
 from models.weights.library_boundary import architecture_boundary
+from models.weights.schedule import ScheduleOverrides, StatedFile, stated_schedule
 
 CONFIGS = Path(__file__).parent / "configs"
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -30,14 +31,18 @@ TEXT_PREFIXES = {
         "text_encoder_2": "conditioner.embedders.1.model.",
     },
 }
+PLAYGROUND_SCALE = 0.5  # of the latents of a file with edm_mean and edm_std, by its model card
 SD2_BASE = 64  # latents of 512 pixels; SD 2.x was trained on 512 for epsilon prediction and on 768 for velocity
 PAD_TOKENS = {"sd15": ("<|endoftext|>",), "sd21": ("!",), "sdxl": ("<|endoftext|>", "!")}
 
 
-def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
-    """Return the pipeline's class name and its parts: networks in eval mode, tokenizers, the scheduler's configuration.
+def load_parts(
+    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, overrides: ScheduleOverrides
+) -> tuple[str, dict[str, Any], str]:
+    """Return the pipeline's class name, its parts, and what states its schedule.
 
-    Raises WeightsNotFound, UnreadableCheckpoint, UnsafeCheckpoint, WrongArchitecture.
+    The parts are networks in eval mode, tokenizers, and the scheduler's configuration.
+    Raises WeightsNotFound, UnreadableCheckpoint, UnsafeCheckpoint, WrongArchitecture, UnusableSchedule.
     """
     state = read(path, "diffusion")
     kind = detect_kind(state, path.name)
@@ -46,15 +51,17 @@ def load_parts(path: Path, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
         "vae": _vae(state, kind, path.name),
         **{name: _text_encoder(state, kind, name, path.name) for name in TEXT_PREFIXES[kind]},
     }
-    parts = {name: module.to(dtype).eval() for name, module in parts.items()}
+    parts = {name: module.to(vae_dtype if name == "vae" else dtype).eval() for name, module in parts.items()}
     for name, pad in zip(("tokenizer", "tokenizer_2"), PAD_TOKENS[kind], strict=False):
         parts[name] = vocabulary.clip_tokenizer(pad)
+    file = StatedFile(state, read_metadata(path), published_config(kind, "scheduler"), path.name)
     with architecture_boundary(path.name, kind):
-        prediction = _prediction_type(state, kind, parts["unet"])
-    if kind == "sd21" and prediction == "epsilon":
+        parts["scheduler"], source = stated_schedule(
+            file, overrides, lambda: guess_prediction_type(kind, parts["unet"])
+        )
+    if kind == "sd21" and parts["scheduler"]["prediction_type"] == "epsilon":
         parts["unet"].register_to_config(sample_size=SD2_BASE)
-    parts["scheduler"] = published_config(kind, "scheduler") | {"prediction_type": prediction}
-    return "StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline", parts
+    return "StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline", parts, source
 
 
 def published_config(kind: str, part: str) -> dict[str, Any]:
@@ -145,7 +152,16 @@ def _vae(state: StateDict, kind: str, path: str) -> AutoencoderKL:
         with init_empty_weights(include_buffers=False):
             vae = AutoencoderKL.from_config(config)
         converted = layout.convert_ldm_vae_checkpoint(own, config)
+        vae.register_to_config(**_latent_statistics(state))
     return fill(vae, {key: value for key, value in converted.items() if value is not None}, path)
+
+
+def _latent_statistics(state: StateDict) -> dict[str, Any]:
+    """Return the VAE's settings for latents with statistics per channel, as Playground 2.5 stores them."""
+    if not {"edm_mean", "edm_std"} <= state.keys():
+        return {}
+    mean, deviation = (state[name].float().flatten().tolist() for name in ("edm_mean", "edm_std"))
+    return {"latents_mean": mean, "latents_std": deviation, "scaling_factor": PLAYGROUND_SCALE}
 
 
 def _text_encoder(state: StateDict, kind: str, name: str, path: str) -> CLIPTextModel | CLIPTextModelWithProjection:
@@ -184,13 +200,11 @@ def _depth(state: StateDict, block: int) -> int:
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}) or 1
 
 
-def _prediction_type(state: StateDict, kind: str, unet: UNet2DConditionModel) -> str:
-    """Return `epsilon` or `v_prediction`. No key distinguishes the two kinds of SD 2.x, so the UNet runs once.
+def guess_prediction_type(kind: str, unet: UNet2DConditionModel) -> str:
+    """Return `epsilon` or `v_prediction` for a file that states neither. In SD 2.x the UNet runs once to find out.
 
     At the noisiest step an epsilon model returns about its input, a velocity model about the negative picture.
     """
-    if "v_pred" in state:
-        return "v_prediction"
     if kind != "sd21":
         return "epsilon"
     latents = torch.full((1, unet.config.in_channels, 8, 8), 0.5, dtype=unet.dtype)

@@ -23,6 +23,7 @@ PACKAGES = ("schemas", "models", "streams")
 MAX_LINES, MAX_MEDIAN = 260, 110
 CROSS_CUTTING = {
     "tests/models/learning/test_learners.py": "all training methods, on the same cases",
+    "tests/models/rendering/test_parity.py": "whole pictures, against the stock pipelines of diffusers",
     "tests/models/weights/test_damaged_weights.py": "every loader, on damaged files",
     "tests/models/weights/test_official.py": "every loader, on weights in the published layouts",
     "tests/schemas/test_descriptions.py": "the descriptions of all events",

@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from models.errors import CreativesError
+from models.errors import CreativesError, require_messages
 from streams.cli.demo.command import demo
 from streams.cli.doctor import doctor
 from streams.cli.emit import emit
@@ -103,4 +103,5 @@ for command in (demo, generate, train, evaluate, worker, services, topics, uploa
 
 def main() -> None:
     """Run the command line."""
+    require_messages()
     cli(prog_name="creatives")

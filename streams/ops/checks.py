@@ -196,7 +196,7 @@ async def _models(settings: Settings) -> tuple[str, ...]:
     prompts = prompt_settings(ready.negative_prompt if negative is None else negative)
     recipe = segment_recipe(ready.recipe, prompts, settings.studio).fingerprint
     models = [f"{model.role}: {model.id} ({model.revision[:16]}, {model.licence})" for model in ready.recipe.models]
-    return f"on {ready.device}, recipe {recipe}, studio_recipe {ready.recipe.fingerprint}", *models
+    return f"on {ready.device}, recipe {recipe}, studio_recipe {ready.recipe.fingerprint}", *models, *ready.notes
 
 
 VERSIONS = Check("versions", _versions)

@@ -18,13 +18,20 @@ def connected():
 
 
 class FakeGenerator:
-    """Makes pictures of one colour, which depends on prompt and seed. `fail`: called before every picture."""
+    """Makes pictures of one colour, which depends on prompt and seed. `fail`: called before every picture.
 
-    def __init__(self, fail=lambda: None):
+    lost: seeds whose pictures are not finite.
+    """
+
+    def __init__(self, fail=lambda: None, lost=()):
+        self.lost = lost
         self.pipeline = None
         self.size = 16
         self.fail = fail
         self.calls = []
+
+    def probe(self):
+        return self.generate("a photo", "", (0,))
 
     def generate(self, prompt, negative_prompt, seeds, picture_format="square", report=lambda done, total: None):
         self.calls.append((prompt, negative_prompt, seeds, picture_format))
@@ -33,7 +40,8 @@ class FakeGenerator:
         for done, seed in enumerate(seeds, start=1):
             self.fail()
             digest = hashlib.sha256(f"{prompt}|{negative_prompt}|{seed}".encode()).digest()
-            rows.append(torch.tensor(list(digest[:3])).view(3, 1, 1).expand(3, height, width) / 255)
+            colour = torch.full((3,), torch.nan) if seed in self.lost else torch.tensor(list(digest[:3])) / 255
+            rows.append(colour.view(3, 1, 1).expand(3, height, width))
             report(done, len(seeds))
         return torch.stack(rows).contiguous()
 

@@ -15,7 +15,7 @@ def test_device_and_precision_are_chosen_and_refused_by_name():
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert devices.device_named("auto").type == expected
     assert devices.dtype_named("auto", CPU) == torch.float32
-    assert devices.dtype_named("auto", torch.device("cuda")) == torch.bfloat16
+    assert devices.dtype_named("auto", torch.device("cuda")) == torch.float16
     assert devices.dtype_named("float16", CPU) == torch.float16
     with pytest.raises(DeviceUnavailable, match="no precision int8"):
         devices.dtype_named("int8", CPU)

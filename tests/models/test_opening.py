@@ -1,14 +1,18 @@
 """Device, precision, sampling, recipe."""
 
 import dataclasses
+import json
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from models import opening
 from models.briefs import StudioPlan
+from models.errors import NonFiniteOutput, UnusableSchedule
 from models.opening import open_studio
+from models.serving import collected_notes
 from models.weights.families import Family
 from tests import tiny
 
@@ -41,6 +45,8 @@ OTHERS = {
     "guidance_scale": 2.0,
     "size": 64,
     "sampler": "ddim",
+    "prediction_type": "v_prediction",
+    "zero_snr": True,
     "bucket": 2,
     "tile": 256,
     "tile_overlap": 64,
@@ -62,9 +68,12 @@ def fingerprint(plan):
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name not in opening.NOT_IN_RECIPE])
 def test_every_field_that_decides_bytes_changes_the_fingerprint(tiny_plan, tiny_studio, name):
-    changed = dataclasses.replace(tiny_plan, **{name: OTHERS[name]})
-    assert changed != tiny_plan
-    assert fingerprint(changed) != tiny_studio.recipe.fingerprint
+    # Zero terminal SNR needs velocity prediction.
+    plan = dataclasses.replace(tiny_plan, prediction_type="v_prediction") if name == "zero_snr" else tiny_plan
+    base = fingerprint(plan) if plan != tiny_plan else tiny_studio.recipe.fingerprint
+    changed = dataclasses.replace(plan, **{name: OTHERS[name]})
+    assert changed != plan
+    assert fingerprint(changed) != base
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name in SAME])
@@ -104,3 +113,64 @@ def test_every_field_is_in_the_recipe_or_listed_as_left_out():
 def test_samplers_of_one_class_are_different_recipes(tiny_plan):
     plans = [dataclasses.replace(tiny_plan, sampler=name) for name in ("euler", "euler-trailing")]
     assert fingerprint(plans[0]) != fingerprint(plans[1])
+
+
+def test_the_recipe_names_every_library_that_can_change_bytes(tiny_studio):
+    versions = opening.library_versions()
+    assert versions.keys() == {
+        "torch",
+        "torchvision",
+        "diffusers",
+        "transformers",
+        "open_clip",
+        "basicsr",
+        "pillow",
+        "zlib",
+    }
+    assert all(type(version) is str and version[0].isdigit() for version in versions.values())
+    assert versions.items() <= tiny_studio.recipe.settings.items()
+
+
+def test_the_recipe_states_schedule_and_precision_of_each_network(tiny_studio):
+    stated = {"prediction_type": "epsilon", "zero_snr": False, "dtype": "float32"}
+    stated |= {"dtype_vae": "float32", "dtype_reranking": "float32", "dtype_upscaling": "float32"}
+    assert stated.items() <= tiny_studio.recipe.settings.items()
+
+
+def test_settings_override_what_the_weights_state(tiny_plan):
+    plan = dataclasses.replace(tiny_plan, prediction_type="v_prediction", zero_snr=True)
+    studio = open_studio(plan)
+    scheduler = studio.generator.pipeline.scheduler
+    assert (scheduler.config.prediction_type, scheduler.config.timestep_spacing) == ("v_prediction", "trailing")
+    assert scheduler.alphas_cumprod[-1] < 1e-6
+    assert {"prediction_type": "v_prediction", "zero_snr": True}.items() <= studio.recipe.settings.items()
+    with pytest.raises(UnusableSchedule, match="zero terminal SNR, which epsilon prediction cannot start from"):
+        open_studio(dataclasses.replace(tiny_plan, zero_snr=True))
+
+
+def break_vae(folder, tmp_path, factor):
+    """Return a copy of the tiny model whose VAE has its decoder's first layer multiplied."""
+    copy = shutil.copytree(folder, tmp_path / "model")
+    path = copy / "vae" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    for end in ("weight", "bias"):
+        state[f"decoder.conv_in.{end}"] = state[f"decoder.conv_in.{end}"] * factor
+    save_file(state, path)
+    config = json.loads((copy / "vae" / "config.json").read_text())
+    (copy / "vae" / "config.json").write_text(json.dumps(config | {"force_upcast": False}))
+    return str(copy)
+
+
+def test_a_vae_that_overflows_in_float16_works_in_float32_and_the_recipe_states_it(family_folder, tiny_plan, tmp_path):
+    plan = dataclasses.replace(tiny_plan, dtype="float16")
+    broken = dataclasses.replace(plan, diffusion=break_vae(family_folder / "diffusion", tmp_path, 1e6))
+    with collected_notes() as notes:
+        recipe = open_studio(broken).recipe
+    assert (recipe.settings["dtype"], recipe.settings["dtype_vae"]) == ("float16", "float32")
+    assert "The VAE overflows in float16: it decodes in float32 from now on." in notes
+
+
+def test_weights_that_give_no_numbers_do_not_open(family_folder, tiny_plan, tmp_path):
+    broken = break_vae(family_folder / "diffusion", tmp_path, float("nan"))
+    with pytest.raises(NonFiniteOutput, match=r"^The VAE returns .* in float32, .*download them again, or choose oth"):
+        open_studio(dataclasses.replace(tiny_plan, diffusion=broken))

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import io
+import logging
+import math
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import torch
 from PIL import Image
 
 from models.briefs import Brief, Concept, StudioPlan, StudioRecipe
-from models.errors import Cancelled, OutOfDeviceMemory, StageFailed
+from models.errors import Cancelled, NonFiniteOutput, OutOfDeviceMemory, StageFailed
 from models.networks import Networks
 from models.stages import stage
 from models.studio import Studio
+from streams.failures import Verdict, judge
 from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
 
 BRIEF = Brief("request-1", "a cup of coffee", "blurry", (11, 12, 13), 2)
@@ -86,6 +89,47 @@ def test_every_stage_reports_progress_to_its_end(any_studio):
         assert own[-1][0] == own[-1][1]
         assert all(0 < done <= total for done, total in own)
         assert own == sorted(own)
+
+
+class NanScorer:
+    """Gives the candidates of some rows a score that is not a number."""
+
+    def __init__(self, *rows):
+        self.rows = rows
+
+    def score(self, pixels, brief):
+        return [{"taste": math.nan if row in self.rows else 1.0} for row in range(len(pixels))]
+
+
+@pytest.mark.parametrize(
+    "studio",
+    [
+        lambda: fake_studio(FakeGenerator(lost=(12,))),
+        lambda: fake_studio(scorers=(NanScorer(1),)),
+    ],
+)
+def test_a_candidate_that_is_not_finite_is_lost_alone(studio, caplog):
+    """It is neither ranked nor kept nor listed, and changes nothing about the others."""
+    caplog.set_level(logging.WARNING, "models")
+    whole = fake_studio().render([dataclasses.replace(BRIEF, seeds=(11, 13))])[0]
+    (rendering,) = studio().render([BRIEF])
+    assert [(one.index, one.seed) for one in rendering.candidates] == [(0, 11), (2, 13)]
+    assert [one.scores["clip"] for one in rendering.candidates] == [one.scores["clip"] for one in whole.candidates]
+    assert files(rendering) == files(whole)
+    assert all(math.isfinite(score) for one in rendering.candidates for score in one.scores.values())
+    assert caplog.messages == ["Request request-1 lost 1 candidates whose values are not finite numbers."]
+
+
+def test_a_brief_without_a_finite_candidate_is_the_deployments_fault():
+    for studio in (fake_studio(scorers=(NanScorer(0, 1, 2),)), fake_studio(finishers=(NanFinisher(),))):
+        (error,) = studio.render([BRIEF])
+        assert isinstance(error, NonFiniteOutput)
+        assert judge(error, failures=99, limit=4) is Verdict.RETRY
+
+
+class NanFinisher:
+    def finish(self, pixels, brief, candidate):
+        return pixels * math.nan, {}
 
 
 def test_a_cancelled_brief_ends_with_cancelled(any_studio):

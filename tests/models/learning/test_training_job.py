@@ -24,9 +24,12 @@ from safetensors.torch import load_file
 from models.briefs import Brief, Concept, StudioPlan, TrainingJob, TrainingResult, placeholder
 from models.errors import Cancelled, Refused, TrainingDiverged, UnusablePhotos, WeightsNotFound
 from models.learning import dreambooth
+from models.learning.class_images import class_images
 from models.learning.dreambooth import DreamBooth
-from models.learning.training_job import run_training_job
-from models.learning.training_run import seeds_for
+from models.learning.method_options import method_options
+from models.learning.photos import ignore_progress, prepare_photos
+from models.learning.training_job import run_training_job, train_concept
+from models.learning.training_run import TrainingRun, seeds_for
 from models.opening import open_studio
 from models.photo_files import PhotoFile
 from models.studio import Studio
@@ -481,3 +484,40 @@ def test_early_stopping_and_snr_weighting_take_effect(studio, tmp_path, monkeypa
     second = RecordingReporter()
     assert run_training_job(studio, given, second).sha256 == result.sha256
     assert {(done, total) for stage, done, total in second.reports if stage == "train"} == {(3, 6)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_does_not_depend_on_the_precision_of_the_studio(studio, tiny_plan, tmp_path, method):
+    """It starts from the file's own weights in float32, so a studio in bfloat16 trains the same concept."""
+    narrow = open_studio(replace(tiny_plan, dtype="bfloat16"))
+    narrow.training = FAST
+    changes = {} if method == "textual_inversion" else {"prior_loss_weight": 0.0}
+    found = []
+    for number, one in enumerate((studio, narrow)):
+        given = job(tmp_path / str(number), method, steps=2, **changes)
+        run = TrainingRun(one, given, RecordingReporter(), method_options(given, FAST))
+        photos = prepare_photos(given.photos, one.generator.size, given.photo_limits, ignore_progress)
+        found.append(load_file(train_concept(run, photos.pixels).path))
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_a_concept_whose_pictures_are_not_finite_has_diverged(studio, tmp_path, monkeypatch):
+    monkeypatch.setattr(studio.reranker, "score", lambda *_: pytest.fail("not reached"))
+    generate_pixels = studio.generator.generate
+
+    def broken(prompt, *rest, **options):
+        pixels = generate_pixels(prompt, *rest, **options)
+        return pixels * (float("nan") if "sks" in prompt else 1.0)
+
+    monkeypatch.setattr(studio.generator, "generate", broken)
+    with pytest.raises(TrainingDiverged, match="no picture of the concept can be made; lower the learning rate"):
+        run_training_job(studio, job(tmp_path, prior_loss_weight=0.0, steps=2), RecordingReporter())
+
+
+def test_class_images_come_in_buckets_never_all_at_once(studio, tmp_path):
+    """10,000 of 512 pixels would take 31 GB."""
+    given = job(tmp_path, class_images=10)
+    parts = class_images(TrainingRun(studio, given, RecordingReporter(), method_options(given, FAST)), 10)
+    assert iter(parts) is parts
+    assert [len(part) for part in parts] == [4, 4, 2]

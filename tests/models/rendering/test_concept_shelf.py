@@ -71,9 +71,9 @@ def record_loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     noted: list[tuple[str, ...]] = []
     loading = concept_shelf._load
 
-    def load(pipeline, requested, report):
+    def load(pipeline, requested, *rest):
         noted.append(tuple(one.product_id for one in requested))
-        return loading(pipeline, requested, report)
+        return loading(pipeline, requested, *rest)
 
     monkeypatch.setattr(concept_shelf, "_load", load)
     return noted

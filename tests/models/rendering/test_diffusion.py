@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from models.errors import NonFiniteOutput
 from models.rendering import diffusion
 from models.rendering.diffusion import DiffusionGenerator, Sampling, split_into_buckets
 from models.rendering.formats import ASPECTS
@@ -159,3 +160,32 @@ def test_latents_come_from_each_seed_alone(generator):
     assert torch.equal(rows[0:1], torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3)))
     assert torch.equal(rows[1], rows[3])
     assert diffusion._generator(5, stream=1).initial_seed() != 5
+
+
+@pytest.mark.parametrize(("network", "named"), [("text_encoder", "text encoder"), ("unet", "UNet"), ("vae", "VAE")])
+def test_weights_that_give_no_numbers_are_named(family_folder, network, named):
+    generator = make_generator(family_folder / "diffusion")
+    assert generator.probe().shape == (1, 3, 64, 64)
+    next(getattr(generator.pipeline, network).parameters()).data[:] = float("nan")
+    if network == "vae":
+        generator.pipeline.vae.post_quant_conv.bias.data[:] = float("nan")
+    for draw in (generator.probe, lambda: generator.generate("coffee", "", (1, 2))):
+        with pytest.raises(
+            NonFiniteOutput, match=f"^The {named} returns values that are not finite numbers in float32"
+        ):
+            draw()
+
+
+def test_one_candidate_that_is_not_finite_is_lost_alone(generator, monkeypatch):
+    expected = generator.generate("coffee", "", (1, 2, 3))
+    denoise = DiffusionGenerator._denoise
+
+    def broken(self, latents, *rest):
+        found = denoise(self, latents, *rest).clone()
+        found[1] = float("nan")
+        return found
+
+    monkeypatch.setattr(DiffusionGenerator, "_denoise", broken)
+    found = generator.generate("coffee", "", (1, 2, 3))
+    assert found[1].isnan().all()
+    assert torch.equal(found[[0, 2]], expected[[0, 2]])

@@ -1,13 +1,15 @@
 """Weight files: their tensors are read, and code in them never runs."""
 
 import pickle
+import struct
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from models.errors import UnreadableCheckpoint, UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
-from models.weights.checkpoints import fill, read, sha256_of
+from models.weights.checkpoints import fill, read, read_metadata, sha256_of
 from models.weights.library_boundary import architecture_boundary, library_reason
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
@@ -53,11 +55,65 @@ def test_replacing_the_file_does_not_change_what_was_read(tmp_path):
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, protocol):
     path = tmp_path / "evil.pth"
     torch.save({"params": STATE, "extra": Evil()}, path)
-    with pytest.raises(UnsafeCheckpoint, match=r"eval.*convert it to safetensors"):
+    with pytest.raises(UnsafeCheckpoint, match=r"a pickle that calls eval.*Convert it to safetensors"):
         read(path, "upscaling")
     path.write_bytes(pickle.dumps({"extra": Evil()}, protocol=protocol))
     with pytest.raises(UnsafeCheckpoint, match=r"evil\.pth"):
         read(path, "upscaling")
+
+
+def rewrite(path, change):
+    """Write the archive again; change: returns compression and content for a member's name and content."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members:
+            kind, own = change(name, content)
+            archive.writestr(name, own, kind)
+
+
+def test_a_compressed_archive_is_refused_before_it_inflates(tmp_path):
+    """32 MiB of zeros in 33 KiB; a file of a few megabytes could take gigabytes."""
+    path = tmp_path / "bomb.pth"
+    torch.save({"params": {"w": torch.zeros(2**23)}}, path)
+    rewrite(path, lambda name, content: (zipfile.ZIP_DEFLATED, content))
+    assert path.stat().st_size < 2**16
+    with pytest.raises(UnsafeCheckpoint, match=r"bomb\.pth is unsafe to load: 'bomb/.*' in it is compressed"):
+        read(path, "upscaling")
+
+
+def test_an_archive_whose_parts_overlap_is_refused(tmp_path):
+    path = tmp_path / "overlap.pth"
+    torch.save({f"w{number}": torch.zeros(4096) for number in range(4)}, path)
+    content = bytearray(path.read_bytes())
+    first, entry = content.index(b"PK\x01\x02"), 46
+    offsets = []
+    while content[first : first + 4] == b"PK\x01\x02":
+        name, extra, comment = struct.unpack_from("<HHH", content, first + 28)
+        if b"/data/" in content[first + entry : first + entry + name]:
+            offsets.append(first)
+        first += entry + name + extra + comment
+    for place in offsets:  # each part claims to be as large as the whole file
+        struct.pack_into("<II", content, place + 20, len(content), len(content))
+    path.write_bytes(content)
+    with pytest.raises((UnsafeCheckpoint, UnreadableCheckpoint)):
+        read(path, "upscaling")
+
+
+def test_tensors_that_repeat_a_small_storage_are_refused(tmp_path):
+    torch.save({"w": torch.zeros(1).expand(2**20, 2**10)}, tmp_path / "repeated.pth")
+    with pytest.raises(UnsafeCheckpoint, match=r"its tensors take 4 GiB of memory"):
+        read(tmp_path / "repeated.pth", "upscaling")
+
+
+def test_metadata_is_read_from_safetensors_alone(tmp_path):
+    save_file(STATE, tmp_path / "model.safetensors", {"modelspec.prediction_type": "v"})
+    torch.save(STATE, tmp_path / "model.pth")
+    assert read_metadata(tmp_path / "model.safetensors") == {"modelspec.prediction_type": "v"}
+    assert read_metadata(tmp_path / "model.pth") == {}
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(UnreadableCheckpoint, match="not a complete safetensors file"):
+        read_metadata(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])

@@ -64,7 +64,7 @@ def test_velocity_models_are_recognised(tmp_path, files):
         unet = tiny_single.networks("sd21")["unet"]
         unet.conv_out.bias.data.fill_(0.5 + shift)
         unet.conv_out.weight.data.zero_()
-        assert single_file._prediction_type({}, "sd21", unet) == expected
+        assert single_file.guess_prediction_type("sd21", unet) == expected
 
 
 @pytest.mark.parametrize(("shift", "size", "prediction"), [(0.0, 512, "epsilon"), (-5.0, 768, "v_prediction")])

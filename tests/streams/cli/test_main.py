@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli.main import cli
+from tests.streams.cli.processes import environment
 
 ROOT = Path(__file__).parents[3]
 COFFEE = ROOT / "docs" / "examples" / "coffee-enthusiast.json"
@@ -49,3 +50,12 @@ def test_light_commands_start_fast():
     program = "import sys; import streams.cli.main; print(sorted({'torch', 'faust', 'aiokafka', 'moto', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("entry", ["from streams.cli.main import main; main()", "import streams.worker"])
+def test_python_without_docstrings_is_refused_in_one_line(entry):
+    """The docstrings are the error messages."""
+    command = [sys.executable, "-OO", "-c", entry]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+    assert done.returncode == 1
+    assert done.stderr == "creatives: error messages need docstrings; run Python without -OO and PYTHONOPTIMIZE=2.\n"
