@@ -70,6 +70,7 @@ def open_photo(content: bytes, min_side: int, max_pixels: int) -> OpenedPhoto:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images and of odd EXIF
             image = _open(without_broken_chunks(content))
+        _check_header(image, min_side, max_pixels)  # a GIF reads on, to see whether it is an animation
     except Image.DecompressionBombError as error:
         raise PhotoRefused("too_large", f"more than {_megapixels(max_pixels)}: a decompression bomb?") from error
     except UnidentifiedImageError as error:
@@ -78,7 +79,6 @@ def open_photo(content: bytes, min_side: int, max_pixels: int) -> OpenedPhoto:
         ) from error
     except DECODER_ERRORS as error:
         raise PhotoRefused("damaged", f"damaged: {_first_line(error)}") from error
-    _check_header(image, min_side, max_pixels)
     return image
 
 

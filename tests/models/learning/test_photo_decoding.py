@@ -96,6 +96,11 @@ def test_a_still_gif_is_decoded():
     assert decode_photo(encode(scene(), "GIF")).mode == "RGB"
 
 
+def test_a_gif_that_ends_in_its_second_frame_is_refused():
+    image = encode(scene().quantize(), "GIF")
+    assert "damaged" in refusal_reason(image[:-1] + b"," + bytes(9))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_phones_orientation_is_applied(orientation):
     transposes = {
