@@ -23,7 +23,7 @@ def settings(embedded):
         kafka={"bootstrap_servers": embedded.bootstrap_servers, "group": f"group-{own}"},
         storage={"endpoint": embedded.endpoint},
         topics=TopicSettings(**{name: f"{name.replace('_', '-')}-{own}" for name in names}),
-        web={"port": 0},
+        web={"port": 0, "gallery_port": 0},
     )
     for spec in expected_topics(made):
         embedded.broker.create_topic(spec.name, spec.partitions)

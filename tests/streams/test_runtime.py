@@ -143,7 +143,7 @@ async def test_the_lag_is_measured_while_the_models_load(settings: Settings, mon
     assert runtime.view.state().lag is None
     starting = asyncio.create_task(runtime.start())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await loading.wait()
             while runtime.view.state().lag is None:
                 await asyncio.sleep(0.01)
