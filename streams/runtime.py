@@ -85,7 +85,7 @@ class Runtime:
 
     def use_tools(self, tools: Tools) -> None:
         """Handle events with these tools from now on."""
-        self._handlers = Handlers(tools, self._training_device, self.settings.delivery.max_event_bytes)
+        self._handlers = Handlers(tools, self._training_device)
         self.view.loaded = True
 
     async def drain(self) -> None:

@@ -118,7 +118,7 @@ def _range(field: Node) -> str:
         return ""
     if most is None:
         return f"{least:g} or more"
-    return f"{least:g} to {'2^63 - 1' if most == 2**63 - 1 else f'{most:,.0f}'}"
+    return f"{least:g} to {'2^53 - 1' if most == 2**53 - 1 else f'{most:,.0f}'}"
 
 
 def _without_null(field: Node) -> Node:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from schemas.base import Contract
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.failures import InvalidEvent
-from streams.kafka.delivery import decode, field_errors
+from streams.kafka.decoding import EventLimits, decode, field_errors
 from streams.messages import RawEvent
 from streams.settings import Settings
 
@@ -152,7 +152,7 @@ def _check_fields(line: int, fields: dict[str, Any], topic: str, settings: Setti
     raw = RawEvent(source=Source(topic=topic, partition=0, offset=0), key=None, value=value)
     model: type[Event] = SegmentUpdated if topic == settings.topics.segment_updated else ProductRegistered
     try:
-        event = decode(raw, model, settings.delivery.max_event_bytes)
+        event = decode(raw, model, EventLimits(settings))
     except InvalidEvent as error:
         field_faults = _field_faults(value, model)
         concerns_field = any(str(error).startswith(str(fault)) for fault in field_faults)
