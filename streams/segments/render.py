@@ -111,6 +111,7 @@ def _ready_set(request: _RenderRequest, rendering: Rendering, tools: Tools) -> O
         prompt=prompt.text,
         negative_prompt=prompt.negative,
         rationale=prompt.rationale,
+        formats=request.event.formats,
         images=images,
         recipe=tools.recipe,
         cost=Cost(device_seconds=rendering.device_seconds, candidates=len(rendering.candidates), device=ready.device),
