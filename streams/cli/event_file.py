@@ -156,7 +156,7 @@ def _check_fields(line: int, fields: dict[str, Any], topic: str, settings: Setti
     try:
         event = decode(raw, model, EventLimits(settings))
     except InvalidEvent as error:
-        field_faults = _field_faults(value, model)
+        field_faults = _field_faults(fields, model)
         concerns_field = any(str(error).startswith(str(fault)) for fault in field_faults)
         faults = tuple(field_faults) if concerns_field else (error, *field_faults)
         return InvalidEntry(line, faults, unknown)
@@ -164,12 +164,10 @@ def _check_fields(line: int, fields: dict[str, Any], topic: str, settings: Setti
     return ValidEvent(line, topic, key.encode(), value, event, unknown)
 
 
-def _field_faults(value: bytes, model: type[Event]) -> list[InvalidEvent]:
+def _field_faults(fields: dict[str, Any], model: type[Event]) -> list[InvalidEvent]:
     """Return every fault of the fields. A fault of the bytes, such as their number, belongs to no field."""
     try:
-        model.model_validate_json(value.decode())
+        model.model_validate(fields)
     except ValidationError as error:
         return field_errors(error)
-    except ValueError:
-        pass
     return []

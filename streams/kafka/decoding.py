@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -60,9 +60,9 @@ def decode(raw: RawEvent, model: type[Event], limits: EventLimits) -> Event:
     if len(raw.value) > max_bytes:
         raise InvalidEvent(field="value", rule=f"{len(raw.value)} bytes are more than the {max_bytes} allowed")
     try:
-        event = model.model_validate_json(raw.value)
+        event = model.model_validate(_parse(raw.value))
     except ValidationError as error:
-        raise _json_error(raw.value) or _first_error(error) from None
+        raise _first_error(error) from None
     limits.check(event)
     return event
 
@@ -72,15 +72,20 @@ def _check_number(field: str, value: int | None, most: int, setting: str) -> Non
         raise InvalidEvent(field=field, rule=f"{value} is more than the {most} that CREATIVES_{setting} allows")
 
 
-def _json_error(value: bytes) -> InvalidEvent | None:
-    """Return why the bytes are not a JSON object, None if they are one."""
+def _parse(value: bytes) -> dict[str, Any]:
+    """Return the fields of a JSON object. Raises InvalidEvent.
+
+    pydantic's own parser would build the objects in an event again for each error: 130,000 lists took 0.8 s.
+    """
     try:
         fields = json.loads(value.decode("utf-8"), parse_constant=_reject_constant)
     except UnicodeDecodeError as error:
-        return InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}")
+        raise InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
-        return InvalidEvent(field="value", rule=f"is not JSON: {error}")
-    return None if isinstance(fields, dict) else InvalidEvent(field="value", rule="must be a JSON object")
+        raise InvalidEvent(field="value", rule=f"is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidEvent(field="value", rule="must be a JSON object")
+    return fields
 
 
 def _reject_constant(name: str) -> float:
