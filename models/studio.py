@@ -28,7 +28,7 @@ from models.stages import StageCallback, ignore_stages, stage
 class DrawnBrief:
     """A brief after the device, before encoding.
 
-    kept: the kept candidates with their pictures, uint8 (H,W,3), best first.
+    kept: the kept candidates with their pictures, uint8 (H,W,3), format by format, best first.
     device_seconds: wall time that `Studio.draw` took.
     """
 
@@ -79,7 +79,7 @@ class Studio:
         candidates: list[Candidate] = []
         for picture_format in brief.formats:
             pixels, scored = self._generate(brief, picture_format, progress)
-            ranked = selection.rank_candidates(scored, brief.keep, first_rank=len(kept) + 1)
+            ranked = selection.rank_candidates(scored, brief.keep)
             chosen = selection.kept_candidates(ranked)
             for place, candidate in enumerate(chosen):
                 small, position = pixels[candidate.index : candidate.index + 1], (place, len(chosen))

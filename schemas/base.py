@@ -6,7 +6,9 @@ Each type states its rule in words as the JSON Schema keyword `$comment`; docs/e
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -15,12 +17,27 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     StringConstraints,
 )
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+MAX_SEED = 2**53 - 1  # jq, JavaScript and most readers of JSON keep whole numbers exact only below 2^53
 
 _VERSION = "Version of this contract. It grows only if a field changes its meaning."
+
+
+def _whole_number(value: Any) -> Any:
+    """Return 8 for 8.0, as JSON Schema counts it. Raises ValueError for true and false, which Python counts as 1, 0."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number, not true or false")  # noqa: TRY004 - pydantic needs it
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = BeforeValidator(_whole_number)
 InputVersion = Annotated[
     Literal[1],
+    WholeNumber,
     Field(description=f"{_VERSION} Any other number is dead-lettered as `invalid_event`.", examples=[1]),
 ]
 OutcomeVersion = Annotated[Literal[1], Field(description=_VERSION, examples=[1])]
@@ -71,7 +88,25 @@ Name = Annotated[
     AfterValidator(require_letter),
     rule("1 to 200 characters, at least one letter"),
 ]
+Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED), WholeNumber]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), rule("64 lower-case hexadecimal digits")]
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Limits a list, and checks its length before its items: 80,000 bad items would be 80,000 errors, or 800 ms."""
+
+    count: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        items: dict[str, Any] = {**handler(source), "max_length": self.count}
+        return core_schema.no_info_before_validator_function(self._check, cast("CoreSchema", items))
+
+    def _check(self, value: Any) -> Any:
+        if isinstance(value, list | tuple) and len(value) > self.count:
+            detail = {"most": self.count, "found": len(value)}
+            raise PydanticCustomError("too_long", "must have at most {most} entries, not {found}", detail)
+        return value
 
 
 class Contract(BaseModel):
@@ -88,3 +123,19 @@ class Contract(BaseModel):
     def to_json(self) -> bytes:
         """Return the canonical UTF-8 form: fields in declared order, absent fields left out, no spaces."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+class InputEvent(Contract):
+    """The base of the events that the service reads."""
+
+    undecisive: ClassVar[dict[str, Any]] = {"schema_version": True, "event_id": True, "occurred_at": True}
+    """The fields that decide no picture, in pydantic's form of `exclude`."""
+
+    def content(self) -> str:
+        """Return everything that decides the pictures as canonical JSON text; request ids derive from it.
+
+        The text is the same for every way to write the event: white space, the order of fields, unknown fields, an
+        absent field or its default. A field that a later release adds does not change it while it has its default.
+        """
+        fields = self.model_dump(mode="json", by_alias=True, exclude=self.undecisive, exclude_defaults=True)
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))

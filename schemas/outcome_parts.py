@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from schemas.base import Contract, Format, Sha256
+from schemas.base import MAX_SEED, Contract, Format, Sha256
 
 
 class Image(Contract):
@@ -12,20 +12,19 @@ class Image(Contract):
 
     rank: int = Field(
         ge=1,
-        description="Position of the picture, counted across all formats: formats in the order of the event, and "
-        "within a format the best CLIP score first.",
+        description="Position of the picture among those of its `format`: rank 1 has the best CLIP score.",
         examples=[1],
     )
     url: str = Field(
         description="Address of the picture, for HTTP GET. It may expire (`url_expires_at` of the event): copy the "
         "picture, or keep `s3_uri`.",
         examples=[
-            "https://store.example.org/creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/1.png"
+            "https://store.example.org/creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/square-1.png"
         ],
     )
     s3_uri: str = Field(
         description="Bucket and key of the picture. It does not expire; reading it needs credentials.",
-        examples=["s3://creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/1.png"],
+        examples=["s3://creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/square-1.png"],
     )
     format: Format = Field(description="The format that the event asked for.", examples=["square"])
     width: int = Field(gt=0, description="Width in pixels.", examples=[256])
@@ -41,9 +40,10 @@ class Image(Contract):
     )
     seed: int = Field(
         ge=0,
+        le=MAX_SEED,
         description="The candidate's own seed, derived from the event's `seed` or the request id. For information "
         "only: as the `seed` of an event it gives other pictures.",
-        examples=[89028181140412690],
+        examples=[6919576440746533],
     )
     scores: dict[str, float] = Field(
         description="`clip`: cosine similarity of picture and prompt in the worker's CLIP; it decides the rank. "

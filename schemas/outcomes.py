@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from schemas.base import Contract, Identifier, Method, OutcomeVersion, Sha256, Timestamp
+from schemas.base import Contract, Format, Identifier, Method, OutcomeVersion, Sha256, Timestamp
 from schemas.outcome_parts import Cost, Image, Recipe, Source
 
 _CONCEPT_SHA256 = "785bcd1a4d5ff896bbfd3a072c3023d42905ca3e1ee0408cf91a92ca92177167"
@@ -18,12 +18,13 @@ class CreativeReady(Contract):
 
     schema_version: OutcomeVersion = 1
     request_id: str = Field(
-        description="Id of the request, derived from `event_id` and recipe. Deduplicate by it: a repeat has the same "
-        "bytes.",
+        description="Id of the request, derived from the event's id and content and from the recipe. Deduplicate by "
+        "it: a repeat has the same bytes.",
         examples=["717387f3-e48c-530b-beb9-235d59409d1c"],
     )
     event_id: Identifier = Field(
-        description="`event_id` of the segment event: match the answer to your request by it.",
+        description="`event_id` of the segment event: match the answer to your request by it. If you corrected an "
+        "event under its old `event_id`, the answer with the highest `source.offset` is that of the correction.",
         examples=["segment-breakfast-with-milk-2026-11-23"],
     )
     segment_id: Identifier = Field(description="The segment.", examples=["breakfast-lovers"])
@@ -55,8 +56,13 @@ class CreativeReady(Contract):
         "which it leaves out and why. The wording may change; do not parse it.",
         examples=[["template 2", "product_id: used: sks carton of milk", "27 of 77 tokens"]],
     )
+    formats: tuple[Format, ...] = Field(
+        default=(),
+        description="The formats that the event asked for, in its order.",
+        examples=[["square"]],
+    )
     images: tuple[Image, ...] = Field(
-        min_length=1, description="The pictures by rank: `images` of every format that the event asked for."
+        min_length=1, description="The pictures: format by format in that order, and within a format by rank."
     )
     recipe: Recipe = Field(description="Recipe of the pictures.")
     cost: Cost = Field(description="Device time and number of candidates.")
@@ -78,8 +84,8 @@ class ProductReady(Contract):
 
     schema_version: OutcomeVersion = 1
     request_id: str = Field(
-        description="Id of the request, derived from `event_id`, recipe and training settings. Deduplicate by it: a "
-        "repeat has the same bytes.",
+        description="Id of the request, derived from the registration's id and content, the recipe and the training "
+        "settings. Deduplicate by it: a repeat has the same bytes.",
         examples=["c2857788-bff7-5929-890b-b7745e82bc8f"],
     )
     event_id: Identifier = Field(
@@ -139,8 +145,8 @@ class CreativeRejected(Contract):
         examples=["95310b51-c168-57d4-806a-e191c109dafa"],
     )
     event_id: Identifier = Field(
-        description="`event_id` of the rejected event. The same `event_id` always gets the same rejection: fix the "
-        "cause and send a new one.",
+        description="`event_id` of the rejected event. The same event always gets the same rejection: correct the "
+        "event, or fix the cause and send it with a new `event_id`.",
         examples=["product-sok-2026-11-23"],
     )
     segment_id: Identifier | None = Field(

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from schemas.base import Contract, Format, Identifier, InputVersion, Name, Timestamp, rule
+from schemas.base import AtMost, Format, Identifier, InputEvent, InputVersion, Name, Seed, Timestamp, WholeNumber, rule
 from schemas.segment_parts import Brand, Copy, Keyword, Phrase
 
 Prose = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
 
 
-class SegmentUpdated(Contract):
+class SegmentUpdated(InputEvent):
     """Asks for pictures of a segment that is new or has changed. Topic `segment-updated`, key `segment_id`."""
+
+    undecisive: ClassVar[dict[str, Any]] = {**InputEvent.undecisive, "ad_copy": True, "brand": {"name"}}
 
     schema_version: InputVersion = 1
     event_id: Identifier = Field(
-        description="Your id of this event. The request id derives from it, so the same `event_id` always gets the "
-        "same answer. Give every change of a segment a new one, and never reuse one for another segment.",
+        description="Your id of this event; the answer carries it. The same event always gets the same answer. A "
+        "corrected event under the same `event_id` gets new pictures, unless only `occurred_at`, `brand.name` or "
+        "`copy` changed: they decide no picture. A new `event_id` always gets new pictures.",
         examples=["segment-coffee-enthusiast-2026-11-23"],
     )
     occurred_at: Timestamp = Field(
-        description="When the segment changed. The service checks the form only: it does not sort segments by it.",
+        description="When the segment changed. It must not be more than a day ahead of the worker's clock "
+        "(`CREATIVES_DELIVERY__MAX_FUTURE`). The service does not sort segments by it.",
         examples=["2026-11-23T09:12:44Z"],
     )
     segment_id: Identifier = Field(
@@ -61,16 +65,14 @@ class SegmentUpdated(Contract):
         "glossary; other languages pass through unchanged, and their descriptions need `description_en`.",
         examples=["pl"],
     )
-    keywords: tuple[Keyword, ...] = Field(
+    keywords: Annotated[tuple[Keyword, ...], AtMost(200)] = Field(
         default=(),
-        max_length=200,
         description="What users of the segment write about. The picture shows the two heaviest concrete terms; the "
         "prompt takes at most 6 more.",
-        examples=[[{"term": "cup of coffee", "weight": 9.4}, {"term": "croissant", "weight": 4.1}]],
+        examples=[[{"term": "cup of coffee", "weight": 9.4}, "croissant"]],
     )
-    interests: tuple[Phrase, ...] = Field(
+    interests: Annotated[tuple[Phrase, ...], AtMost(100)] = Field(
         default=(),
-        max_length=100,
         description="What else the segment likes, the most important first. The prompt takes at most 3, and fills "
         "missing subjects from here if there are fewer than two concrete keywords.",
         examples=[["home barista", {"term": "śniadania", "en": "breakfast"}]],
@@ -92,36 +94,26 @@ class SegmentUpdated(Contract):
         description="Words for the ad. The service does not draw them; the rationale reports them as left out.",
         examples=[{"headline": "Good morning, coffee!"}],
     )
-    formats: tuple[Format, ...] = Field(
+    formats: Annotated[tuple[Format, ...], Field(min_length=1), AtMost(4)] = Field(
         default=("square",),
-        min_length=1,
-        max_length=4,
+        json_schema_extra={"uniqueItems": True},
         description="Shapes of the pictures. Each gets its own candidates and its own pictures. Name each once.",
         examples=[["square", "story"]],
     )
-    candidates: int | None = Field(
+    candidates: Annotated[int, Field(strict=True, ge=1, le=64), WholeNumber] | None = Field(
         default=None,
-        strict=True,
-        ge=1,
-        le=64,
         description="Pictures to generate per format before the choice; device time grows with it. "
         "Default: `CREATIVES_STUDIO__CANDIDATES` of the worker, which is 8 unless set.",
         examples=[16],
     )
-    images: int | None = Field(
+    images: Annotated[int, Field(strict=True, ge=1, le=16), WholeNumber] | None = Field(
         default=None,
-        strict=True,
-        ge=1,
-        le=16,
         description="Pictures to keep per format, the best by CLIP score; must not exceed `candidates`. "
         "Default: `CREATIVES_STUDIO__IMAGES` of the worker, which is 2 unless set, or `candidates` if that is less.",
         examples=[2],
     )
-    seed: int | None = Field(
+    seed: Seed | None = Field(
         default=None,
-        strict=True,
-        ge=0,
-        le=2**63 - 1,
         description="Fixes the noise: candidate number i of every event with this seed starts from the same noise. "
         "Default: derived from the request id.",
         examples=[20261123],

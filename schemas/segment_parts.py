@@ -15,15 +15,37 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from schemas.base import Contract, ShortText
+from schemas.base import AtMost, Contract, ShortText
 
 
-class Keyword(Contract):
-    """A term that users of the segment write about."""
+class _StringOrObject(Contract):
+    """The base of parts that may come as a plain string, short for an object with `term` alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_plain_string(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"term": value}
+        if not isinstance(value, dict | cls):
+            *most, last = cls.model_fields
+            names = f"{', '.join(most)} and {last}"
+            raise ValueError(f"must be a string, or an object with {names}")  # noqa: TRY004 - pydantic needs it
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of both forms."""
+        whole = handler(core)
+        plain = {name: value for name, value in whole["properties"]["term"].items() if name != "title"}
+        return {"anyOf": [plain, whole], "description": whole.pop("description"), "title": whole.pop("title")}
+
+
+class Keyword(_StringOrObject):
+    """A term that users of the segment write about: a plain string, or an object that adds weight or English form."""
 
     term: ShortText = Field(
         description="The term in the event's `language`. The prompt shows it if it is among the heaviest; "
-        "emoji and punctuation are removed first.",
+        "emoji and punctuation are removed first. A plain string is short for an object with `term` alone.",
         examples=["filiżanka kawy"],
     )
     weight: float = Field(
@@ -42,7 +64,7 @@ class Keyword(Contract):
     )
 
 
-class Phrase(Contract):
+class Phrase(_StringOrObject):
     """A few words: a plain string, or an object that adds their English form."""
 
     term: ShortText = Field(
@@ -55,26 +77,10 @@ class Phrase(Contract):
         examples=["warm brown tones"],
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_plain_string(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"term": value}
-        if not isinstance(value, dict | cls):
-            raise ValueError("must be a string, or an object with term and en")  # noqa: TRY004 - pydantic needs it
-        return value
-
     @model_serializer(mode="wrap")
     def _write_plain_string(self, handler: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         return self.term if self.en is None else fields
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of both forms."""
-        whole = handler(core)
-        plain = {name: value for name, value in whole["properties"]["term"].items() if name != "title"}
-        return {"anyOf": [plain, whole], "description": whole.pop("description"), "title": whole.pop("title")}
 
 
 class Brand(Contract):
@@ -85,9 +91,8 @@ class Brand(Contract):
         "The rationale reports it as left out.",
         examples=["Brunatna"],
     )
-    features: tuple[Phrase, ...] = Field(
+    features: Annotated[tuple[Phrase, ...], AtMost(50)] = Field(
         default=(),
-        max_length=50,
         description="What the brand's advertising looks like, the most important first. The prompt takes the first 4.",
         examples=[["wooden table", {"term": "ciepłe brązy", "en": "warm brown tones"}]],
     )

@@ -133,6 +133,9 @@ class Verdict(Enum):
     DROP = "drop"
 
 
+BREACHES: tuple[type[Exception], ...] = (InvalidEvent, UnreadableRecord)
+"""The emitter broke the contract. Any number of such events never stops a worker."""
+
 OUTAGES: tuple[type[BaseException], ...] = (
     StoreUnavailable,
     StoreRefused,  # a rotated key, a deleted bucket, missing weights: the deployment is at fault, not the event
@@ -158,7 +161,7 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
             return Verdict.DROP
         case DeadLetterFailed():
             return Verdict.STOP_WORKER
-        case InvalidEvent() | UnreadableRecord():
+        case _ if isinstance(error, BREACHES):
             return Verdict.DEAD_LETTER
         case DeviceProcessDied():
             exhausted = int(error.fields["crashes"]) >= int(error.fields["limit"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from schemas.events import ProductRegistered, SegmentUpdated
 from streams.device.client import DeviceClient
-from streams.kafka.delivery import decode
+from streams.kafka.decoding import decode
 from streams.messages import Outcome, RawEvent
 from streams.products.train import train_product
 from streams.requests import Tools
@@ -17,20 +17,19 @@ from streams.segments.render import render_segment
 class Handlers:
     """One `streams.kafka.delivery.Attempt` per input topic. training_device: started by the first registration."""
 
-    def __init__(self, tools: Tools, training_device: DeviceClient, max_event_bytes: int) -> None:
+    def __init__(self, tools: Tools, training_device: DeviceClient) -> None:
         self._tools = tools
         self._training_device = training_device
-        self._max_event_bytes = max_event_bytes
         self._training_start = asyncio.Lock()
 
     async def render(self, raw: RawEvent) -> Outcome | None:
         """Handle a `segment-updated` message; None if the segment was parked."""
-        event = decode(raw, SegmentUpdated, self._max_event_bytes)
+        event = decode(raw, SegmentUpdated, self._tools.limits)
         return await render_segment(event, raw.source, self._tools, raw.headers)
 
     async def train(self, raw: RawEvent) -> Outcome | None:
         """Handle a `product-registered` message."""
-        event = decode(raw, ProductRegistered, self._max_event_bytes)
+        event = decode(raw, ProductRegistered, self._tools.limits)
         async with self._training_start:
             if self._training_device.status().state == "stopped":
                 await self._training_device.start()

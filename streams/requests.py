@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
 import structlog
 
 from models.briefs import Brief, Rendering, StudioReady, TrainingJob, TrainingResult
-from schemas.events import Recipe, SegmentUpdated
+from schemas.base import MAX_SEED
+from schemas.events import ProductRegistered, Recipe, SegmentUpdated
 from streams.device.jobs import OnCheckpoint
+from streams.kafka.decoding import EventLimits, utc_now
 from streams.messages import OutcomePublisher
 from streams.settings import Settings
 from streams.store.concept_files import ConceptFiles
@@ -77,6 +80,12 @@ class Tools:
     settings: Settings
     publisher: OutcomePublisher | None = None
     files: ConceptFiles = field(default_factory=ConceptFiles)
+    clock: Callable[[], datetime] = utc_now
+
+    @property
+    def limits(self) -> EventLimits:
+        """What an event may ask of this deployment."""
+        return EventLimits(self.settings, self.clock)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -86,20 +95,26 @@ class Tools:
         return event_recipe(self.device.ready.recipe, {**self.prompter.recipe_settings, **counts})
 
 
-def request_id(event_id: str, fingerprint: str, regeneration: int) -> str:
-    """Return the request's id: the same event under the same recipe is the same request."""
-    return str(uuid.uuid5(NAMESPACE, f"{event_id}|{fingerprint}|{regeneration}"))
+def request_id(event: SegmentUpdated | ProductRegistered, fingerprint: str, regeneration: int) -> str:
+    """Return the request's id: the same id and content under the same recipe are the same request."""
+    content = hashlib.sha256(event.content().encode()).hexdigest()
+    return derived_id(f"{event.event_id}|{content}|{fingerprint}|{regeneration}")
+
+
+def derived_id(text: str) -> str:
+    """Return the UUID that derives from `text`."""
+    return str(uuid.uuid5(NAMESPACE, text))
 
 
 def seeds_from(text: str, count: int) -> tuple[int, ...]:
-    """Return `count` seeds in [0, 2^63); each depends only on `text` and on its own index."""
+    """Return `count` seeds in [0, MAX_SEED]; each depends only on `text` and on its own index."""
     digests = (hashlib.sha256(f"{text}|{index}".encode()).digest() for index in range(count))
-    return tuple(int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
+    return tuple(int.from_bytes(digest[:8], "big") & MAX_SEED for digest in digests)
 
 
 async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None:
     """Return the product's current concept, or None if there is none or it was trained on other weights."""
-    concept = await current_concept(tools.store, product_id)
+    concept = await current_concept(tools.store, product_id, tools.limits.latest)
     if concept is None or concept.weights == diffusion_revision(tools.device.ready.recipe):
         return concept
     message = "concept trained on other weights: register the product again"

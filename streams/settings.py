@@ -16,6 +16,7 @@ from streams.training_settings import TrainingSettings
 
 Role = Literal["render", "train", "all"]
 DEFAULT_WEB_PORT = 6066
+_OF_THE_WORKER = {"candidates", "images", "max_candidates", "max_images", "negative_prompt"}
 
 
 class KafkaSettings(Group):
@@ -140,11 +141,13 @@ class StudioSettings(Group):
     concepts: int = Field(default=4, ge=1, description="concepts kept on the device; each may be as large as the UNet")
     candidates: int = Field(default=8, ge=1, le=64, description="candidates per format, unless the event sets them")
     images: int = Field(default=2, ge=1, le=16, description="pictures kept per format, unless the event sets them")
+    max_candidates: int = Field(default=64, ge=1, le=64, description="maximum `candidates` of an event")
+    max_images: int = Field(default=16, ge=1, le=16, description="maximum `images` of an event")
     negative_prompt: str | None = Field(default=None, description="unset: the family's default")
 
     def plan(self) -> StudioPlan:
         """Return the settings that the device process needs, as plain values."""
-        return StudioPlan(**self.model_dump(exclude={"candidates", "images", "negative_prompt"}))
+        return StudioPlan(**self.model_dump(exclude=_OF_THE_WORKER))
 
 
 class DeviceSettings(Group):
@@ -169,9 +172,18 @@ class DeliverySettings(Group):
     backoff_cap: float = Field(default=30.0, gt=0, description="maximum seconds between two attempts")
     max_event_bytes: int = Field(default=256 * 1024, ge=1024, description="size limit of one event")
     dead_letter_limit: int = Field(
-        default=100, ge=1, description="dead letters within `dead_letter_window` that stop the worker"
+        default=100,
+        ge=1,
+        description="valid events that may fail within `dead_letter_window`; more of them, if they are also more than "
+        "`dead_letter_share`, stop the worker",
+    )
+    dead_letter_share: float = Field(
+        default=0.5, ge=0, lt=1, description="share of valid events that may fail; invalid ones do not count"
     )
     dead_letter_window: float = Field(default=60.0, gt=0, description="seconds that `dead_letter_limit` counts over")
+    max_future: float = Field(
+        default=86_400.0, ge=0, le=1e9, description="seconds that `occurred_at` may lie ahead of the worker's clock"
+    )
     drain: float = Field(default=25.0, ge=0, description="seconds to finish events in flight after SIGTERM")
     stall: float = Field(
         default=60.0, gt=0, description="seconds that the main loop may be blocked before the worker exits"

@@ -60,6 +60,9 @@ class TrainingSettings(Group):
     concurrency: int = Field(
         default=2, ge=1, description="registrations in progress: one trains while the next fetches its photos"
     )
+    max_steps: int = Field(
+        default=5_000, ge=1, le=100_000, description="maximum `steps` of an event; ample for Stable Diffusion 1.5"
+    )
     checkpoint_every: int = Field(default=100, ge=1, description="steps between checkpoints")
     checkpoint_seconds: float = Field(default=60.0, ge=0, description="minimum seconds between checkpoints")
     min_fidelity: float | None = Field(default=None, description="minimum CLIP-I")

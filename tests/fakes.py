@@ -161,7 +161,7 @@ def rendering(brief: Brief) -> Rendering:
         order = list(reversed(range(len(brief.seeds))))
         for index in order:
             place = order.index(index)
-            rank = len(pictures) + 1 if place < brief.keep else None
+            rank = place + 1 if place < brief.keep else None
             scores = {"clip": round(0.2 + 0.001 * index, 6)}
             seed = brief.seeds[index]
             candidates.append(Candidate(shape, index, seed, scores, rank))

@@ -17,6 +17,7 @@ from models.learning.method_options import Options
 from models.learning.training import JobReporter, generator_for
 
 PICTURES_KEPT = 2
+SEED_LIMIT = 2**53  # product-ready carries these seeds, and readers of JSON round larger numbers
 
 
 class TrainingStudio(Protocol):
@@ -75,8 +76,8 @@ class TrainingRun:
 
 
 def seeds_for(purpose: str, text: str, count: int) -> tuple[int, ...]:
-    """Return seeds that depend on the arguments alone, so that base model and concept start from equal noise."""
-    return tuple(generator_for(0, purpose, text, number).initial_seed() for number in range(count))
+    """Return seeds below SEED_LIMIT. They depend on the arguments alone, so all models start from equal noise."""
+    return tuple(generator_for(0, purpose, text, number).initial_seed() % SEED_LIMIT for number in range(count))
 
 
 def identity_digest(parts: list[Any]) -> str:

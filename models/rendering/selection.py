@@ -8,15 +8,14 @@ from dataclasses import replace
 from models.briefs import Candidate
 
 
-def rank_candidates(candidates: Sequence[Candidate], keep: int, first_rank: int = 1) -> list[Candidate]:
-    """Return the candidates in the same order; the best `keep` have ranks from `first_rank` on, the others None.
+def rank_candidates(candidates: Sequence[Candidate], keep: int) -> list[Candidate]:
+    """Return the candidates of one format in the same order; the best `keep` have ranks from 1 on, the others None.
 
     The highest `clip` score comes first; if scores are equal, the lowest index. Fewer than `keep` candidates all get a
-    rank. A brief of several formats ranks each format separately and continues the count: `first_rank` is one more than
-    the number of pictures that earlier formats keep.
+    rank.
     """
     best = sorted(candidates, key=lambda candidate: (-candidate.scores["clip"], candidate.index))[:keep]
-    ranks = {candidate.index: rank for rank, candidate in enumerate(best, start=first_rank)}
+    ranks = {candidate.index: rank for rank, candidate in enumerate(best, start=1)}
     return [replace(candidate, rank=ranks.get(candidate.index)) for candidate in candidates]
 
 

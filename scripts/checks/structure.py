@@ -28,7 +28,7 @@ CROSS_CUTTING = {
     "tests/schemas/test_descriptions.py": "the descriptions of all events",
     "tests/streams/device/test_client_crashes.py": "streams/device/client.py, when the device process crashes or hangs",
     "tests/streams/device/test_client_lifecycle.py": "streams/device/client.py, from start to stop",
-    "tests/streams/kafka/test_decoding_properties.py": "decoding in agents and delivery",
+    "tests/streams/kafka/test_decoding_properties.py": "streams/kafka/decoding.py, with hypothesis",
     "tests/streams/kafka/test_hostile_records.py": "the parsing of records, on batches that an attacker built",
     "tests/streams/kafka/test_ledger_properties.py": "streams/kafka/ledger.py, with hypothesis",
     "tests/streams/kafka/test_unreadable_records.py": "unreadable records, from the consumer to the dead letter",

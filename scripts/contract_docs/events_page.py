@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.contract_docs import event_codes
+from scripts.contract_docs import event_codes, limits
 from scripts.contract_docs.event import Event
 from scripts.contract_docs.field_tables import PAGE, Tables, shared_parts
 
@@ -40,6 +40,7 @@ def render(
         filled[f"summary {event.topic}"] = event.summary
         filled[f"fields {event.topic}"] = tables.table(fields)
     filled["parts"] = "\n\n".join(_part(name, definitions, parts) for name in sorted(parts))
+    filled["limits"] = limits.table(events, parts)
     filled["sizes"] = "\n".join(_size_row(name) for name in SIZES)
     filled["headers outcomes"] = _headers(outcome_headers, list(outcome_headers))
     filled["headers dead"] = _headers(dead_headers["properties"], dead_headers["required"])

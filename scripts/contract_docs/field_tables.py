@@ -31,14 +31,25 @@ class Tables:
         return head + "\n".join(self._rows(model, ""))
 
     def _rows(self, model: Node, prefix: str) -> Iterator[str]:
+        for path, field, required in self._fields(model, prefix):
+            meaning = field["description"].replace(f"({PAGE}#", "(#")
+            cells = self._kind(field), self._presence(required, field), _example(field), meaning
+            yield f"| `{path}` | {' | '.join(_escape_pipes(cell) for cell in cells)} |"
+
+    def _fields(self, model: Node, prefix: str) -> Iterator[tuple[str, Node, bool]]:
+        """Yield the path of each field, its schema, and whether it is required."""
         required = model.get("required", [])
         for name, field in model["properties"].items():
-            meaning = field["description"].replace(f"({PAGE}#", "(#")
-            cells = self._kind(field), self._presence(name in required, field), _example(field), meaning
-            yield f"| `{prefix}{name}` | {' | '.join(_escape_pipes(cell) for cell in cells)} |"
+            yield f"{prefix}{name}", field, name in required
             inner, many = self._inline(field)
             if inner is not None:
-                yield from self._rows(inner, f"{prefix}{name}{'[]' if many else ''}.")
+                yield from self._fields(inner, f"{prefix}{name}{'[]' if many else ''}.")
+
+    def limits(self, model: Node) -> Iterator[tuple[str, str]]:
+        """Yield the path and the range of each number and each list in a model."""
+        for path, field, _ in self._fields(model, ""):
+            if _without_null(field).get("type") in {"integer", "number", "array"} and "const" not in field:
+                yield path, self._kind(field).partition(": ")[0]
 
     def _presence(self, required: bool, field: Node) -> str:
         nullable = any(choice.get("type") == "null" for choice in field.get("anyOf", ()))
@@ -118,7 +129,7 @@ def _range(field: Node) -> str:
         return ""
     if most is None:
         return f"{least:g} or more"
-    return f"{least:g} to {'2^63 - 1' if most == 2**63 - 1 else f'{most:,.0f}'}"
+    return f"{least:g} to {'2^53 - 1' if most == 2**53 - 1 else f'{most:,.0f}'}"
 
 
 def _without_null(field: Node) -> Node:

@@ -19,26 +19,29 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   creatives emit docs/examples/coffee-enthusiast.json
-  creatives emit --dry-run segments.jsonl           check the file and send nothing
+  creatives emit --dry-run segments.jsonl           check the file, show the prompts and send nothing
+  creatives emit --strict segments.jsonl            send nothing if a field is unknown, perhaps misspelt
   creatives emit --keep-going segments.jsonl        send the valid events, report the others
   jq -c '.[]' segments.json | creatives emit -
 
 An event with a segment_id goes to the topic of segments; an event with only a product_id goes to the topic of
-products. You can send an event twice: the service answers a repeated event_id with the same pictures and does not
-generate them again.
+products. You can send an event twice: the service answers it with the same pictures and does not generate them again.
+If you correct it under the same event_id, it gets new pictures.
 
 \b
 Exit codes:
   0 the broker confirmed every event
   1 an event was not sent, or the broker did not confirm it
-  2 the file holds an invalid event and nothing was sent, or an option or setting is wrong
+  2 the file holds an invalid event (with --strict also an unknown field) and nothing was sent, or an option or
+    setting is wrong
 """,
 )
 @click.argument("file", type=click.File("rb"), metavar="FILE|-")
 @click.option("--topic", help="Send all events to this input topic. Without it, the fields of an event decide.")
 @click.option("--keep-going", is_flag=True, help="Send the valid events even if others in the file are invalid.")
-@click.option("--dry-run", is_flag=True, help="Check the file and send nothing.")
-def emit(file: BinaryIO, topic: str | None, keep_going: bool, dry_run: bool) -> None:
+@click.option("--strict", is_flag=True, help="Count unknown fields as faults. The service ignores them.")
+@click.option("--dry-run", is_flag=True, help="Check the file, show the prompts and send nothing. Needs no broker.")
+def emit(file: BinaryIO, topic: str | None, keep_going: bool, strict: bool, dry_run: bool) -> None:
     """Check the events in FILE (- for standard input), publish them and wait until the broker confirms each one.
 
     FILE holds one JSON object, an array of objects, or one object per line (JSONL). The command checks the whole
@@ -52,9 +55,11 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, dry_run: bool) -> 
     if topic is not None and topic not in inputs:
         raise InputError(f"The service does not read {topic}. It reads {inputs[0]} and {inputs[1]}.")
     entries = read_events(file.read(), settings, topic)
-    invalid = [entry for entry in entries if isinstance(entry, InvalidEntry)]
-    valid = [entry for entry in entries if isinstance(entry, ValidEvent)]
-    _report(getattr(file, "name", "<stdin>"), invalid, valid)
+    invalid = [entry for entry in entries if isinstance(entry, InvalidEntry) or (strict and entry.unknown)]
+    valid = [entry for entry in entries if isinstance(entry, ValidEvent) and entry not in invalid]
+    _report(getattr(file, "name", "<stdin>"), entries, strict=strict)
+    if dry_run:
+        _show_prompts(valid, settings)
     if invalid and not keep_going:
         advice = "Fix the file, or send only the valid events with --keep-going."
         raise InputError(f"{len(invalid)} of {len(entries)} events are invalid. Nothing was sent. {advice}")
@@ -66,14 +71,33 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, dry_run: bool) -> 
         click.echo(f"Valid events: {len(valid)}. Nothing was sent.", err=True)
 
 
-def _report(name: str, invalid: list[InvalidEntry], valid: list[ValidEvent]) -> None:
-    for entry in invalid:
-        for fault in entry.faults:
+def _report(name: str, entries: list[ValidEvent | InvalidEntry], *, strict: bool) -> None:
+    from streams.cli.event_file import InvalidEntry
+
+    for entry in entries:
+        for fault in entry.faults if isinstance(entry, InvalidEntry) else ():
             click.echo(f"{name}, line {entry.line}: {fault}", err=True)
-    for event in valid:
-        if event.unknown_fields:
-            unknown = ", ".join(event.unknown_fields)
-            click.echo(f"{name}, line {event.line}: unknown fields, ignored: {unknown}", err=True)
+        for field in entry.unknown:
+            click.echo(f"{name}, line {entry.line}: unknown field{'' if strict else ', ignored'}: {field}", err=True)
+
+
+def _show_prompts(events: list[ValidEvent], settings: Settings) -> None:
+    """Print the prompt of each segment, and how it came about."""
+    from schemas.events import ProductRegistered, SegmentUpdated
+    from streams.cli.local_prompter import local_prompter, stand_in, subjects
+
+    segments = [event.content for event in events if isinstance(event.content, SegmentUpdated)]
+    named = subjects(event.content for event in events if isinstance(event.content, ProductRegistered))
+    prompter = local_prompter(settings.studio) if segments else None
+    for segment in segments:
+        assert prompter is not None
+        product = segment.product_id
+        prompt = prompter.compose(segment, product and (named.get(product) or stand_in(product)))
+        click.echo(f"{segment.event_id}: {prompt.text}")
+        for line in (f"negative prompt: {prompt.negative}", *prompt.rationale):
+            click.echo(f"  {line}")
+        if product and product not in named:
+            click.echo(f"  {stand_in(product)} stands for the words of the registration of {product}")
 
 
 async def _send(events: list[ValidEvent], settings: Settings) -> None:

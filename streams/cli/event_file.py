@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.base import Contract
 from schemas.events import ProductRegistered, SegmentUpdated, Source
+from streams.cli.unknown_fields import UnknownField, unknown_fields
 from streams.failures import InvalidEvent
-from streams.kafka.delivery import decode, field_errors
+from streams.kafka.decoding import EventLimits, decode, field_errors
 from streams.messages import RawEvent
 from streams.settings import Settings
 
@@ -31,14 +31,14 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ValidEvent:
-    """An event that the worker will accept, ready to send. unknown_fields: fields that the worker will ignore."""
+    """An event that the worker will accept, ready to send. unknown: fields that the worker will ignore."""
 
     line: int
     topic: str
     key: bytes
     value: bytes
     content: Event
-    unknown_fields: tuple[str, ...] = ()
+    unknown: tuple[UnknownField, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class InvalidEntry:
 
     line: int
     faults: tuple[InvalidEvent, ...]
+    unknown: tuple[UnknownField, ...] = ()
 
 
 def read_events(content: bytes, settings: Settings, topic: str | None = None) -> list[ValidEvent | InvalidEntry]:
@@ -109,7 +110,7 @@ def _read_value(text: str, position: int) -> tuple[FileEntry, int]:
     return FileEntry(line, fields), end
 
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = re.compile(r"[ \t\r\n\ufeff]*")  # joined files have a byte order mark in the middle
 
 
 def _skip_space(text: str, position: int) -> int:
@@ -151,38 +152,22 @@ def _check_fields(line: int, fields: dict[str, Any], topic: str, settings: Setti
     value = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     raw = RawEvent(source=Source(topic=topic, partition=0, offset=0), key=None, value=value)
     model: type[Event] = SegmentUpdated if topic == settings.topics.segment_updated else ProductRegistered
+    unknown = tuple(unknown_fields(fields, model))
     try:
-        event = decode(raw, model, settings.delivery.max_event_bytes)
+        event = decode(raw, model, EventLimits(settings))
     except InvalidEvent as error:
-        field_faults = _field_faults(value, model)
+        field_faults = _field_faults(fields, model)
         concerns_field = any(str(error).startswith(str(fault)) for fault in field_faults)
-        return InvalidEntry(line, tuple(field_faults) if concerns_field else (error, *field_faults))
+        faults = tuple(field_faults) if concerns_field else (error, *field_faults)
+        return InvalidEntry(line, faults, unknown)
     key = event.segment_id if isinstance(event, SegmentUpdated) else event.product_id
-    return ValidEvent(line, topic, key.encode(), value, event, tuple(_unknown_fields(fields, event)))
+    return ValidEvent(line, topic, key.encode(), value, event, unknown)
 
 
-def _field_faults(value: bytes, model: type[Event]) -> list[InvalidEvent]:
+def _field_faults(fields: dict[str, Any], model: type[Event]) -> list[InvalidEvent]:
     """Return every fault of the fields. A fault of the bytes, such as their number, belongs to no field."""
     try:
-        model.model_validate_json(value.decode())
+        model.model_validate(fields)
     except ValidationError as error:
         return field_errors(error)
-    except ValueError:
-        pass
     return []
-
-
-def _unknown_fields(fields: dict[str, Any], known: Contract, prefix: str = "") -> Iterator[str]:
-    """Yield the path of every field that the worker will ignore, at any depth: authors overlook misspelt names."""
-    names = {field.alias or name: name for name, field in type(known).model_fields.items()}
-    names |= {name: name for name in type(known).model_fields}
-    for key, value in sorted(fields.items()):
-        if key not in names:
-            yield f"{prefix}{key}"
-            continue
-        part = getattr(known, names[key])
-        pairs = zip(value, part, strict=True) if isinstance(part, tuple) else [(value, part)]
-        for number, (given, parsed) in enumerate(pairs):
-            if isinstance(parsed, Contract) and isinstance(given, dict):
-                path = f"{key}.{number}" if isinstance(part, tuple) else key
-                yield from _unknown_fields(given, parsed, f"{prefix}{path}.")

@@ -43,7 +43,7 @@ Exit codes:
 @click.option("-n", "--candidates", type=click.IntRange(1, 256), default=8, show_default=True, help="Pictures to make.")
 @click.option("--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Best pictures to enlarge.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: generated/<prompt>]")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Repeat this to get the same pictures again.")
+@click.option("--seed", type=click.IntRange(0, 2**53 - 1), help="Repeat this to get the same pictures again.")
 @click.option("--negative-prompt", default="", help="What to avoid.  [default: that of the model family]")
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Shapes.  [default: square]")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Inference steps.")
@@ -80,11 +80,11 @@ def _take_brief(prompt: str, options: dict[str, Any]) -> Brief:
         raise click.UsageError(f"--keep {keep} is more than the {candidates} candidates (-n) to choose from.")
     if not any(character.isalpha() for character in prompt):
         raise click.UsageError("The prompt needs at least one letter.")
-    from streams.requests import request_id, seeds_from
+    from streams.requests import derived_id, seeds_from
 
-    seeds = seeds_from(str(secrets.randbits(63) if seed is None else seed), candidates)
+    seeds = seeds_from(str(secrets.randbits(53) if seed is None else seed), candidates)
     return Brief(
-        request_id=request_id(f"{prompt} {seeds}", "generate", 0),
+        request_id=derived_id(f"{prompt} {seeds}|generate|0"),
         prompt=prompt,
         negative_prompt=options.pop("negative_prompt"),
         seeds=seeds,

@@ -13,7 +13,7 @@ from typing import Any
 from models.briefs import Brief, Rendering, StudioPlan, StudioReady
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 from streams.cli.local_device import ENTRY, local_device
-from streams.cli.pictures import ranking_score
+from streams.cli.pictures import rank_label, ranking_score
 from streams.settings import DeviceSettings
 from streams.store.keys import FILE_EXTENSIONS
 
@@ -69,7 +69,8 @@ def _sheet(result: LocalRendering) -> bytes:
         f"recipe {result.ready.recipe.fingerprint[:12]}",
     )
     frames = tuple(
-        Frame(picture.content, f"Rank {picture.rank}", ranking_score(picture.scores)) for picture in pictures
+        Frame(picture.content, rank_label(picture.rank, picture.format, brief.formats), ranking_score(picture.scores))
+        for picture in pictures
     )
     models = " · ".join(model.id for model in result.ready.recipe.models)
     return contact_sheet("Fluence creatives", models, [Strip("Prompt", brief.prompt, facts, frames)])

@@ -53,7 +53,7 @@ Exit codes:
 @click.option(
     "--train-text-encoder/--no-train-text-encoder", default=None, help="Train the text encoder too (dreambooth)."
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**53 - 1), default=0, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: products/<ID>]")
 def train(files: tuple[Path, ...], out: Path | None, product: str, **options: Any) -> None:
     """Train the model on FILES, 3 to 30 photos of one product.

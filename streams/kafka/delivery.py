@@ -1,4 +1,4 @@
-"""Brings one event to its one terminal outcome: parse, attempt, retry, dead-letter.
+"""Brings one event to its one terminal outcome: attempt, retry, dead-letter.
 
 Delivery is at least once; with deterministic ids and idempotent sinks the result is effectively once. `Delivery.settle`
 never raises: an event ends in a confirmed outcome, in a confirmed dead letter, or unacked for the next owner.
@@ -7,25 +7,20 @@ never raises: an event ends in a confirmed outcome, in a confirmed dead letter, 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
 
 import structlog
-from pydantic import ValidationError
 
 from models.errors import CreativesError
-from schemas.base import Contract
-from streams.failures import OUTAGES, DeadLetterFailed, InvalidEvent, UnreadableRecord, Verdict, code_of, judge
+from streams.failures import BREACHES, OUTAGES, DeadLetterFailed, Verdict, code_of, judge
+from streams.kafka.dead_letter_limit import DeadLetterLimit
 from streams.messages import Outcome, OutcomePublisher, RawEvent
 from streams.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
-Event = TypeVar("Event", bound=Contract)
 
 
 class Settlement(Enum):
@@ -45,73 +40,6 @@ class Settlement(Enum):
 
 Attempt = Callable[[RawEvent], Awaitable[Outcome | None]]
 """Parses and handles an event. Returns the outcome to publish, or None if the event was parked."""
-
-
-def decode(raw: RawEvent, model: type[Event], max_bytes: int) -> Event:
-    """Return the event. Raises InvalidEvent, which names field and rule, or UnreadableRecord, and nothing else."""
-    if raw.unreadable is not None:
-        raise UnreadableRecord(reason=raw.unreadable)
-    if raw.value is None:
-        raise InvalidEvent(field="value", rule="must not be null (a tombstone is not an event)")
-    if len(raw.value) > max_bytes:
-        raise InvalidEvent(field="value", rule=f"{len(raw.value)} bytes are more than the {max_bytes} allowed")
-    try:
-        return model.model_validate_json(raw.value)
-    except ValidationError as error:
-        raise _json_error(raw.value) or _first_error(error) from None
-
-
-def _json_error(value: bytes) -> InvalidEvent | None:
-    """Return why the bytes are not a JSON object, None if they are one."""
-    try:
-        fields = json.loads(value.decode("utf-8"), parse_constant=_reject_constant)
-    except UnicodeDecodeError as error:
-        return InvalidEvent(field="value", rule=f"is not UTF-8 at byte {error.start}")
-    except (ValueError, RecursionError) as error:
-        return InvalidEvent(field="value", rule=f"is not JSON: {error}")
-    return None if isinstance(fields, dict) else InvalidEvent(field="value", rule="must be a JSON object")
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _first_error(error: ValidationError) -> InvalidEvent:
-    """Return the first broken field and its rule, with the number of further ones."""
-    first, *others = field_errors(error)
-    more = f" (and {len(others)} more)" if others else ""
-    return InvalidEvent(field=first.fields["field"], rule=f"{first.fields['rule']}{more}")
-
-
-def field_errors(error: ValidationError) -> list[InvalidEvent]:
-    """Return every broken field with its rule, at least one."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    names = [".".join(str(part) for part in problem["loc"]) or "value" for problem in problems]
-    return [
-        InvalidEvent(field=name[:200], rule=problem["msg"].removeprefix("Value error, "))
-        for name, problem in zip(names, problems, strict=True)
-    ]
-
-
-@dataclass
-class DeadLetterLimit:
-    """The most dead letters that a worker may write in `window` seconds.
-
-    Beyond the limit the deployment is at fault, not the events. The idea comes from Sentry (arroyo, `DlqLimit`).
-    """
-
-    limit: int
-    window: float
-    _times: deque[float] = field(default_factory=deque)
-
-    def admit(self, now: float) -> bool:
-        """Count one more dead letter at `now` (seconds of any monotonic clock). Return False if it is one too many."""
-        while self._times and self._times[0] <= now - self.window:
-            self._times.popleft()
-        if len(self._times) >= self.limit:
-            return False
-        self._times.append(now)
-        return True
 
 
 def backoff(attempt: int, settings: DeliverySettings) -> float:
@@ -157,7 +85,9 @@ class Delivery:
         self._publisher = publisher
         self._settings = settings
         self._stop_worker = stop_worker
-        self._limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_window)
+        self._limit = DeadLetterLimit(
+            settings.dead_letter_limit, settings.dead_letter_share, settings.dead_letter_window
+        )
 
     async def settle(self, raw: RawEvent, attempt: Attempt) -> Settlement:
         """Bring one event to its end. Raises nothing but CancelledError, which leaves the event unacked."""
@@ -177,10 +107,10 @@ class Delivery:
 
     async def _deliver(self, state: _EventState) -> Settlement:
         outcome = await state.attempt(state.raw)
-        if outcome is None:
-            return Settlement.PARKED
-        await self._publisher.publish(outcome)
-        return Settlement.DONE
+        if outcome is not None:
+            await self._publisher.publish(outcome)
+        self._limit.serve(asyncio.get_running_loop().time())
+        return Settlement.PARKED if outcome is None else Settlement.DONE
 
     async def _dead_letter(self, raw: RawEvent, reason: _Reason) -> Settlement:
         await self._publisher.dead_letter(raw, reason.attempts, reason.code, reason.message)
@@ -194,7 +124,7 @@ class Delivery:
         state.failures += not isinstance(error, OUTAGES)
         verdict = judge(error, state.failures, self._settings.attempts)
         source = state.raw.source.model_dump()
-        if verdict is Verdict.DEAD_LETTER and (problem := self._dead_letter_problem(state)):
+        if verdict is Verdict.DEAD_LETTER and (problem := self._dead_letter_problem(state, error)):
             verdict, error = Verdict.STOP_WORKER, DeadLetterFailed(**source, detail=f"{problem}{_message(error)}")
         log.warning(
             "event failed" if state.reason is None else "dead letter failed",
@@ -209,14 +139,14 @@ class Delivery:
             self._stop_worker(error)
         return verdict
 
-    def _dead_letter_problem(self, state: _EventState) -> str:
+    def _dead_letter_problem(self, state: _EventState, error: Exception) -> str:
         """Return why no dead letter may be written (its attempts failed, or there were too many); empty if one may."""
         if state.reason is not None:
             return "every attempt fails: "
-        if self._limit.admit(asyncio.get_running_loop().time()):
+        if isinstance(error, BREACHES) or self._limit.admit(asyncio.get_running_loop().time()):
             return ""
-        limit, window = self._settings.dead_letter_limit, self._settings.dead_letter_window
-        return f"more than {limit} dead letters in {window:g} s; the last one: "
+        limit, share, window = self._limit.limit, self._limit.share, self._limit.window
+        return f"more than {limit} valid events, and more than {share:.0%} of them, failed in {window:g} s; the last: "
 
 
 def _message(error: Exception) -> str:

@@ -46,9 +46,8 @@ async def train_product(event: ProductRegistered, source: Source, tools: Tools, 
         outcome = await commit(tools.store, request.prefix, lambda: trained)
     await delete_checkpoints(request, tools.store)
     if outcome.topic == "product_ready":
-        await make_current(
-            tools.store, _concept_pointer(request, ProductReady.model_validate_json(outcome.value), tools)
-        )
+        ready = ProductReady.model_validate_json(outcome.value)
+        await make_current(tools.store, _concept_pointer(request, ready, tools), tools.limits.latest)
         await _release_parked(request, tools)
     return outcome
 
@@ -57,7 +56,7 @@ def _training_request(event: ProductRegistered, source: Source, tools: Tools, he
     """Return the request. Its id covers the settings that decide the outcome, so other settings train again."""
     training, fingerprint = tools.settings.training, tools.device.ready.recipe.fingerprint
     decisive = hashlib.sha256(training.decisive(event.method).encode()).hexdigest()
-    identity = request_id(event.event_id, f"{fingerprint}|{decisive}", tools.settings.delivery.regeneration)
+    identity = request_id(event, f"{fingerprint}|{decisive}", tools.settings.delivery.regeneration)
     prefix = concept_prefix(event.product_id, identity)
     return TrainingRequest(event, source, headers, identity, prefix, workdir(training) / "training" / identity)
 

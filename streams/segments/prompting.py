@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from schemas.events import Phrase, SegmentUpdated
@@ -79,15 +80,16 @@ class Prompter:
     def _shorten(self, term: Term, parts: _PromptParts) -> Term:
         """Return the term cut to as many words as fit, or to the first letters if not even one word fits."""
         words = term.words.split()
-        pieces = [" ".join(words[:count]) for count in range(len(words), 0, -1)]
-        pieces += [words[0][:count] for count in range(len(words[0]) - 1, 0, -1)]
-        for piece in pieces:
-            shorter = Term(piece, term.original, term.origin, term.weight)
-            parts.replace(term, shorter)
-            term = shorter
-            if self._fits(parts.text([term])):
-                break
-        return term
+        pieces = [words[0][:count] for count in range(1, len(words[0]))]
+        pieces += [" ".join(words[:count]) for count in range(1, len(words) + 1)]
+
+        def too_long(piece: str) -> bool:
+            return not self._fits(parts.text_about(replace(term, words=piece)))
+
+        longest = bisect_left(pieces, True, lo=1, key=too_long) - 1
+        shorter = replace(term, words=pieces[longest])
+        parts.replace(term, shorter)
+        return shorter
 
     def _fits(self, text: str) -> bool:
         return self._tokens.count(text) <= self._max_tokens
@@ -137,6 +139,10 @@ class _PromptParts:
         things = [term.words for term in self.main_things if term in chosen]
         others = [term.words for term in (*self.further, *self.features, *self.name) if term in chosen]
         return ", ".join([f"{_OPENING} {_join_things(things)}", *others, *([closing] if closing else [])])
+
+    def text_about(self, thing: Term) -> str:
+        """Return the template filled with one thing alone."""
+        return f"{_OPENING} {thing.words}"
 
     def replace(self, old: Term, new: Term) -> None:
         """Replace the main thing `old` with `new`, in the rationale too."""

@@ -29,7 +29,7 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
 
     Raises the errors of the store and the device process, and InvalidEvent if the event has no words for a prompt.
     """
-    identity = request_id(event.event_id, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
+    identity = request_id(event, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
     prefix = creative_prefix(event.segment_id, identity)
     existing, prompt = await overlap(
         tools.store.get(manifest_key(prefix)),
@@ -111,6 +111,7 @@ def _ready_set(request: _RenderRequest, rendering: Rendering, tools: Tools) -> O
         prompt=prompt.text,
         negative_prompt=prompt.negative,
         rationale=prompt.rationale,
+        formats=request.event.formats,
         images=images,
         recipe=tools.recipe,
         cost=Cost(device_seconds=rendering.device_seconds, candidates=len(rendering.candidates), device=ready.device),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -20,9 +21,13 @@ from typing import Literal
 TermOrigin = Literal["given", "glossary", "passed", "folded", "own"]
 
 _FOLDED = str.maketrans({"ł": "l", "Ł": "L", "đ": "d", "ø": "o", "ß": "ss", "æ": "ae", "œ": "oe"})
+_MOST_MARKS = 30
+_LETTER_OR_DIGIT = re.compile(r"\w")  # no "_" is left in cleaned text
 _PUNCTUATION_IN_WORDS = "'-%."
+_EDGES = _PUNCTUATION_IN_WORDS.replace("%", "")  # removed at the ends of a word
 _POLISH_LETTERS = frozenset("ąćęłńóśźż")
 _LONGEST_ENTRY = 3  # words of the longest glossary entry that is matched in prose
+_ALWAYS_ALLOWED = 200  # characters; a longer text must not grow when it is normalized: one character can become 18
 _CACHED_LENGTH, _CACHE_SIZE = 100, 8192  # characters of a cached text, cached texts: segments share many words
 
 
@@ -52,18 +57,45 @@ def clean(text: str) -> str:
 
 
 def _uncached_clean(text: str) -> str:
-    spaced = "".join(
-        _clean_character(character) for character in unicodedata.normalize("NFKC", text.replace("&", " and "))
-    )
-    words = (word.strip(_PUNCTUATION_IN_WORDS.replace("%", "")) for word in spaced.split())
-    joined = " ".join(word for word in words if any(character.isalnum() for character in word))
-    return joined if any(character.isalpha() for character in joined) or re.search(r"\d{2}", joined) else ""
+    most = max(_ALWAYS_ALLOWED, len(text))
+    plain = text.replace("&", " and ").translate(_COMPATIBLE)[:most]  # before any work that grows with the length
+    spaced = _normalize("NFC", plain).translate(_CLEAN)
+    words = [word.strip(_EDGES) for word in spaced.split()]
+    joined = " ".join([word for word in words if _LETTER_OR_DIGIT.search(word)])
+    return joined if re.search(r"[^\W\d]|\d{2}", joined) else ""
 
 
 _cached_clean = lru_cache(_CACHE_SIZE)(_uncached_clean)
 
 
-@lru_cache(_CACHE_SIZE)
+def _normalize(form: Literal["NFC", "NFD"], text: str) -> str:
+    """Return the text in a Unicode normal form, without marks beyond the 30th in a row (UAX 15, section 13).
+
+    Sorting n marks takes n^2 steps, and no language needs that many on one letter.
+    """
+    if text.isascii():
+        return text
+    kinds = text.translate(_KINDS)
+    if "m" * (_MOST_MARKS + 1) in kinds:
+        kept = re.finditer(f"(m{{1,{_MOST_MARKS}}})m*|(-+)", kinds)
+        text = "".join(text[slice(*run.span(run.lastindex or 0))] for run in kept)
+    return unicodedata.normalize(form, text)
+
+
+class _CharacterTable(dict[int, str]):
+    """A table for `str.translate` that asks `replace` for each new character, and remembers the first ones."""
+
+    def __init__(self, replace: Callable[[str], str]) -> None:
+        super().__init__()
+        self._replace = replace
+
+    def __missing__(self, code: int) -> str:
+        replaced = self._replace(chr(code))
+        if len(self) < _CACHE_SIZE:
+            self[code] = replaced
+        return replaced
+
+
 def _clean_character(character: str) -> str:
     category = unicodedata.category(character)
     if category[0] == "L" or category in {"Nd", "Mc"} or (category == "Mn" and not _is_selector(character)):
@@ -75,6 +107,16 @@ def _is_selector(character: str) -> bool:
     return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
 
 
+_CLEAN = _CharacterTable(_clean_character)
+_COMPATIBLE = _CharacterTable(lambda character: unicodedata.normalize("NFKC", character))
+_KINDS = _CharacterTable(lambda character: "m" if _starts_with_mark(character) else "-")
+_WITHOUT_MARKS = _CharacterTable(lambda character: "" if unicodedata.category(character) == "Mn" else character)
+
+
+def _starts_with_mark(character: str) -> bool:
+    return unicodedata.combining(unicodedata.normalize("NFD", character)[0]) > 0
+
+
 def fold(text: str) -> str:
     """Return `text` without diacritics: `żółty` becomes `zolty`."""
     return text if text.isascii() else _cached_fold(text)
@@ -82,15 +124,18 @@ def fold(text: str) -> str:
 
 @lru_cache(_CACHE_SIZE)
 def _cached_fold(text: str) -> str:
-    decomposed = unicodedata.normalize("NFD", text.translate(_FOLDED))
-    return "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
+    return _normalize("NFD", text.translate(_FOLDED)).translate(_WITHOUT_MARKS)
 
 
 def is_polish(text: str, language: str) -> bool:
     """Return whether `text` is Polish by the event's `language` or, in an English event, by its letters or words."""
+    return _are_polish(clean(text), language)
+
+
+def _are_polish(words: str, language: str) -> bool:
     if not language.startswith("en"):
         return language.startswith("pl")
-    words = clean(text).casefold()
+    words = words.casefold()
     return not _POLISH_LETTERS.isdisjoint(words) or words in _unambiguous_forms()
 
 
@@ -101,7 +146,7 @@ def translate(text: str, english: str | None, language: str, weight: float = 1.0
     words = clean(text)
     if not words:
         return None
-    polish = is_polish(words, language)
+    polish = _are_polish(words, language)
     translation = glossary().get(_glossary_key(words)) if polish else None
     if translation is not None:
         return Term(translation, text, "glossary", weight)
@@ -113,10 +158,11 @@ def translate(text: str, english: str | None, language: str, weight: float = 1.0
 
 def visible_things(prose: str, language: str) -> list[Term]:
     """Return the visible things that a text names, in order: English words, and Polish terms of the glossary."""
-    words = clean(prose).split()
+    cleaned = clean(prose)
+    words = cleaned.split()
     polish_words = sum(word.casefold() in _unambiguous_forms() for word in set(words))
     # one such word may be a name, as in Las Vegas
-    polish = is_polish(prose, language) or (language.startswith("en") and polish_words > 1)
+    polish = _are_polish(cleaned, language) or (language.startswith("en") and polish_words > 1)
     found: dict[str, Term] = {}
     position = 0
     while position < len(words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import structlog
@@ -63,21 +64,27 @@ def concept_name(sha256: str) -> str:
     return f"concept-{sha256[:16]}.safetensors"
 
 
-async def current_concept(store: ObjectStore, product_id: str) -> CurrentConcept | None:
-    """Return a product's current concept, or None if it has none."""
+async def current_concept(store: ObjectStore, product_id: str, latest: datetime | None = None) -> CurrentConcept | None:
+    """Return a product's current concept, or None if it has none.
+
+    latest: a pointer with a later date counts as none. No registration can replace it, and none has such a date.
+    """
     pointer = await _read(store, current_concept_key(product_id))
     if pointer is not None and pointer.product_id != product_id:
         log.warning("ignoring a pointer to the concept of another product", product_id=product_id)
         return None
+    if pointer is not None and latest is not None and pointer.occurred_at > latest:
+        log.warning("ignoring a concept pointer with a date in the future", product_id=product_id)
+        return None
     return pointer
 
 
-async def make_current(store: ObjectStore, concept: CurrentConcept) -> None:
-    """Make `concept` current unless a later registration is current.
+async def make_current(store: ObjectStore, concept: CurrentConcept, latest: datetime | None = None) -> None:
+    """Make `concept` current unless a later registration is current. latest: see `current_concept`.
 
     The offset decides between registrations of the same time: one partition holds all registrations of a product.
     """
-    current = await current_concept(store, concept.product_id)
+    current = await current_concept(store, concept.product_id, latest)
     if current is not None:
         later = (current.occurred_at, current.offset) > (concept.occurred_at, concept.offset)
         if later or current == concept:

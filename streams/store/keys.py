@@ -1,6 +1,6 @@
 """Object keys. All objects of one request share a prefix, and no value of an event can lead outside it.
 
-`creatives/<segment_id>/<request_id>/` holds `<rank>.<ext>`, `manifest.json` and, for a product, `concept.json`.
+`creatives/<segment_id>/<request_id>/` holds `<format>-<rank>.<ext>`, `manifest.json`, and `concept.json` for a product.
 `concepts/<product_id>/<request_id>/` holds the trained concept, its sample pictures and `manifest.json`.
 `concepts/<product_id>/current.json` points to the product's current concept.
 `checkpoints/<product_id>/<request_id>/` holds training checkpoints.
@@ -54,9 +54,9 @@ def manifest_key(prefix: str) -> str:
     return f"{prefix}{_MANIFEST}"
 
 
-def picture_name(rank: int, media_type: str) -> str:
-    """Return a picture's name below its prefix, such as `1.png`. Ranks count across all formats of a request."""
-    return f"{rank}.{FILE_EXTENSIONS[media_type]}"
+def picture_name(picture_format: str, rank: int, media_type: str) -> str:
+    """Return a picture's name below its prefix, such as `square-1.png`. Each format has its own ranks."""
+    return f"{picture_format}-{rank}.{FILE_EXTENSIONS[media_type]}"
 
 
 def _require_safe(part: str) -> str:

@@ -131,7 +131,8 @@ def prepare_pictures(
     images: list[Image] = []
     expires_at: datetime | None = None
     for picture in pictures:
-        item = StoredObject(picture_name(picture.rank, picture.media_type), picture.content, picture.media_type)
+        name = picture_name(picture.format, picture.rank, picture.media_type)
+        item = StoredObject(name, picture.content, picture.media_type)
         url, expires_at = store.link(prefix + item.name)
         objects.append(item)
         images.append(_image(picture, url, store.uri(prefix + item.name)))

@@ -85,14 +85,23 @@ def _answered_under_its_segment(checker: InvariantChecker, value: bytes) -> bool
     return bool(checker.pictures(event["event_id"])) and keys == {event["segment_id"].encode()}
 
 
-async def too_many_bad_messages(testbed: Testbed, checker: InvariantChecker, short: bool) -> str:
-    """Send more bad messages than the dead-letter limit allows: the worker stops, is started again and goes on slowly."""
-    limits = {"CREATIVES_DELIVERY__DEAD_LETTER_LIMIT": "40", "CREATIVES_DELIVERY__DEAD_LETTER_WINDOW": "5"}
-    worker = await testbed.start_worker(**limits)
+async def too_many_dead_letters(testbed: Testbed, checker: InvariantChecker, short: bool) -> str:
+    """Exceed the dead-letter limit twice: with bad messages, which stop no worker, then with valid events that fail.
+
+    The failing events stop the worker. It is started again and goes on slowly.
+    """
+    limits = {"CREATIVES_DELIVERY__DEAD_LETTER_LIMIT": "20", "CREATIVES_DELIVERY__DEAD_LETTER_WINDOW": "5"}
+    worker = await testbed.start_worker(CREATIVES_DELIVERY__ATTEMPTS="1", **limits)
     await testbed.produce(*((b"k%d" % n, b"poison %d" % n) for n in range(100)))
     await testbed.emit(*segment_events(testbed.name, 10))
     testbed.record_fault("bad message", 100)
     await checker.wait_for_outcomes(len(testbed.sent), 120)
+    codes = list(worker.exit_codes)
+    checker.expect(not codes, f"exit codes {codes} of a worker that got bad messages")
+    failing = [segment_event(f"{testbed.name}-raising-{n}", f"segment-{n}", "Coffee raising") for n in range(50)]
+    await testbed.emit(*failing, *segment_events(f"{testbed.name}-after", 10))
+    testbed.record_fault("valid event that fails", len(failing))
+    await checker.wait_for_outcomes(len(testbed.sent), 120)
     codes = worker.exit_codes
     checker.expect(bool(codes) and 0 not in codes, f"exit codes {codes} of a worker above the dead-letter limit")
-    return f"the worker stopped {len(codes)} times"
+    return f"100 bad messages stopped no worker; {len(failing)} failing events stopped it {len(codes)} times"

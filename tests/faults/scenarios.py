@@ -54,7 +54,7 @@ ALL = (
     Scenario("2", "slow head, fast tail, SIGKILL", worker_failures.slow_head),
     Scenario("3", "an exception at each stage", device_failures.stage_errors),
     Scenario("4a", "bad inputs among good ones", bad_events.bad_messages),
-    Scenario("4b", "more bad messages than the dead-letter limit", bad_events.too_many_bad_messages),
+    Scenario("4b", "more dead letters than the limit", bad_events.too_many_dead_letters),
     Scenario("5", "a message that kills the device process", device_failures.deadly_event),
     Scenario("6", "workers join and leave during a long job", rebalances.join_and_leave, workers_must_survive=True),
     Scenario(

@@ -11,7 +11,7 @@ from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 from streams.cli.demo.comparisons import Comparison, compare_products, other_segments, training_facts
 from streams.cli.demo.page import demo_page
 from streams.cli.demo.results import FetchedPicture, Result, SegmentResult
-from streams.cli.pictures import ranking_score
+from streams.cli.pictures import rank_label, ranking_score
 
 
 def clear(folder: Path) -> None:
@@ -47,7 +47,10 @@ def _sheet(results: Sequence[Result]) -> bytes:
 
 
 def _segment_strip(result: SegmentResult) -> Strip:
-    frames = tuple(_frame(picture, f"Rank {picture.image.rank}") for picture in result.pictures)
+    shapes = result.ready.formats
+    frames = tuple(
+        _frame(picture, rank_label(picture.image.rank, picture.image.format, shapes)) for picture in result.pictures
+    )
     cost = result.ready.cost
     fact = f"{cost.candidates} candidates, {cost.device_seconds:.1f} s"
     return Strip(result.segment.name, result.ready.prompt, (fact,), frames)

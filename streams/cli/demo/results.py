@@ -54,7 +54,7 @@ Result = SegmentResult | ProductResult
 
 
 def _picture_path(name: str, image: Image) -> str:
-    return f"pictures/{name}-{image.rank}.{FILE_EXTENSIONS[image.media_type]}"
+    return f"pictures/{name}-{image.format}-{image.rank}.{FILE_EXTENSIONS[image.media_type]}"
 
 
 def segment_results(results: Sequence[Result]) -> list[SegmentResult]:

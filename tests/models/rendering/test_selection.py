@@ -32,10 +32,6 @@ def test_keeping_more_than_there_are_ranks_all():
     assert ranks(keep=3) == []
 
 
-def test_ranks_continue_over_formats():
-    assert ranks(0.1, 0.3, 0.2, keep=2, first_rank=3) == [None, 3, 4]
-
-
 def test_other_scores_do_not_decide():
     liked = [
         Candidate("square", 0, 1, {"clip": 0.1, "looks": 9.0}),
@@ -45,5 +41,5 @@ def test_other_scores_do_not_decide():
 
 
 def test_kept_candidates_come_best_first():
-    ranked = rank_candidates(candidates(0.1, 0.5, 0.3, 0.4), keep=3, first_rank=5)
-    assert [(kept.index, kept.rank) for kept in kept_candidates(ranked)] == [(1, 5), (3, 6), (2, 7)]
+    ranked = rank_candidates(candidates(0.1, 0.5, 0.3, 0.4), keep=3)
+    assert [(kept.index, kept.rank) for kept in kept_candidates(ranked)] == [(1, 1), (3, 2), (2, 3)]

@@ -57,9 +57,48 @@ def test_all_faults_are_reported_with_their_line_before_a_broker_is_required(run
     assert "broker" not in refused.stderr
 
 
-def test_unknown_fields_are_reported(run):
+def test_unknown_fields_are_reported_with_the_nearest_one(run):
     event = {**json.loads(COFFEE.read_text()), "keyword": 1}
-    assert "unknown fields, ignored: keyword" in run("emit", "-", "--dry-run", text=json.dumps(event)).stderr
+    checked = run("emit", "-", "--dry-run", text=json.dumps(event))
+    assert checked.exit_code == 0
+    assert "line 1: unknown field, ignored: keyword (did you mean keywords?)" in checked.stderr
+
+
+def test_unknown_fields_are_reported_beside_other_faults(run):
+    event = {**json.loads(COFFEE.read_text()), "seed": -1, "brand": {"name": "B", "feature": []}}
+    refused = run("emit", "-", "--dry-run", text=json.dumps(event))
+    assert refused.exit_code == 2
+    assert "seed: Input should be greater than or equal to 0" in refused.stderr
+    assert "unknown field, ignored: brand.feature (did you mean brand.features?)" in refused.stderr
+
+
+def test_strict_refuses_unknown_fields_before_anything_is_sent(run, settings):
+    good = json.loads(COFFEE.read_text())
+    lines = "\n".join(json.dumps(event) for event in (good, {**good, "imags": 1}))
+    without_broker = {"CREATIVES_KAFKA__BOOTSTRAP_SERVERS": "embedded"}
+    refused = run("emit", "-", "--strict", text=lines, **without_broker)
+    assert refused.exit_code == 2
+    assert "line 2: unknown field: imags (did you mean images?)" in refused.stderr
+    assert "1 of 2 events are invalid. Nothing was sent." in refused.stderr
+    assert run("emit", "-", "--strict", "--dry-run", text=json.dumps(good), **without_broker).exit_code == 0
+    partly = run("emit", "-", "--strict", "--keep-going", text=lines)
+    assert partly.exit_code == 1
+    assert partly.stdout.count("segment-coffee") == 1
+
+
+def test_dry_run_shows_the_prompts(run):
+    events = [json.loads((EXAMPLES / f"{name}.json").read_text()) for name in ("breakfast-with-milk", "toast-with-jam")]
+    milk = {**json.loads((EXAMPLES / "carton-of-milk.json").read_text()), "product_id": events[0]["product_id"]}
+    text = json.dumps([*events, milk])
+    checked = run("emit", "-", "--dry-run", text=text, CREATIVES_KAFKA__BOOTSTRAP_SERVERS="embedded")
+    assert checked.exit_code == 0, checked.stderr
+    first, second = (line for line in checked.stdout.splitlines() if not line.startswith(" "))
+    assert first.startswith(f"{events[0]['event_id']}: an advertising photo of sks {milk['class_noun']} with ")
+    product = events[1]["product_id"]
+    assert second.startswith(f"{events[1]['event_id']}: an advertising photo of <{product}> with ")
+    assert f"  <{product}> stands for the words of the registration of {product}" in checked.stdout
+    assert "  negative prompt: blurry" in checked.stdout
+    assert "  27 of 77 tokens" in checked.stdout
 
 
 def test_a_topic_that_the_service_does_not_read_is_refused(run):

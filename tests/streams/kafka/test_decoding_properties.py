@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from schemas.base import Contract
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.failures import InvalidEvent
-from streams.kafka.delivery import decode
+from streams.kafka.decoding import EventLimits, decode
 from streams.messages import RawEvent
+from streams.settings import Settings
 
 MODELS = (SegmentUpdated, ProductRegistered)
 LIMIT = 64 * 1024
+LIMITS = EventLimits(Settings.model_validate({"delivery": {"max_event_bytes": LIMIT}}))
+LARGE = EventLimits(Settings.model_validate({"delivery": {"max_event_bytes": 10 * LIMIT}}))
 SEGMENT = {
     "schema_version": 1, "event_id": "e-1", "occurred_at": "2026-11-23T10:00:00Z", "segment_id": "coffee-enthusiast",
     "name": "Coffee enthusiast", "description": "Writes about beans", "language": "en",
@@ -43,7 +46,7 @@ def decode_or_error(value: bytes | None, model: type[Contract]) -> Contract | In
     """Return the event or the InvalidEvent. Any other error fails the test."""
     raw = RawEvent(Source(topic="segment-updated", partition=0, offset=0), key=None, value=value)
     try:
-        event = decode(raw, model, LIMIT)
+        event = decode(raw, model, LIMITS)
     except InvalidEvent as error:
         end = error
     else:
@@ -53,7 +56,7 @@ def decode_or_error(value: bytes | None, model: type[Contract]) -> Contract | In
         assert end.fields["rule"], "the error names the rule"
         assert "\n" not in str(end.fields["field"])
         return end
-    assert decode(RawEvent(raw.source, None, event.to_json()), model, 10 * LIMIT) == event, "the canonical form decodes"
+    assert decode(RawEvent(raw.source, None, event.to_json()), model, LARGE) == event, "the canonical form decodes"
     return event
 
 

@@ -7,15 +7,19 @@ import pytest
 
 from schemas.events import SegmentUpdated, Source
 from streams.failures import UnreadableRecord
-from streams.kafka.delivery import Delivery, Settlement, decode
+from streams.kafka.decoding import EventLimits, decode
+from streams.kafka.delivery import Delivery, Settlement
 from streams.kafka.in_flight import raw_event
 from streams.kafka.record_batches import Unreadable
 from streams.messages import RawEvent
-from streams.settings import DeliverySettings
+from streams.settings import DeliverySettings, Settings
 
 EVENT = {"event_id": "e", "occurred_at": "2026-11-23T10:00:00Z", "segment_id": "s", "name": "coffee enthusiast"}
 RAW = RawEvent(Source(topic="segment-updated", partition=1, offset=7), b"s", json.dumps(EVENT).encode())
 REASON = "offsets 5 to 7 cannot be read (CorruptRecordException: Invalid CRC)"
+
+
+LIMITS = EventLimits(Settings())
 
 
 class Letters:
@@ -32,13 +36,13 @@ class Letters:
 
 
 async def attempt(raw):
-    return decode(raw, SegmentUpdated, 1000)
+    return decode(raw, SegmentUpdated, LIMITS)
 
 
 def test_only_the_reason_makes_a_record_unreadable():
-    assert decode(RAW, SegmentUpdated, 1000).segment_id == "s"
+    assert decode(RAW, SegmentUpdated, LIMITS).segment_id == "s"
     with pytest.raises(UnreadableRecord, match="offsets 5 to 7"):
-        decode(replace(RAW, unreadable=REASON), SegmentUpdated, 1000)
+        decode(replace(RAW, unreadable=REASON), SegmentUpdated, LIMITS)
 
 
 async def test_it_is_dead_lettered_at_once_with_its_raw_bytes():

@@ -34,10 +34,10 @@ async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
     assert (training_job.method, training_job.steps, training_job.class_noun) == ("dreambooth", 7, "jar of jam")
     prefix = f"concepts/jam/{ready.request_id}/"
     assert world.keys("concepts/jam/") == sorted(
-        [f"{prefix}1.png", f"{prefix}concept-{ready.concept_sha256[:16]}.safetensors", f"{prefix}manifest.json",
+        [f"{prefix}square-1.png", f"{prefix}concept-{ready.concept_sha256[:16]}.safetensors", f"{prefix}manifest.json",
          "concepts/jam/current.json"]
     )  # fmt: skip
-    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}1.png"
+    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}square-1.png"
     assert world.keys("checkpoints/") == []
     assert not Path(training_job.workdir).exists()
 

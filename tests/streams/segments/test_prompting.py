@@ -212,3 +212,44 @@ def test_any_event_gives_a_valid_prompt(tokenizer: str, event: SegmentUpdated, l
     for sign in prompt.text:
         assert sign in allowed or unicodedata.category(sign)[0] in "LMN", hex(ord(sign))
     assert all("\n" not in line for line in prompt.rationale)
+
+
+class Counting(TokenCounter):
+    """Counts what it is asked to count."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.calls, self.characters = 0, 0
+
+    def count(self, text: str) -> int:
+        self.calls += 1
+        self.characters += len(text)
+        return super().count(text)
+
+
+def spread(text: str, number: int) -> list[str]:
+    """Return `number` different texts of at most 200 characters."""
+    return [f"a{n} {text}"[:200] for n in range(number)]
+
+
+@pytest.mark.parametrize("text", ["\ufdfa" * 200, "x" * 200, "x " * 100, "&" * 200, "a\u0344" * 100, "ź" * 200])
+def test_the_longest_event_takes_few_and_short_token_counts(tokenizer: str, text: str) -> None:
+    event = segment(
+        name=f"n{text}"[:200],
+        description=text * 20,
+        keywords=spread(text, 200),
+        interests=spread(text, 100),
+        brand={"name": "b", "features": spread(text, 50)},
+    )
+    prompter = Prompter(tokenizer, 77, "")
+    counting = prompter._tokens = Counting(tokenizer)
+    assert prompter.compose(event, "sks jar of jam").tokens <= 77
+    assert counting.calls <= 40
+    assert counting.characters <= 40_000
+
+
+def test_shortening_halves_instead_of_trying_every_length(tokenizer: str) -> None:
+    prompter = Prompter(tokenizer, 40, "")
+    counting = prompter._tokens = Counting(tokenizer)
+    prompter.compose(segment(keywords=[], name="x " * 100))
+    assert counting.calls <= 14, "200 pieces are halved 8 times"

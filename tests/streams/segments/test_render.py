@@ -65,7 +65,7 @@ async def test_pictures_are_stored_and_announced(tools: Tools) -> None:
     assert isinstance(store, MemoryStore)
     for image in message.images:
         key = image.s3_uri.removeprefix("s3://creatives/")
-        assert key == f"creatives/coffee/{message.request_id}/{image.rank}.png"
+        assert key == f"creatives/coffee/{message.request_id}/square-{image.rank}.png"
         assert image.url == f"memory://creatives/{key}"
         assert hashlib.sha256(store.objects[key]).hexdigest() == image.sha256
         assert len(store.objects[key]) == image.bytes
@@ -77,7 +77,7 @@ async def test_the_manifest_is_written_last_and_holds_every_candidate(tools: Too
     store = tools.store
     assert isinstance(store, MemoryStore)
     writes = [(operation, key.rsplit("/", 1)[1]) for operation, key in store.calls if operation != "get"]
-    assert writes == [("put", "1.png"), ("put", "2.png"), ("put_if_absent", "manifest.json")]
+    assert writes == [("put", "square-1.png"), ("put", "square-2.png"), ("put_if_absent", "manifest.json")]
     manifest = json.loads(store.objects[store.calls[-1][1]])
     assert manifest["message"].encode() == outcome.value
     assert [one["index"] for one in manifest["candidates"]] == [3, 2, 1, 0]
@@ -244,6 +244,27 @@ async def test_the_brief_follows_the_event(tools: Tools) -> None:
     assert (first.seeds, first.keep, first.formats) == (seeds_from("7", 5), 3, ("square", "story"))
     assert (len(second.seeds), second.keep) == (1, 1)
     assert second.seeds == seeds_from(second.request_id, 1)
+
+
+async def test_ranks_restart_for_each_format(tools: Tools) -> None:
+    message = CreativeReady.model_validate_json((await rendered(tools, segment(formats=["story", "square"]))).value)
+    assert message.formats == ("story", "square")
+    ranks = [(image.format, image.rank) for image in message.images]
+    assert ranks == [("story", 1), ("story", 2), ("square", 1), ("square", 2)]
+    assert len({image.s3_uri for image in message.images}) == 4
+
+
+async def test_a_corrected_event_under_its_old_id_gets_new_pictures(tools: Tools) -> None:
+    first = CreativeReady.model_validate_json((await rendered(tools, segment())).value)
+    corrected = await rendered(tools, segment(name="pizza lovers", keywords=["pizza"]))
+    second = CreativeReady.model_validate_json(corrected.value)
+    assert (first.event_id, second.event_id) == ("e1", "e1")
+    assert "pizza" in second.prompt
+    assert {image.sha256 for image in first.images}.isdisjoint(image.sha256 for image in second.images)
+    assert await rendered(tools, segment()) != corrected, "the old content still has its old pictures"
+    assert await rendered(tools, segment(name="pizza lovers", keywords=["pizza"])) == corrected
+    assert isinstance(tools.device, FakeDevice)
+    assert len(tools.device.briefs) == 2
 
 
 async def test_an_event_without_words_is_invalid(tools: Tools) -> None:

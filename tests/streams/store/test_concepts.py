@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
 from streams.store.concepts import CurrentConcept, current_concept, make_current, pin_concept, pinned_concept
 from tests.fakes import MemoryStore
-from tests.streams.world import concept
+from tests.streams.world import NOON, concept
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,17 @@ async def test_the_later_registration_is_current(first: CurrentConcept, second: 
     current = await current_concept(store, "jam")
     assert current is not None
     assert current.request_id == winner
+
+
+async def test_a_pointer_from_the_future_pins_no_product() -> None:
+    store = MemoryStore()
+    await make_current(store, concept("planted", minutes=24 * 60, offset=2**62))
+    latest = NOON + timedelta(hours=1)
+    assert await current_concept(store, "jam", latest) is None
+    await make_current(store, concept("trained"), latest)
+    assert await current_concept(store, "jam", latest) == concept("trained")
+    await make_current(store, concept("on-time", minutes=60), latest)
+    assert await current_concept(store, "jam", latest) == concept("on-time", minutes=60)
 
 
 async def test_the_first_pinned_concept_of_a_request_stays() -> None:

@@ -18,5 +18,5 @@ def test_an_unsafe_id_is_rejected(part: str) -> None:
 
 
 def test_keys_of_pictures_and_parked_segments() -> None:
-    assert creative_prefix("coffee", "r1") + picture_name(2, "image/jpeg") == "creatives/coffee/r1/2.jpg"
+    assert creative_prefix("coffee", "r1") + picture_name("story", 2, "image/jpeg") == "creatives/coffee/r1/story-2.jpg"
     assert parked_key("jam", "r1") == "parked/jam/r1.json"
