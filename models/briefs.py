@@ -80,6 +80,7 @@ class StudioReady:
     tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
     max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
     negative_prompt: the family's own default.
+    vocabulary: the things that the weights draw, each with words for it; empty if they draw anything.
     """
 
     recipe: StudioRecipe
@@ -87,6 +88,7 @@ class StudioReady:
     tokenizer: str
     max_tokens: int
     negative_prompt: str
+    vocabulary: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

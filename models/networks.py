@@ -5,7 +5,7 @@ A new stage is one file in `models/rendering` with a Scorer or a Finisher, and o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,7 +83,7 @@ class Networks:
     """The parts of a studio.
 
     scorers, finishers: run in this order; a finisher gets the picture of the one before it.
-    negative_prompt, training: the diffusion family's own defaults; see `families.Family`.
+    negative_prompt, training, vocabulary: the diffusion family's own; see `families.Family`.
     """
 
     generator: Generator
@@ -94,3 +94,4 @@ class Networks:
     training: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     scorers: tuple[Scorer, ...] = ()
     finishers: tuple[Finisher, ...] = ()
+    vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)

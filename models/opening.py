@@ -69,6 +69,7 @@ def open_studio(plan: StudioPlan) -> Studio:
         diffusion.family.training,
         scorers=(),
         finishers=(),
+        vocabulary=diffusion.family.vocabulary,
     )
     if plan.compile:
         pipeline.unet.compile()

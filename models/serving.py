@@ -50,8 +50,14 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
 def studio_ready(studio: Studio) -> StudioReady:
     """Return the facts about a studio that the worker needs."""
     tokenizer = studio.generator.pipeline.tokenizer
-    path = str(vocabulary.vocabulary_path(tokenizer))
-    return StudioReady(studio.recipe, str(studio.device), path, tokenizer.model_max_length, studio.negative_prompt)
+    return StudioReady(
+        studio.recipe,
+        str(studio.device),
+        str(vocabulary.vocabulary_path(tokenizer)),
+        tokenizer.model_max_length,
+        studio.negative_prompt,
+        {name: tuple(words) for name, words in studio.vocabulary.items()},
+    )
 
 
 class Pipe:

@@ -47,6 +47,7 @@ class Studio:
         self.upscaler, self.encoder = networks.upscaler, networks.encoder
         self.scorers, self.finishers = networks.scorers, networks.finishers
         self.negative_prompt, self.training = networks.negative_prompt, networks.training
+        self.vocabulary = networks.vocabulary
         self.shelf = ConceptShelf(plan.concepts)
 
     def warm_up(self) -> None:

@@ -79,7 +79,8 @@ class Runtime:
         ready = await self._device.start()
         await self._publisher.start()
         negative = settings.studio.negative_prompt
-        prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
+        negative = ready.negative_prompt if negative is None else negative
+        prompter = Prompter(ready.tokenizer, ready.max_tokens, negative, ready.vocabulary)
         self.use_tools(Tools(self._device, self._store, prompter, settings, self._counting_publisher))
         self._lag_task = asyncio.create_task(self._lag.follow(lambda: self.view.assigned or ()), name="lag")
         gc.collect()

@@ -11,6 +11,11 @@ from scripts.lexicon.wordnet import WordNet
 _FOLDER = Path(__file__).parent
 _COMMON, _RARE = 3.35, 2.4
 """Zipf frequencies (van Heuven et al. 2014). Above the first, most WordNet nouns are too general for a picture."""
+_OWN_MEANING = {
+    "briefs", "chains", "clothes", "dates", "glasses", "irons", "jeans", "pants", "scales", "shorts", "spectacles",
+    "stairs", "sweets", "woods",
+}  # fmt: skip
+"""Plurals that name other things than their singulars."""
 _AUTOMATIC = {"thing", "food", "animal", "plant", "place"}
 
 
@@ -28,14 +33,14 @@ def nouns(net: WordNet, names: dict[str, tuple[str, str]]) -> dict[str, str]:
 
 
 def _singular(nouns: dict[str, str]) -> dict[str, str]:
-    """Return the nouns with the last word of each term in the singular, if the table has that word."""
+    """Return the nouns with the last word of each one in the singular, if the table has that word."""
     from streams.segments.lexicon.english import singulars
 
-    found = {}
+    found: dict[str, str] = {}
     for words, kind in nouns.items():
         head, space, last = words.rpartition(" ")
-        singular = next((form for form in singulars(last) if form in nouns), last) if head else last
-        found[head + space + singular] = kind
+        singular = next((form for form in singulars(last) if form in nouns and words not in _OWN_MEANING), last)
+        found.setdefault(head + space + singular, kind)
     return found
 
 

@@ -25,6 +25,8 @@ _ENGLISH_HEAD = (
 _MIN_TERMS = 300  # CLDR has begun some languages only
 _MAX_FORMS = 100  # of a lemma: simplemma lists thousands of verb forms in some languages
 _POLISH = Path(__file__).parent / "polish.tsv"
+_EVERYDAY = Path(__file__).parent / "everyday.tsv"
+_EVERYDAY_LANGUAGES = ("de", "es", "fr")
 
 
 def build(packages: Path, target: Path, only: Sequence[str]) -> None:
@@ -37,8 +39,7 @@ def build(packages: Path, target: Path, only: Sequence[str]) -> None:
         if only and language not in only:
             continue
         terms = translations.terms(cldr, language, names)
-        if language == "pl":
-            terms |= {translations.lemmas(polish, "pl"): term for polish, term in _polish()}
+        terms |= _own_terms(language)
         if len(terms) >= _MIN_TERMS:
             _write_terms(terms, language, target / "terms")
             print(f"{language}: {len(terms)} terms", flush=True)
@@ -69,6 +70,28 @@ def _write_terms(terms: dict[str, str], language: str, target: Path) -> None:
     target.joinpath(f"{language}.tsv.gz").write_bytes(gzip.compress("\n\n".join(parts).encode(), 9, mtime=0))
 
 
-def _polish() -> list[list[str]]:
-    lines = _POLISH.read_text(encoding="utf-8").splitlines()
+def _own_terms(language: str) -> dict[str, str]:
+    """Return the English terms that this project wrote for a language, by their lemmas.
+
+    `lody` (ice cream) stays as it is: its lemma `lód` (ice) is a row too.
+    """
+    rows = polish_terms() if language == "pl" else _everyday_terms(language)
+    lemmas = {term: translations.lemmas(term, language) for term in rows}
+    return {term.lower() if lemmas[term] in rows else lemmas[term]: english for term, english in rows.items()}
+
+
+def polish_terms() -> dict[str, str]:
+    """Return the rows of the Polish list: term, English term."""
+    return {polish: english for polish, english in _rows(_POLISH)}
+
+
+def _everyday_terms(language: str) -> dict[str, str]:
+    if language not in _EVERYDAY_LANGUAGES:
+        return {}
+    column = 1 + _EVERYDAY_LANGUAGES.index(language)
+    return {row[column]: row[0] for row in _rows(_EVERYDAY)}
+
+
+def _rows(path: Path) -> list[list[str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
     return [line.split("\t") for line in lines if not line.startswith("#")]

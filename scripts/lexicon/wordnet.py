@@ -80,10 +80,20 @@ class WordNet:
         found: list[str] = []
         level = list(self.synsets[self.lemmas[lemma].senses[0][0]].parents)
         while level and len(found) < _MAX_PARENTS:
-            words = [word.replace("_", " ") for offset in level for word in self.synsets[offset].words]
+            words = [
+                word.replace("_", " ")
+                for offset in level
+                for word in self.synsets[offset].words
+                if self._mainly(word, offset)
+            ]
             found += [word for word in words if word in known and word != lemma and word not in found]
             level = [parent for offset in level for parent in self.synsets[offset].parents]
         return found[:_MAX_PARENTS]
+
+    def _mainly(self, word: str, offset: str) -> bool:
+        """Return whether this is the first sense of a word: a helmet is an armour plate, but a plate is a dish."""
+        entry = self.lemmas.get(word.lower())
+        return entry is not None and bool(entry.senses) and entry.senses[0][0] == offset
 
     def is_often_verb(self, lemma: str) -> bool:
         """Return whether the word is used as a verb at least half as often as as a noun."""

@@ -15,7 +15,7 @@ from models.briefs import Brief, Concept, Rendering
 from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
 from streams.messages import Headers, Outcome
-from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
+from streams.requests import Prompt, ShownProduct, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
 from streams.store.keys import creative_prefix, manifest_key
@@ -42,7 +42,7 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
         concept = await _pin_or_park(event, identity, prefix, tools)
         if concept is None:
             return None
-        prompt = tools.prompter.compose(event, concept.subject)
+        prompt = tools.prompter.compose(event, ShownProduct(concept.subject, concept.class_noun))
     make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)
     return await commit(tools.store, prefix, make)
 

@@ -1,44 +1,59 @@
 """The things that a family of weights can draw, and the nearest of them to a thing that an event names.
 
-Small families know a limited number of things. Their card lists them (`vocabulary` in `family.json`). Large models have
+Small families draw a limited number of things. Their card lists them (`vocabulary` in `family.json`). Large models have
 no such list and draw whatever a prompt names.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from streams.segments.lexicon import english
-from streams.segments.visible import Thing
+from streams.segments.visible import Thing, without_describing
 
 
 class Vocabulary:
     """The names of the things that a family draws. names: each name with further words that mean or suggest it."""
 
     def __init__(self, names: Mapping[str, Sequence[str]]) -> None:
-        self._names = {_lemma(name): name for name in names}
+        self._names: dict[str, str] = {}
         self._suggested: dict[str, str] = {}
         self._narrower: dict[str, str] = {}
+        self._heads: dict[str, str] = {}
         for name, words in names.items():
+            self._names.setdefault(_lemma(name), name)
             for word in words:
                 self._suggested.setdefault(_lemma(word), name)
             noun = english.noun(_lemma(name))
-            for broader in noun.broader if noun else ():
+            for broader in noun.broader[:2] if noun else ():
                 self._narrower.setdefault(broader, name)
+            self._heads.setdefault(_lemma(name).rpartition(" ")[2], name)
+        self.digest = hashlib.sha256(
+            json.dumps({name: list(words) for name, words in names.items()}).encode()
+        ).hexdigest()[:12]
 
     def nearest(self, thing: Thing) -> str | None:
         """Return the name of the nearest thing that the family draws, or None if nothing is near.
 
-        It looks for the same thing, for a broader one (`puppy` is a `dog`), for a narrower one (a `rose` is a
-        `flower`), and for a name that the thing suggests (`dumbbell` suggests `weightlifter`).
+        It looks for the same thing, for a name that the thing suggests (`espresso` suggests `coffee`), for a broader
+        thing (a `poodle` is a `dog`) and for a narrower one (a `sunflower` is a `flower`).
         """
         noun = english.noun(thing.lemma)
-        lemmas = [thing.lemma] if noun else list(_less_specific(thing.lemma))
-        noun = noun or english.noun(lemmas[-1])
-        broader = noun.broader[:2] if noun else ()
-        steps = [(self._names, lemmas), (self._names, broader)]
-        if thing.kind != "place":  # a park suggests a ferris wheel, but is none
-            steps += [(self._narrower, lemmas), (self._suggested, lemmas)]
+        lemmas = list(_less_specific(thing.lemma))
+        exact = [thing.lemma] if noun else lemmas
+        plain = [thing.lemma, without_describing(thing.lemma)]
+        broader = (noun or english.noun(lemmas[-1]) or english.Noun("", "thing")).broader[:2]
+        if thing.kind == "place":  # a park suggests a ferris wheel, but is none
+            return next((self._names[word] for word in (*exact, *broader) if word in self._names), None)
+        steps = [
+            (self._names, exact),
+            (self._suggested, plain),
+            (self._names, broader),
+            (self._narrower, plain),
+            (self._heads, plain),
+        ]
         return next((table[word] for table, words in steps for word in words if word in table), None)
 
 
@@ -47,10 +62,10 @@ def _lemma(name: str) -> str:
     lower = name.lower()
     noun = english.noun(lower)
     if noun is not None:
-        return noun.words
+        return noun.words.lower()
     head, space, last = lower.rpartition(" ")
     noun = english.noun(last)
-    return f"{head}{space}{noun.words if noun else last}"
+    return f"{head}{space}{noun.words.lower() if noun else last}"
 
 
 def _less_specific(lemma: str) -> Iterator[str]:

@@ -67,5 +67,7 @@ def _nouns() -> dict[str, Noun]:
     for line in table.splitlines():
         if not line.startswith("#"):
             words, kind, verb, broader, *_ = [*line.split("\t"), "", ""]
-            found[words] = Noun(words, cast("Kind", kind), verb == "v", tuple(broader.split("|")) if broader else ())
+            found[words.lower()] = Noun(
+                words, cast("Kind", kind), verb == "v", tuple(broader.split("|")) if broader else ()
+            )
     return found

@@ -1,6 +1,7 @@
 """Terms of other languages and the English terms for them. The tables stem from CLDR and this project (see NOTICE).
 
 A table holds lemmas. The inflected forms beside them lead to the lemmas: `kiełbasę` leads to `kiełbasa`, "sausage".
+So do forms without diacritics: `kielbase`.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
+
+from streams.segments.words import fold
 
 MAX_WORDS = 4
 
@@ -21,16 +24,38 @@ class Table:
     terms: dict[str, str]
     forms: dict[str, str]
 
+    def has(self, word: str) -> bool:
+        """Return whether a word, exactly as written, is a lemma or an inflected form of the table."""
+        return word in self.terms or word in self.forms
+
     def lemmas(self, words: Sequence[str]) -> str:
         """Return the lemmas of the words, joined by spaces."""
-        return " ".join(self.forms.get(word, word) for word in map(str.lower, words))
+        return " ".join(map(self._lemma, words))
+
+    def _lemma(self, word: str) -> str:
+        lower = word.lower()
+        return self.forms.get(lower) or (lower if lower in self.terms else self._folded.get(lower, lower))
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        """The lemma of each form that has diacritics, by the form without them."""
+        with_marks = [(form, lemma) for form, lemma in self.forms.items() if not form.isascii()]
+        own = [(word, word) for words in self.terms for word in words.split() if not word.isascii()]
+        return {fold(form): lemma for form, lemma in (*with_marks, *own)}
 
     def longest_term(self, words: Sequence[str]) -> tuple[str, int] | None:
         """Return the English term for the longest known term at the start of `words`, and its number of words."""
         for count in range(min(MAX_WORDS, len(words)), 0, -1):
-            if (english := self.terms.get(self.lemmas(words[:count]))) is not None:
+            exact = self.terms.get(" ".join(words[:count]).lower())
+            english = exact or self.terms.get(self.lemmas(words[:count]))
+            if english is not None:
                 return english, count
         return None
+
+    def term(self, words: Sequence[str]) -> str | None:
+        """Return the English term for all of the words together, None if the table has none."""
+        found = self.longest_term(words)
+        return found[0] if found is not None and found[1] == len(words) else None
 
 
 _EMPTY = Table({}, {})
