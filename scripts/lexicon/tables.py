@@ -82,7 +82,7 @@ def _own_terms(language: str) -> dict[str, str]:
 
 def polish_terms() -> dict[str, str]:
     """Return the rows of the Polish list: term, English term."""
-    return {polish: english for polish, english in _rows(_POLISH)}
+    return {row[0]: row[1] for row in _rows(_POLISH)}
 
 
 def _everyday_terms(language: str) -> dict[str, str]:

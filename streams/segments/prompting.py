@@ -20,6 +20,7 @@ from streams.segments.rationale import rationale_lines, unused_fields
 from streams.segments.scene import Scene, choose_scene
 from streams.segments.sentence import sentence
 from streams.segments.token_count import TokenCounter
+from streams.segments.translation import things_in_prose
 from streams.segments.vocabulary import Vocabulary
 
 TEMPLATE_VERSION = 3
@@ -42,6 +43,8 @@ class Prompter:
         self._max_tokens = max_tokens
         self._negative = negative_prompt
         self._vocabulary = Vocabulary(vocabulary) if vocabulary else None
+        for language in ("en", "pl"):
+            things_in_prose("a", language)  # reads the tables now and not during the first event
 
     @cached_property
     def recipe_settings(self) -> dict[str, str | int]:

@@ -20,6 +20,7 @@ from streams.segments.words import clean, fold
 TermOrigin = Literal["given", "table", "passed", "folded", "own"]
 _POLISH_LETTERS = frozenset("ąćęłńóśźż")
 _LOOKALIKES = sets.words("polish_lookalikes")
+_MOST_WORDS_OF_TERM = 12
 _MOST_WORDS = 300  # of a description; reading takes time in proportion
 _WORD = re.compile(r"\S+")
 
@@ -66,13 +67,11 @@ def translate(text: str, english_form: str | None, language: str, weight: float 
 def _by_table(text: str, language: str) -> str | None:
     """Return the translation of the whole text, or of all its words, or of the first thing in it."""
     table, words = foreign.table(language), text.split()
-    whole = table.term(words) or ""
-    single = [table.term([word]) for word in words[: foreign.MAX_WORDS]] if not whole else []
-    if single and len(single) == len(words) and all(single):
-        whole = " ".join(word for word in single if word)
-    if whole:
-        return whole
-    things = things_in(text, language)
+    if len(words) <= foreign.MAX_WORDS:
+        single = [table.term([word]) or "" for word in words]
+        if whole := table.term(words) or (" ".join(single) if all(single) else ""):
+            return whole
+    things = things_in(" ".join(words[:_MOST_WORDS_OF_TERM]), language)
     return things[0].words if things else None
 
 

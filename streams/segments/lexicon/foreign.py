@@ -28,13 +28,24 @@ class Table:
         """Return whether a word, exactly as written, is a lemma or an inflected form of the table."""
         return word in self.terms or word in self.forms
 
-    def lemmas(self, words: Sequence[str]) -> str:
-        """Return the lemmas of the words, joined by spaces."""
-        return " ".join(map(self._lemma, words))
+    def longest_term(self, words: Sequence[str]) -> tuple[str, int] | None:
+        """Return the English term for the longest known term at the start of `words`, and its number of words."""
+        written = [word.lower() for word in words[:MAX_WORDS]]
+        if not written or self._first_words.isdisjoint((written[0], self._lemma(written[0]))):
+            return None
+        lemmas = [self._lemma(word) for word in written]
+        for count in range(len(written), 0, -1):
+            english = self.terms.get(" ".join(written[:count])) or self.terms.get(" ".join(lemmas[:count]))
+            if english is not None:
+                return english, count
+        return None
 
-    def _lemma(self, word: str) -> str:
-        lower = word.lower()
+    def _lemma(self, lower: str) -> str:
         return self.forms.get(lower) or (lower if lower in self.terms else self._folded.get(lower, lower))
+
+    @cached_property
+    def _first_words(self) -> frozenset[str]:
+        return frozenset(words.partition(" ")[0] for words in self.terms)
 
     @cached_property
     def _folded(self) -> dict[str, str]:
@@ -42,15 +53,6 @@ class Table:
         with_marks = [(form, lemma) for form, lemma in self.forms.items() if not form.isascii()]
         own = [(word, word) for words in self.terms for word in words.split() if not word.isascii()]
         return {fold(form): lemma for form, lemma in (*with_marks, *own)}
-
-    def longest_term(self, words: Sequence[str]) -> tuple[str, int] | None:
-        """Return the English term for the longest known term at the start of `words`, and its number of words."""
-        for count in range(min(MAX_WORDS, len(words)), 0, -1):
-            exact = self.terms.get(" ".join(words[:count]).lower())
-            english = exact or self.terms.get(self.lemmas(words[:count]))
-            if english is not None:
-                return english, count
-        return None
 
     def term(self, words: Sequence[str]) -> str | None:
         """Return the English term for all of the words together, None if the table has none."""
