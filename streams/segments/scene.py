@@ -85,7 +85,7 @@ class _Chooser:
         self.scene = Scene()
         self._vocabulary = vocabulary
         self._product = product
-        self._class = as_thing(product.class_noun) if product else None
+        self._class = _heads(product.class_noun) if product else set()
         self._things: list[Thing] = []
         if product:
             shown = Mention("product_id", Term(product.words, product.words), shown=product.words)
@@ -127,9 +127,7 @@ class _Chooser:
 
     def _repeats_product(self, thing: Thing) -> bool:
         """Return whether a thing is of the product's class: the nouns at the end of both are the same."""
-        assert self._product is not None
-        head = (self._class.lemma if self._class else self._product.class_noun.lower()).rpartition(" ")[2]
-        return bool(head) and thing.lemma.rpartition(" ")[2] == head
+        return not self._class.isdisjoint((thing.lemma, thing.lemma.rpartition(" ")[2]))
 
     def _drawn(self, mention: Mention, thing: Thing) -> Thing | None:
         """Return the thing as the picture shows it: the nearest one that the weights draw, None if nothing is near."""
@@ -165,6 +163,12 @@ class _Chooser:
         return ""
 
 
+def _heads(class_noun: str) -> set[str]:
+    """Return the nouns that a class noun is about, in the singular: `jar` and `jam` for `jars of jam`."""
+    things = (as_thing(part) for part in class_noun.lower().split(" of "))
+    return {word for thing in things if thing for word in (thing.lemma, thing.lemma.rpartition(" ")[2])}
+
+
 def _use_place_or_words(scene: Scene) -> None:
     """Make the place the subject; without one, things that the weights hardly draw; without those, any words."""
     setting = scene.setting
@@ -178,9 +182,11 @@ def _use_place_or_words(scene: Scene) -> None:
     for mention in scene.subjects:
         mention.fate = ""
         mention.shown = sentence.with_article(mention.thing.words) if mention.thing else mention.term.words
-    if not scene.subjects and scene.by_importance():
-        scene.subjects = scene.by_importance()[:1]
-        scene.setting, scene.features = None, scene.features if setting else scene.features[1:]
+    if not scene.subjects and setting is not None:
+        setting.shown = setting.shown.removeprefix("on ")
+        scene.subjects, scene.setting = [setting], None
+    elif not scene.subjects:
+        scene.subjects, scene.features = scene.features[:1], scene.features[1:]
 
 
 def _words(mentions: Iterable[Mention]) -> list[Mention]:

@@ -27,7 +27,7 @@ class Vocabulary:
             for word in words:
                 self._suggested.setdefault(_lemma(word), name)
             noun = english.noun(_lemma(name))
-            for broader in noun.broader[:2] if noun else ():
+            for broader in noun.broader[:1] if noun else ():
                 self._narrower.setdefault(broader, name)
             self._heads.setdefault(_lemma(name).rpartition(" ")[2], name)
         self.digest = hashlib.sha256(

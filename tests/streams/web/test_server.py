@@ -76,7 +76,7 @@ async def test_the_gallery_shows_creatives(client: httpx.AsyncClient, view: Fake
     page = await client.get("/gallery")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert '<img src="http://store/creatives/1.png?a=1&amp;b=2"' in page.text
-    assert "an advertising photo of coffee enthusiast" in page.text
+    assert "an advertising photo of coffee, soft light" in page.text
     assert "CLIP 0.207" in page.text
 
 
