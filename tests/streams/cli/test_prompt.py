@@ -13,7 +13,9 @@ def test_the_prompt_and_its_rationale_are_shown(run):
     shown = run("prompt", COFFEE, CREATIVES_KAFKA__BOOTSTRAP_SERVERS="no-broker:1")
     assert shown.exit_code == 0, shown.stderr
     first, *others = shown.stdout.splitlines()
-    assert first.startswith("segment-coffee-enthusiast-2026-11-23: an advertising photo of coffee and a croissant on a ")
+    assert first.startswith(
+        "segment-coffee-enthusiast-2026-11-23: an advertising photo of coffee and a croissant on a "
+    )
     assert "  template 3" in others
     assert "  keywords: replaced by the nearest thing that these weights draw: cup of coffee -> coffee" in others
     assert others[-1].endswith(" of 77 tokens")

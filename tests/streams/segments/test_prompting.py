@@ -118,7 +118,9 @@ def events(draw: st.DrawFn) -> SegmentUpdated:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(event=events(), limit=st.integers(8, 77), product=st.none() | st.just(JAM))
-def test_any_event_gives_a_valid_prompt(tokenizer: str, event: SegmentUpdated, limit: int, product: ShownProduct | None) -> None:
+def test_any_event_gives_a_valid_prompt(
+    tokenizer: str, event: SegmentUpdated, limit: int, product: ShownProduct | None
+) -> None:
     prompter = Prompter(tokenizer, limit, "")
     prompt = prompter.compose(event, product)
     assert prompt == Prompter(tokenizer, limit, "").compose(event, product)

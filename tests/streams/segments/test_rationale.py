@@ -87,7 +87,9 @@ def test_untranslated_terms_are_listed(prompter: Prompter) -> None:
         "left out, untranslated (give an English form): Nachhaltigkeit",
     ]
     assert about(prompt.rationale, "name") == ["left out, untranslated (give an English form): Käufer"]
-    assert about(prompt.rationale, "description") == ["left out, names nothing that a picture can show: Er mag Freiheit."]
+    assert about(prompt.rationale, "description") == [
+        "left out, names nothing that a picture can show: Er mag Freiheit."
+    ]
 
 
 def test_a_language_without_a_table_needs_english_forms(prompter: Prompter) -> None:
@@ -104,7 +106,11 @@ def test_a_polish_event_lists_its_translations(prompter: Prompter) -> None:
         language="pl-PL",
         name="Miłośnik kawy",
         description="Pije kawę i je chleb.",
-        keywords=[{"term": "konewka", "weight": 3}, {"term": "kremówka", "weight": 2}, {"term": "sernik", "en": "cake"}],
+        keywords=[
+            {"term": "konewka", "weight": 3},
+            {"term": "kremówka", "weight": 2},
+            {"term": "sernik", "en": "cake"},
+        ],
     )
     prompt = prompter.compose(event)
     assert prompt.text == "an advertising photo of a watering can and a cake, soft light"

@@ -98,7 +98,9 @@ def test_a_product_is_the_only_subject_unless_a_keyword_has_a_weight(
 
 def test_a_keyword_repeats_either_noun_of_a_class(prompter: Prompter) -> None:
     keywords = [{"term": term, "weight": 9} for term in ("jar", "strawberry jam", "bread")]
-    assert shown(prompter, ShownProduct("sks jar of jam", "jar of jam"), keywords=keywords) == "sks jar of jam and bread"
+    assert (
+        shown(prompter, ShownProduct("sks jar of jam", "jar of jam"), keywords=keywords) == "sks jar of jam and bread"
+    )
 
 
 def test_the_rationale_of_a_product(prompter: Prompter) -> None:
@@ -163,8 +165,10 @@ class TestVocabulary:
         assert prompt.text == "an advertising photo of a laptop and a dog on a mountain, soft light"
         assert about(prompt.rationale, "keywords") == [
             "used: a laptop; a dog; on a mountain",
-            "replaced by the nearest thing that these weights draw: laptops -> laptop; poodle -> dog; "
-            "mountains -> mountain",
+            (
+                "replaced by the nearest thing that these weights draw: laptops -> laptop; poodle -> dog; "
+                "mountains -> mountain"
+            ),
             "left out, these weights draw nothing like it: park",
         ]
 

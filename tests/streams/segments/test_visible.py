@@ -15,9 +15,15 @@ from streams.segments.visible import as_thing, things_in, without_describing
             ["dogs", "park", "puppies"],
         ),
         ("They wax their surfboards and chase waves at the beach.", ["surfboards", "waves", "beach"]),
-        ("They drink a cup of coffee, buy bottles of olive oil and sleep well.", ["cup of coffee", "bottles of olive oil"]),
+        (
+            "They drink a cup of coffee, buy bottles of olive oil and sleep well.",
+            ["cup of coffee", "bottles of olive oil"],
+        ),
         ("Flat white coffee from handmade ceramic mugs.", ["flat white coffee", "handmade ceramic mugs"]),
-        ("They buy waterproof jackets, red shoes and rain jackets.", ["waterproof jackets", "red shoes", "rain jackets"]),
+        (
+            "They buy waterproof jackets, red shoes and rain jackets.",
+            ["waterproof jackets", "red shoes", "rain jackets"],
+        ),
         ("They think a lot about life, value freedom and hope.", []),
         ("They shop in a shop.", ["shop"]),
     ],
@@ -66,7 +72,8 @@ def test_terms(term: str, words: str | None, lemma: str | None) -> None:
 )
 def test_the_same_thing(one: str, other: str, same: bool) -> None:
     first, second = as_thing(one), as_thing(other)
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert first.same_as(second) is second.same_as(first) is same
 
 

@@ -35,7 +35,7 @@ def test_nouns_for_visible_things(words: str, lemma: str | None, kind: str | Non
 
 
 def test_the_longest_noun_wins() -> None:
-    found = english.longest_noun("baby bottle and pram".split())
+    found = english.longest_noun(["baby", "bottle", "and", "pram"])
     assert found is not None
     assert (found[0].words, found[1]) == ("baby bottle", 2)
     assert english.longest_noun(["quickly"]) is None
@@ -43,6 +43,7 @@ def test_the_longest_noun_wins() -> None:
 
 def test_a_broader_noun_is_the_main_sense_of_its_word() -> None:
     puppy, helmet = english.noun("puppy"), english.noun("helmet")
-    assert puppy is not None and helmet is not None
+    assert puppy is not None
+    assert helmet is not None
     assert "dog" in puppy.broader[:2]
     assert "plate" not in helmet.broader  # WordNet: a helmet is an armour plate
