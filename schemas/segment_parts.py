@@ -95,8 +95,9 @@ class Brand(Contract):
     )
     features: Annotated[tuple[Phrase, ...], AtMost(50)] = Field(
         default=(),
-        description="What the brand's advertising looks like, the most important first: colours, materials, background, "
-        "light, look, or a surface such as `wooden table`. The prompt takes the first 4 that a picture can show.",
+        description="What the brand's advertising looks like, the most important first: colours, materials, "
+        "background, light, look, or a surface such as `wooden table`. The prompt takes the first 4 that a picture can "
+        "show.",
         examples=[["wooden table", {"term": "ciepłe brązy", "en": "warm brown tones"}]],
     )
 

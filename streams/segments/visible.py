@@ -16,6 +16,7 @@ from streams.segments.words import fold
 
 _BEFORE_NOUNS, _BEFORE_VERBS, _MEDIA = map(sets.words, ("before_nouns", "before_verbs", "media"))
 _CONTAINERS, _PREPOSITIONS, _COLOURS = map(sets.words, ("containers", "prepositions", "colours"))
+_FOLLOWERS = sets.words("followers")
 _OWNERS = frozenset({"the", "a", "an", "their", "his", "her", "our", "my", "your", "its"})
 _DESCRIBING = sets.words("describing") | _COLOURS
 _SPECIFYING: frozenset[Kind] = frozenset({"thing", "food", "matter", "plant", "animal"})
@@ -47,9 +48,11 @@ def as_thing(term: str, original: str | None = None, *, translated: bool = False
     """Return the thing that an English term names, None if it names nothing visible.
 
     The noun is the end of the term, or of the part before a preposition. Words before it stay if a picture can show
-    them.
+    them. A `coffee enthusiast` shows coffee.
     """
     words = fold(term.lower()).split()[: 4 * english.MAX_WORDS]
+    if len(words) > 1 and words[-1] in _FOLLOWERS:
+        words = words[:-1]
     if english.noun(" ".join(words)) is None:
         breaks = [number for number, word in enumerate(words) if number and word in _PREPOSITIONS]
         head = _last_noun(words[: breaks[0]], term) if breaks else None
@@ -102,7 +105,7 @@ def _foreign_things(words: Sequence[str], language: str) -> Iterator[Thing]:
         thing = as_thing(term, " ".join(words[position : position + count]), translated=True) if term else None
         if thing is not None:
             yield thing
-        position += count
+        position += count if thing is not None else 1
 
 
 def _english_things(words: Sequence[str], _: str) -> Iterator[Thing]:

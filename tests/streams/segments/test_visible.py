@@ -36,6 +36,7 @@ def test_things_in_other_languages() -> None:
     prose = "W weekendy pracują na działce, sadzą pomidory i pieką kiełbasę na grillu."
     assert [thing.words for thing in things_in(prose, "pl")] == ["allotment garden", "tomato", "sausage", "grill"]
     assert [thing.words for thing in things_in("Pasean a su perro por el parque.", "es")] == ["dog", "park"]
+    assert [thing.words for thing in things_in("Miłośnik kawy", "pl")] == ["coffee"]
     assert things_in("Whatever", "xx") == []
 
 
@@ -54,6 +55,8 @@ def test_a_thing_is_listed_once_with_its_count() -> None:
         ("jar of honey", "jar of honey", "honey"),
         ("leather handbag", "leather handbag", "leather handbag"),
         ("travel by train", "train", "train"),
+        ("coffee enthusiast", "coffee", "coffee"),
+        ("Dog lovers", "dog", "dog"),
         ("RGB", None, None),
         ("zero waste", None, None),
         ("cheap travel", None, None),
