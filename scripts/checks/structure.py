@@ -33,6 +33,7 @@ CROSS_CUTTING = {
     "tests/streams/kafka/test_ledger_properties.py": "streams/kafka/ledger.py, with hypothesis",
     "tests/streams/kafka/test_unreadable_records.py": "unreadable records, from the consumer to the dead letter",
     "tests/streams/products/test_planted_checkpoints.py": "foreign objects among the checkpoints of a training job",
+    "tests/streams/segments/test_personas.py": "prompts of 30 segments as marketers write them",
     "tests/streams/products/test_product_segments.py": "both handlers: segments that show a product",
 }
 """Test modules that mirror no single module, each with its subject."""

@@ -1,14 +1,8 @@
-"""The digest of the tables, and the sets of words."""
+"""The sets of words."""
 
 from __future__ import annotations
 
-from streams.segments import lexicon
 from streams.segments.lexicon import english, sets
-
-
-def test_the_digest_is_short_and_stable() -> None:
-    assert lexicon.digest() == lexicon.digest()
-    assert len(lexicon.digest()) == 12
 
 
 def test_words_of_a_term_are_joined_by_hyphens() -> None:
