@@ -23,10 +23,11 @@ ENV PATH=/opt/creatives/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     CREATIVES_WEB__HOST=0.0.0.0 \
     CREATIVES_WEB__PORT=6066 \
+    CREATIVES_WEB__GALLERY_PORT=6067 \
     CREATIVES_LOG__FORMAT=json
 WORKDIR /app
 USER creatives
-EXPOSE 6066
+EXPOSE 6066 6067
 # Checks liveness, not readiness: a worker waits for a broker or store that is down, and a restart would not help.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=180s --retries=4 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6066/health/live', timeout=4)"]

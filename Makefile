@@ -4,23 +4,19 @@ LOCK := $(shell cksum requirements.lock | cut -d' ' -f1)
 READY := .venv/ready-$(LOCK)
 BIN := .venv/bin
 
-.PHONY: help install demo test check faults services bench lock clean
+.PHONY: help install demo test check faults services bench lock audit clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY)  ## create .venv from requirements.lock (large: torch)
 
-# uv itself comes from the lock file, and so does what builds basicsr (-b): every package is pinned and hash-checked.
+# What builds basicsr comes from the lock file too (-b): every package is pinned and hash-checked.
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || { \
-	  echo "This project needs Python 3.11 or 3.12 (basicsr cannot be installed on newer versions); $(PYTHON) is `$(PYTHON) -V 2>&1`. Try: make PYTHON=python3.11"; exit 1; }
+	@scripts/bootstrap $(PYTHON)
 	@echo "Installing into .venv (torch is large: several gigabytes, a minute or more) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@sed -n '/^uv==/,/^    # via/p' requirements.lock > .venv/uv.txt
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes -b requirements.lock requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	.uv/bin/uv pip sync --python $(BIN)/python --require-hashes -b requirements.lock requirements.lock
+	@.uv/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@rm -f .venv/ready-*
 	@touch $@
 
@@ -45,6 +41,10 @@ bench: $(READY)  ## measure throughput, latency and memory beside bare aiokafka 
 
 lock:  ## resolve pyproject.toml into requirements.lock (versions and hashes, no addresses)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
+
+audit: $(READY)  ## write build/sbom.json from requirements.lock, and look its packages up in the OSV database
+	@$(BIN)/python scripts/sbom.py build/sbom.json
+	@$(BIN)/python scripts/audit.py
 
 clean:  ## remove generated files, except .venv
 	rm -rf demo-output build .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants

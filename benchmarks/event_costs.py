@@ -172,7 +172,8 @@ class Player:
 
     def __init__(self, folder: Path) -> None:
         studio, training = {"candidates": 1, "images": 1}, {"workdir": str(folder)}
-        settings = Settings.model_validate({"studio": studio, "training": training})
+        storage = {"signing_keys": "b" * 64}
+        settings = Settings.model_validate({"studio": studio, "training": training, "storage": storage})
         self.tools = Tools(FakeDevice(), MemoryStore(), Prompter(str(TOKENIZER), 77, ""), settings)
         self.limits = EventLimits(settings)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from multiprocessing.connection import Connection
 
 from models.briefs import Brief, Candidate, Picture, Rendering, StudioPlan, StudioReady
+from models.connection import Connection
 from models.wire import Answer, Render, Stop
 from tests.faults.fake_studio import RECIPE, png, tokenizer
 

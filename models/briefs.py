@@ -1,4 +1,4 @@
-"""The data that worker and device process exchange: frozen dataclasses that pickle.
+"""The data that worker and device process exchange: frozen dataclasses of plain values.
 
 Neither this module nor `models.wire` imports torch, so the worker process stays small.
 """
@@ -32,6 +32,7 @@ class StudioPlan:
     dino: a path, or a hub id with `@revision`, of a ViT or DINOv2 that scores trained products a second time; it does
     not affect pictures.
     concepts: trained products kept on the device, at least 1; a DreamBooth one takes as much memory as the UNet.
+    network: the device process keeps its network after it has fetched the weights.
     """
 
     diffusion: str = "demo"
@@ -52,6 +53,7 @@ class StudioPlan:
     compile: bool = False
     dino: str | None = None
     concepts: int = 4
+    network: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ class StudioReady:
 
 @dataclass(frozen=True)
 class DeviceProbe:
-    """A device that works. dtype: the plan's precision on it. memory, free: total and free bytes, 0 for a CPU."""
+    """A device that works. dtype: the plan's precision on it. memory, free: total and free bytes, 0 for a CPU.
+
+    refused: what the kernel refuses the device process; see `models.isolation.refused_rights`.
+    """
 
     device: str
     name: str
@@ -101,6 +106,7 @@ class DeviceProbe:
     torch: str
     memory: int = 0
     free: int = 0
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,12 +172,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rendering:
-    """The result of a brief. device_seconds: wall time that the device spent on it."""
+    """The result of a brief. device_seconds: wall time that the device spent on it. stage_seconds: by stage."""
 
     request_id: str
     pictures: tuple[Picture, ...]
     candidates: tuple[Candidate, ...]
     device_seconds: float
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,7 @@ class TrainingJob:
     concept: an earlier concept of the same product and method; the job scores it, and trains and writes nothing.
     checkpoint_every, checkpoint_seconds: the job writes a checkpoint every `checkpoint_every` steps, but not within
     `checkpoint_seconds` of the last one; and at the end. class_cache: folder of the class images; None: the workdir.
+    class_cache_bytes: size limit of that folder; None: no limit.
 
     In all other options None takes the family's default for the method:
     batch: photos per step. class_images: number of pictures of the class noun.
@@ -203,6 +211,7 @@ class TrainingJob:
     checkpoint_every: int = 100
     checkpoint_seconds: float = 60.0
     class_cache: str | None = None
+    class_cache_bytes: int | None = None
     steps: int | None = None
     learning_rate: float | None = None
     batch: int | None = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 import re
-from multiprocessing.connection import Connection
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from models.briefs import DeviceProbe, StudioPlan
+from models.connection import Connection
 from models.errors import CreativesError, DeviceUnavailable, first_line
+from models.isolation import drop_network, refused_rights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CHOOSE = "Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
@@ -18,8 +20,10 @@ CHOOSE = "Choose another with CREATIVES_STUDIO__DEVICE (auto, cpu)."
 
 def send_probe(connection: Connection, plan: StudioPlan) -> None:
     """Send the DeviceProbe of the plan's device, or DeviceUnavailable. This is the entry of a child process."""
+    if not plan.network:
+        drop_network()  # as the device process of a worker does, so that the check shows whether this machine can
     try:
-        connection.send(probe_device(plan))
+        connection.send(replace(probe_device(plan), refused=refused_rights()))
     except CreativesError as error:
         connection.send(error)
 
@@ -38,11 +42,22 @@ def probe_device(plan: StudioPlan) -> DeviceProbe:
         raise DeviceUnavailable(device=str(device), detail=f"{first_line(error)}. {CHOOSE}") from error
     if not right:
         raise DeviceUnavailable(device=str(device), detail=f"a test multiplication in {dtype} is wrong. {CHOOSE}")
-    precision = str(dtype).removeprefix("torch.")
+    precision, version = str(dtype).removeprefix("torch."), str(torch.__version__)
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return DeviceProbe(str(device), torch.cuda.get_device_name(device), precision, torch.__version__, total, free)
-    return DeviceProbe(str(device), _processor_name(), precision, torch.__version__)
+        return DeviceProbe(str(device), torch.cuda.get_device_name(device), precision, version, total, free)
+    return DeviceProbe(str(device), _processor_name(), precision, version)
+
+
+def memory_of_others(device: torch.device) -> int:
+    """Return the bytes of a CUDA device's memory that torch in this process does not hold, 0 for other devices.
+
+    They belong to other processes, and a constant share to this one's CUDA context.
+    """
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free - torch.cuda.memory_reserved(device)
 
 
 def _processor_name() -> str:

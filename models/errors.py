@@ -1,6 +1,6 @@
 """Named errors. The docstring of a class is its message: `str(error)` fills in its {fields}.
 
-Errors cross the pipe between device process and worker, so each one pickles: its fields are plain values.
+Errors cross the pipe between device process and worker by class name, so their fields are plain values.
 """
 
 from __future__ import annotations
@@ -16,17 +16,10 @@ class CreativesError(Exception):
     def __str__(self) -> str:
         return " ".join((self.__doc__ or "").split()).format_map(self.fields)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.fields)
-
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type: at most 300 characters, without a full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(" .")
-
-
-def _rebuild(cls: type[CreativesError], fields: dict[str, str | int | float]) -> CreativesError:
-    return cls(**fields)
 
 
 class WeightsError(CreativesError):
@@ -69,6 +62,12 @@ class UnsafeConfiguration(WeightsError):
 
 class DeviceUnavailable(CreativesError):
     """The device {device} cannot be used: {detail}"""
+
+
+class ScratchDiskUnusable(CreativesError):
+    """The scratch folder {folder} cannot be used: {detail}. Free space on its disk, fix its permissions, or set
+    CREATIVES_TRAINING__WORKDIR to a folder on another disk.
+    """
 
 
 class OutOfDeviceMemory(CreativesError):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import diffusers
@@ -42,12 +43,16 @@ NOT_IN_RECIPE = frozenset(
         "threads",  # a property of the machine; see `studio_recipe`
         "dino",  # scores trained products only
         "concepts",  # the size of a cache
+        "network",
     }
 )
 
 
-def open_studio(plan: StudioPlan) -> Studio:
-    """Load every network of a plan onto its device. Raises a WeightsError, UnusableSampler or DeviceUnavailable."""
+def open_studio(plan: StudioPlan, on_fetched: Callable[[], None] = lambda: None) -> Studio:
+    """Load every network of a plan onto its device. Raises a WeightsError, UnusableSampler or DeviceUnavailable.
+
+    on_fetched: called once all files are on this machine, before any is loaded.
+    """
     silence_libraries()
     device = device_named(plan.device)
     dtype = dtype_named(plan.dtype, device)
@@ -57,6 +62,7 @@ def open_studio(plan: StudioPlan) -> Studio:
         catalog.resolve("reranking", plan.reranking),
         catalog.resolve("upscaling", plan.upscaling),
     ]
+    on_fetched()
     diffusion, reranking, upscaling = found
     pipeline = pipelines.load(diffusion, dtype)
     generator = DiffusionGenerator(pipeline, choose_sampling(plan, pipeline, diffusion.family), device)
@@ -137,7 +143,7 @@ def studio_recipe(
         "sampler": sampling.sampler or generator.scheduler_name,
         "device": generator.device.type,
         "dtype": str(dtype).removeprefix("torch."),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "diffusers": diffusers.__version__,
         "open_clip": open_clip.__version__,
     }

@@ -7,33 +7,37 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from functools import partial
+from pathlib import Path
 
 from models.briefs import Brief, Stage, StudioPlan, StudioReady
-from models.errors import Cancelled, CreativesError, StageFailed
+from models.connection import Connection
+from models.devices import memory_of_others
+from models.errors import Cancelled, CreativesError, OutOfDeviceMemory, StageFailed
+from models.isolation import drop_network
 from models.opening import open_studio
 from models.rendering.concept_shelf import group_by_concept
-from models.stages import stage
+from models.stages import free_memory, stage
 from models.studio import DrawnBrief, Studio
 from models.weights import vocabulary
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
+from models.wire_format import InvalidMessage
 
 Job = Render | Train
+_CROWDED = 2**28  # bytes; other processes' memory may vary by less without an effect
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:
     """Run until Stop or until the worker is gone. Sends StudioReady first, or the error if the studio cannot open."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the worker decides
     pipe = Pipe(connection)
     try:
         with stage("load"):
-            studio = open_studio(plan)
+            studio = open_studio(plan, partial(_on_fetched, plan))
             studio.warm_up()
             ready = studio_ready(studio)
     except CreativesError as error:
@@ -45,6 +49,12 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
         runner = JobRunner(studio, pipe, encoding)
         for job in pipe.jobs():
             runner.run(job)
+
+
+def _on_fetched(plan: StudioPlan) -> None:
+    """Drop the network before the first weight file is read. A DINO hub id is fetched later, by the first training."""
+    if not plan.network and (plan.dino is None or Path(plan.dino).expanduser().exists()):
+        drop_network()
 
 
 def studio_ready(studio: Studio) -> StudioReady:
@@ -95,6 +105,9 @@ class Pipe:
             except (EOFError, OSError):
                 # The worker is gone. Exit at once: nothing here can interrupt a kernel on the device.
                 os._exit(0)
+            except InvalidMessage:
+                traceback.print_exc()
+                os._exit(1)
             if isinstance(message, Cancel):
                 self._cancelled.add(message.ticket)
                 continue
@@ -109,6 +122,7 @@ class JobRunner:
     def __init__(self, studio: Studio, pipe: Pipe, encoding: ThreadPoolExecutor) -> None:
         self.studio, self.pipe, self.encoding = studio, pipe, encoding
         self.waiting: Future[None] | None = None
+        self.memory_of_others = memory_of_others(studio.device)
 
     def run(self, job: Job) -> None:
         """Answer every request of the job. Briefs with the same concept are rendered together, so it is loaded once."""
@@ -134,10 +148,10 @@ class JobRunner:
         request_id = drawn.brief.request_id
         try:
             rendering = self.studio.encode(drawn, PipeReporter(self.pipe, ticket).progress)
+            with stage("encode"):  # a message has a size limit
+                self.pipe.send(Answer(ticket, request_id, rendering))
         except CreativesError as error:
             self._answer_error(ticket, request_id, error)
-        else:
-            self.pipe.send(Answer(ticket, request_id, rendering))
 
     def _train(self, job: Train) -> None:
         from models.learning import training_job  # only workers that train need it
@@ -147,16 +161,20 @@ class JobRunner:
             reporter.check()
             with stage("train"):
                 result = training_job.run_training_job(self.studio, job.training_job, reporter)
+                self.pipe.send(Answer(job.ticket, job.training_job.request_id, result))
         except CreativesError as error:
             self._answer_error(job.ticket, job.training_job.request_id, error)
-        else:
-            self.pipe.send(Answer(job.ticket, job.training_job.request_id, result))
         finally:
             self.studio.shelf.forget(job.training_job.product_id)
+            free_memory()  # the other device process of a worker with both roles may need it
 
     def _answer_error(self, ticket: int, request_id: str, error: CreativesError) -> None:
         _log_cause(error)
-        self.pipe.send(Answer(ticket, request_id, None, error))
+        crowded = False
+        if isinstance(error, OutOfDeviceMemory):
+            free_memory(error)  # once more: the calls above the stage have ended only now
+            crowded = memory_of_others(self.studio.device) > self.memory_of_others + _CROWDED
+        self.pipe.send(Answer(ticket, request_id, None, error, crowded))
 
 
 class PipeReporter:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 from models import images
 from models.briefs import Brief, Candidate, Format, Picture, Rendering, StudioPlan, StudioRecipe
+from models.compilation import report_compilation
 from models.errors import CreativesError
 from models.networks import Networks
 from models.rendering import provenance, selection
 from models.rendering.concept_shelf import ConceptShelf
-from models.stages import StageCallback, ignore_stages, stage
+from models.stages import StageCallback, ignore_stages, stage, time_stages
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,14 @@ class DrawnBrief:
     """A brief after the device, before encoding.
 
     kept: the kept candidates with their pictures, uint8 (H,W,3), format by format, best first.
-    device_seconds: wall time that `Studio.draw` took.
+    device_seconds: wall time that `Studio.draw` took. stage_seconds: of each stage.
     """
 
     brief: Brief
     kept: tuple[tuple[Candidate, NDArray[np.uint8]], ...]
     candidates: tuple[Candidate, ...]
     device_seconds: float
+    stage_seconds: dict[str, float]
 
 
 class Studio:
@@ -75,7 +78,7 @@ class Studio:
 
         progress may raise to end the brief. Raises StageFailed, OutOfDeviceMemory, and what progress raises.
         """
-        start = time.perf_counter()
+        start, seconds = time.perf_counter(), time_stages()
         kept: list[tuple[Candidate, NDArray[np.uint8]]] = []
         candidates: list[Candidate] = []
         for picture_format in brief.formats:
@@ -89,21 +92,29 @@ class Studio:
                 ranked[candidate.index] = finished[0]
                 kept.append(finished)
             candidates += ranked
-        return DrawnBrief(brief, tuple(kept), tuple(candidates), time.perf_counter() - start)
+        return DrawnBrief(brief, tuple(kept), tuple(candidates), time.perf_counter() - start, seconds)
 
     def encode(self, drawn: DrawnBrief, progress: StageCallback = ignore_stages) -> Rendering:
         """Encode the files. This does not use the device, so it may run beside the next brief. Raises StageFailed."""
-        pictures = []
+        pictures, seconds = [], time_stages()
         for done, (candidate, picture) in enumerate(drawn.kept, start=1):
             with stage("encode"):
                 pictures.append(self._encode(drawn.brief, candidate, picture))
             progress("encode", done, len(drawn.kept))
-        return Rendering(drawn.brief.request_id, tuple(pictures), drawn.candidates, drawn.device_seconds)
+        seconds = drawn.stage_seconds | seconds
+        return Rendering(drawn.brief.request_id, tuple(pictures), drawn.candidates, drawn.device_seconds, seconds)
 
     @contextlib.contextmanager
-    def apply_concept(self, brief: Brief) -> Iterator[str]:
-        """Put the brief's concept into the model for the block; yield the prompt for the generator."""
-        with self.shelf.apply(self.generator.pipeline, () if brief.concept is None else (brief.concept,)):
+    def apply_concept(self, brief: Brief, progress: StageCallback = ignore_stages) -> Iterator[str]:
+        """Put the brief's concept into the model for the block; yield the prompt for the generator.
+
+        Reports progress while it reads the concept and while torch.compile compiles in the block.
+        """
+        concepts = () if brief.concept is None else (brief.concept,)
+        report = partial(progress, "load")
+        with self.shelf.apply(self.generator.pipeline, concepts, report), contextlib.ExitStack() as stack:
+            if self.plan.compile:
+                stack.enter_context(report_compilation(partial(report, 0, 1)))
             # The pipeline itself expands a placeholder of several vectors to all its tokens.
             yield brief.prompt
 
@@ -111,7 +122,7 @@ class Studio:
         self, brief: Brief, picture_format: Format, progress: StageCallback
     ) -> tuple[torch.Tensor, list[Candidate]]:
         """Return pixels (N,3,H,W) in [0,1] and the scored candidates, one per seed."""
-        with stage("generate"), self.apply_concept(brief) as prompt:
+        with stage("generate"), self.apply_concept(brief, progress) as prompt:
             pixels = self.generator.generate(
                 prompt,
                 brief.negative_prompt,

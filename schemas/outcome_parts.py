@@ -19,12 +19,14 @@ class Image(Contract):
         description="Address of the picture, for HTTP GET. It may expire (`url_expires_at` of the event): copy the "
         "picture, or keep `s3_uri`.",
         examples=[
-            "https://store.example.org/creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/square-1.png"
+            "https://store.example.org/creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/square-1-da95434017c22939.png"
         ],
     )
     s3_uri: str = Field(
         description="Bucket and key of the picture. It does not expire; reading it needs credentials.",
-        examples=["s3://creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/square-1.png"],
+        examples=[
+            "s3://creatives/creatives/breakfast-lovers/717387f3-e48c-530b-beb9-235d59409d1c/square-1-da95434017c22939.png"
+        ],
     )
     format: Format = Field(description="The format that the event asked for.", examples=["square"])
     width: int = Field(gt=0, description="Width in pixels.", examples=[256])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import tempfile
 import time
 from collections.abc import Set as AbstractSet
@@ -18,19 +19,22 @@ from faust.types.tuples import TP
 from yarl import URL
 
 from models.errors import CreativesError
+from streams.device.client import ENTRY
 from streams.kafka import agents, record_batches
 from streams.kafka.brokers import faust_credentials, raise_group_errors
 from streams.kafka.consumer import Transport
 from streams.kafka.ledger import Partition
 from streams.runtime import Runtime, group_id
 from streams.settings import Settings
+from streams.stopping import exit_now
 from streams.watchdog import exit_within
 
 log = structlog.get_logger(__name__)
 
 _DAY = 86_400.0
 _POLL_RECORDS = 500  # parsed in one turn of the event loop
-_FORCED_EXIT_SECONDS = 60.0  # after the drain
+_FORCED_EXIT_SECONDS = 60.0  # after the drain, if the worker stops because of an error
+_STOP_SECONDS = 4.5  # after the drain, if a signal stops the worker
 
 
 class EmbeddedBrokerAssignor(PartitionAssignor):
@@ -45,6 +49,27 @@ class EmbeddedBrokerAssignor(PartitionAssignor):
         if len(members) > 1:
             time.sleep(0.3)
         return super().assign(cluster, members)
+
+
+class CreativesWorker(faust.Worker):
+    """Faust's own runner of an app. It ends on SIGTERM or Ctrl-C as `streams.stopping` describes."""
+
+    app: CreativesApp
+
+    def _on_sigint(self) -> None:
+        self._schedule_shutdown(signal.SIGINT)
+
+    def _on_sigterm(self) -> None:
+        self._schedule_shutdown(signal.SIGTERM)
+
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        runtime = self.app.runtime
+        if self._signal_stop_time or not runtime.view.loaded:
+            log.info("stopped at once", signal=number.name)
+            exit_now()
+        log.info("stopping", signal=number.name, drain=runtime.settings.delivery.drain)
+        exit_within(runtime.settings.delivery.drain + _STOP_SECONDS, 0)
+        super()._schedule_shutdown(number)
 
 
 class CreativesApp(faust.App):
@@ -119,11 +144,12 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "web_enabled": False,
         "worker_redirect_stdouts": False,
+        "Worker": CreativesWorker,
         "datadir": str(Path(tempfile.gettempdir(), "creatives-faust")),  # never created, see on_first_start
     }
 
 
-def create_app(settings: Settings, entry: str = "models.serving:serve") -> CreativesApp:
+def create_app(settings: Settings, entry: str = ENTRY) -> CreativesApp:
     """Return the app of one worker. entry: `module:function` that the device process runs. Opens nothing."""
     raise_group_errors()
     record_batches.install()

@@ -6,10 +6,19 @@ The docstring of an error is the template of its message.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from enum import Enum
 
-from models.errors import Cancelled, CreativesError, DeviceUnavailable, Refused, WeightsError
+from models.errors import (
+    Cancelled,
+    CreativesError,
+    DeviceUnavailable,
+    OutOfDeviceMemory,
+    Refused,
+    ScratchDiskUnusable,
+    WeightsError,
+)
 
 
 class StreamError(CreativesError):
@@ -39,17 +48,15 @@ class BrokerUnavailable(StreamError):
 
 
 class PortTaken(StreamError):
-    """Cannot serve on {host}:{port}: {detail}. Set CREATIVES_WEB__PORT to another port (0: any free port)."""
+    """Cannot serve on {host}:{port}: {detail}. Set {variable} to another port (0: any free port)."""
 
 
 class TopicsMissing(StreamError):
     """{detail} Run `creatives topics --create`, or name other topics with CREATIVES_TOPICS__*."""
 
 
-class WrongPartitions(StreamError):
-    """{detail} Set CREATIVES_TOPICS__PARTITIONS to the number that exists, or name new topics with CREATIVES_TOPICS__*.
-    `creatives topics --create` never changes an existing topic, since keys would move to other partitions.
-    """
+class TopicsForbidden(StreamError):
+    """{detail} Give the user in CREATIVES_KAFKA__USERNAME the rights of its role: scripts/kafka_acls.py."""
 
 
 class CertificateUnusable(StreamError):
@@ -64,8 +71,20 @@ class NoServices(StreamError):
     """
 
 
+class SigningKeyMissing(StreamError):
+    """No signing key is set. Set CREATIVES_STORAGE__SIGNING_KEYS to a random text (`openssl rand -hex 32`), the same
+    for every worker of the deployment. Workers sign manifests, concept pointers and parked segments with it.
+    """
+
+
 class DeviceProcessDied(StreamError):
     """The device process {how} while it worked on {request_id} ({crashes} of {limit} times)."""
+
+
+class TooLargeForDevice(StreamError):
+    """The job {request_id} does not fit into the memory of the device, even alone in a fresh device process
+    ({failures} of {limit} times): {detail}. Lower CREATIVES_STUDIO__BUCKET or CREATIVES_STUDIO__SIZE.
+    """
 
 
 class WeightsChanged(StreamError):
@@ -80,6 +99,10 @@ class MessageRefused(StreamError):
     """The topic {topic} refuses a message of {size} bytes: raise its max.message.bytes (1 MiB is enough)."""
 
 
+class ObjectRefused(StoreRefused):
+    """The object store refuses to return {uri}, though it returns others: {detail}"""
+
+
 class ObjectMissing(StreamError):
     """There is no object {uri}."""
 
@@ -90,6 +113,12 @@ class ObjectTooLarge(StreamError):
 
 class ConceptUnusable(StreamError):
     """The concept of {product_id} cannot be used: {detail}"""
+
+
+class ConceptFileLost(StreamError):
+    """The local file of the concept of {product_id} was deleted or changed while a job used it: {path}. The worker
+    fetches it again. Let nothing else clean up that folder, or set CREATIVES_TRAINING__WORKDIR to another one.
+    """
 
 
 class TrainingUnsupportedByWeights(StreamError):
@@ -136,14 +165,17 @@ class Verdict(Enum):
 BREACHES: tuple[type[Exception], ...] = (InvalidEvent, UnreadableRecord)
 """The emitter broke the contract. Any number of such events never stops a worker."""
 
+SCRATCH_PROBLEMS: tuple[type[CreativesError], ...] = (ScratchFolderUnsafe, ScratchDiskUnusable, ConceptFileLost)
+
 OUTAGES: tuple[type[BaseException], ...] = (
     StoreUnavailable,
     StoreRefused,  # a rotated key, a deleted bucket, missing weights: the deployment is at fault, not the event
     WeightsError,
     DeviceUnavailable,
+    OutOfDeviceMemory,  # the device client raises TooLargeForDevice if the job itself is the cause
     BrokerUnavailable,
     MessageRefused,
-    ScratchFolderUnsafe,
+    *SCRATCH_PROBLEMS,
     ConnectionError,
     TimeoutError,
     asyncio.TimeoutError,
@@ -161,6 +193,8 @@ def judge(error: Exception, failures: int, limit: int) -> Verdict:
             return Verdict.DROP
         case DeadLetterFailed():
             return Verdict.STOP_WORKER
+        case TooLargeForDevice():
+            return Verdict.DEAD_LETTER
         case _ if isinstance(error, BREACHES):
             return Verdict.DEAD_LETTER
         case DeviceProcessDied():
@@ -184,9 +218,11 @@ class OnlyFirst:
             self._stop_worker(error)
 
 
+_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # OSError: OS, Error
+
+
 def code_of(error: Exception) -> str:
     """Return a short stable code for headers and metrics, such as `invalid_event`."""
     if isinstance(error, Refused):
         return error.code
-    name = type(error).__name__
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+    return _WORD_STARTS.sub("_", type(error).__name__).lower()

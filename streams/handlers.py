@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from schemas.events import ProductRegistered, SegmentUpdated
 from streams.device.client import DeviceClient
+from streams.event_line import note
 from streams.kafka.decoding import decode
 from streams.messages import Outcome, RawEvent
 from streams.products.train import train_product
@@ -25,11 +26,13 @@ class Handlers:
     async def render(self, raw: RawEvent) -> Outcome | None:
         """Handle a `segment-updated` message; None if the segment was parked."""
         event = decode(raw, SegmentUpdated, self._tools.limits)
+        note(event_id=event.event_id, segment_id=event.segment_id, product_id=event.product_id)
         return await render_segment(event, raw.source, self._tools, raw.headers)
 
     async def train(self, raw: RawEvent) -> Outcome | None:
         """Handle a `product-registered` message."""
         event = decode(raw, ProductRegistered, self._tools.limits)
+        note(event_id=event.event_id, product_id=event.product_id)
         async with self._training_start:
             if self._training_device.status().state == "stopped":
                 await self._training_device.start()

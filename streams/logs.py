@@ -1,16 +1,23 @@
-"""Logging: structlog over the standard library, one format for our lines and for those of libraries."""
+"""Logging: structlog over the standard library, one format for our lines and for those of libraries.
+
+Lines contain text from events, photo hosts and objects. On the console they hold no control characters, and a value
+with spaces is quoted, so nobody can forge a line or a field, move the cursor or reverse the text. JSON escapes by
+itself.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
 from math import inf
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from streams.printable import printable
 from streams.settings import LogSettings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -19,6 +26,8 @@ _LEAKY = ("urllib3", "httpx", "httpcore", "botocore")  # their warnings contain 
 _WIRE = "aiokafka.conn"  # its debug lines are whole requests: the SASL password, and every event
 _PAUSE = 30.0  # seconds between two lines of the same template by the same library
 _MAX_TEMPLATES = 1000  # limits the memory of the filter
+_QUOTED = re.compile(r"[ \t\r\n='\"]")  # structlog quotes a value with one of these, and repr escapes the rest
+_TRACEBACK = "exception"  # the key under which structlog puts a traceback
 
 
 class RepeatFilter(logging.Filter):
@@ -50,14 +59,28 @@ class RepeatFilter(logging.Filter):
         return True
 
 
+def escape_values(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Make foreign text harmless on a console; a processor of structlog. Letters of any language stay readable."""
+    for name, value in line.items():
+        if name == _TRACEBACK:
+            line[name] = "\n".join(f"    {printable(text)}" for text in str(value).splitlines())
+        elif name == "event":
+            line[name] = printable(str(value))
+        elif isinstance(value, str) and not _QUOTED.search(value):
+            line[name] = printable(value)
+    return line
+
+
 def configure(settings: LogSettings) -> None:
     """Send every line from the configured level up to stderr, in the configured format.
 
     Libraries log from `warn` up; those that log URLs only from `error` up. At level `debug` the chatty ones log
     everything but the bytes on the wire, without the filter for repeats.
     """
-    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    renderer: Processor = structlog.processors.JSONRenderer() if settings.format == "json" else console
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+    rendering: list[Processor] = (
+        [structlog.processors.JSONRenderer()] if settings.format == "json" else [escape_values, console]
+    )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -72,7 +95,7 @@ def configure(settings: LogSettings) -> None:
     final: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
-        renderer,
+        *rendering,
     ]
     handler = logging.StreamHandler(sys.stderr)
     if settings.level != "debug":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from schemas.events import Source
 
 Headers = tuple[tuple[str, bytes], ...]
+PARKED_SINCE = "creatives-parked-since"
+"""Header of a segment that waited for its product for too long: a time in ISO 8601. It is rejected, not parked."""
 OutcomeTopic = Literal["creative_ready", "product_ready", "creative_rejected", "segment_updated"]
 
 
@@ -28,12 +31,17 @@ class RawEvent:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A message to publish. topic: the name of its setting, such as `creative_ready`, not the topic's own name."""
+    """A message to publish. topic: the name of its setting, such as `creative_ready`, not the topic's own name.
+
+    follow_up: called once the broker has confirmed the message; the event is acked after it. A retry or a redelivery
+    calls it again.
+    """
 
     topic: OutcomeTopic
     key: bytes
     value: bytes
     headers: Headers = ()
+    follow_up: Callable[[], Awaitable[None]] | None = field(default=None, compare=False, repr=False)
 
 
 class OutcomePublisher(Protocol):

@@ -12,17 +12,18 @@ from typing import Protocol
 
 import structlog
 
-from models.briefs import Brief, Rendering, StudioReady, TrainingJob, TrainingResult
+from models.briefs import Brief, Rendering, StudioReady, StudioRecipe, TrainingJob, TrainingResult
 from schemas.base import MAX_SEED
 from schemas.events import ProductRegistered, Recipe, SegmentUpdated
 from streams.device.jobs import OnCheckpoint
 from streams.kafka.decoding import EventLimits, utc_now
 from streams.messages import OutcomePublisher
-from streams.settings import Settings
+from streams.settings import Settings, StudioSettings
 from streams.store.concept_files import ConceptFiles
 from streams.store.concepts import CurrentConcept, current_concept, diffusion_revision
 from streams.store.manifests import event_recipe
 from streams.store.protocol import ObjectStore
+from streams.store.signed_objects import InvalidObjects, SignedObjects, Signer
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +89,7 @@ class Tools:
     settings: Settings
     publisher: OutcomePublisher | None = None
     files: ConceptFiles = field(default_factory=ConceptFiles)
+    invalid: InvalidObjects = field(default_factory=InvalidObjects)
     clock: Callable[[], datetime] = utc_now
 
     @property
@@ -96,11 +98,22 @@ class Tools:
         return EventLimits(self.settings, self.clock)
 
     @cached_property
+    def signed(self) -> SignedObjects:
+        """The signed objects of the store. Raises SigningKeyMissing."""
+        return SignedObjects(self.store, Signer.from_settings(self.settings.storage), self.invalid)
+
+    @cached_property
     def recipe(self) -> Recipe:
         """Everything that decides a segment's pictures apart from its event: the studio, the prompts, the counts."""
-        studio = self.settings.studio
-        counts = {"candidates": studio.candidates, "images": studio.images}
-        return event_recipe(self.device.ready.recipe, {**self.prompter.recipe_settings, **counts})
+        return segment_recipe(self.device.ready.recipe, self.prompter.recipe_settings, self.settings.studio)
+
+
+def segment_recipe(
+    studio_recipe: StudioRecipe, prompt_settings: Mapping[str, str | int], settings: StudioSettings
+) -> Recipe:
+    """Return the recipe in `creative-ready`: that of the studio, with the prompts and counts of the worker."""
+    counts = {"candidates": settings.candidates, "images": settings.images}
+    return event_recipe(studio_recipe, {**prompt_settings, **counts})
 
 
 def request_id(event: SegmentUpdated | ProductRegistered, fingerprint: str, regeneration: int) -> str:
@@ -122,7 +135,7 @@ def seeds_from(text: str, count: int) -> tuple[int, ...]:
 
 async def usable_concept(product_id: str, tools: Tools) -> CurrentConcept | None:
     """Return the product's current concept, or None if there is none or it was trained on other weights."""
-    concept = await current_concept(tools.store, product_id, tools.limits.latest)
+    concept = await current_concept(tools.signed, product_id, tools.limits.latest)
     if concept is None or concept.weights == diffusion_revision(tools.device.ready.recipe):
         return concept
     message = "concept trained on other weights: register the product again"

@@ -12,6 +12,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from models.local_files import disk_errors, private_folder
 from streams.failures import ScratchFolderUnsafe
 from streams.training_settings import TrainingSettings
 
@@ -30,27 +31,25 @@ def scratch_path(folder: Path, name: str) -> Path:
     return path
 
 
-def newest_first(paths: list[Path]) -> list[Path]:
-    """Return the files, the most recently changed first. A file that vanishes counts as the oldest."""
-
-    def changed_at(path: Path) -> float:
-        with suppress(FileNotFoundError):
-            return path.stat().st_mtime
-        return 0.0
-
-    return sorted(paths, key=changed_at, reverse=True)
-
-
 def workdir(settings: TrainingSettings) -> Path:
     """Create the scratch folder unless it exists, and return it.
 
     The default lies in the temporary folder, where another local user may already own a link or folder of that name.
-    Raises ScratchFolderUnsafe unless it is a folder that only this user can open.
+    Raises ScratchDiskUnusable, and ScratchFolderUnsafe unless the default is a folder that only this user can open.
     """
     if settings.workdir:
         folder = Path(settings.workdir)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+        return folder if folder.is_dir() else private_folder(folder)  # others may use a folder that an operator created
+    with disk_errors(Path(tempfile.gettempdir())):
+        return _default_folder()
+
+
+def scratch_folder(settings: TrainingSettings, name: str) -> Path:
+    """Create a folder of the scratch folder, private to this user, and return it. Raises as `workdir` does."""
+    return private_folder(workdir(settings) / name)
+
+
+def _default_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"creatives-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

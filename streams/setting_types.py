@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
 EMBEDDED = "embedded"
-_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,:/\[\]]+)(:\d{1,5})?")
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,:/\[\]]+):(?P<port>\d{1,5})")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SIGNING_KEY = re.compile(r"[!-+\--~]{32,}")  # printable ASCII without the comma
 
 
 class Group(BaseModel):
@@ -27,9 +29,10 @@ class Group(BaseModel):
 
 def check_servers(text: str) -> str:
     """Return a broker list. Raises ValueError unless it is `embedded` or `host:port`, several separated by commas."""
-    if not all(_SERVER.fullmatch(server.strip()) for server in text.split(",")):
-        raise ValueError("must be host:port, several separated by commas, without a scheme: kafka-1:9092,kafka-2:9092")
-    return text
+    servers = [] if text == EMBEDDED else text.split(",")
+    if all((match := _SERVER.fullmatch(server.strip())) and 0 < int(match["port"]) < 2**16 for server in servers):
+        return text
+    raise ValueError("must be host:port, several separated by commas, without a scheme: kafka-1:9092,kafka-2:9092")
 
 
 def check_endpoint(text: str) -> str:
@@ -56,6 +59,19 @@ def check_topic(text: str) -> str:
     return text
 
 
+def check_variables(text: str) -> str:
+    """Return patterns of variable names. Raises ValueError for anything else."""
+    patterns = split_patterns(text)
+    if not all(_VARIABLE.fullmatch(pattern) for pattern in patterns):
+        raise ValueError("must be names of environment variables, with * for any letters, separated by commas")
+    return text
+
+
+def split_patterns(text: str) -> tuple[str, ...]:
+    """Return the parts of a list that is separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def check_file(text: str) -> str:
     """Return a file's path. Raises ValueError if the file cannot be read."""
     try:
@@ -65,8 +81,17 @@ def check_file(text: str) -> str:
         raise ValueError(f"the file {text!r} cannot be read: {error.strerror}") from None
 
 
+def check_signing_keys(keys: SecretStr) -> SecretStr:
+    """Return the signing keys. Raises ValueError unless each has 32 characters or more, all printable ASCII."""
+    if not all(_SIGNING_KEY.fullmatch(key.strip()) for key in keys.get_secret_value().split(",")):
+        raise ValueError("must be random text of 32 characters or more, such as `openssl rand -hex 32` prints")
+    return keys
+
+
 Servers = Annotated[str, AfterValidator(check_servers)]
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 Bucket = Annotated[str, AfterValidator(check_bucket)]
+VariablePatterns = Annotated[str, AfterValidator(check_variables)]
 TopicName = Annotated[str, AfterValidator(check_topic)]
 PemFile = Annotated[str, AfterValidator(check_file)]
+SigningKeys = Annotated[SecretStr, AfterValidator(check_signing_keys)]

@@ -1,21 +1,31 @@
-"""The only reader of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
+"""All settings of the environment: `CREATIVES_<GROUP>__<NAME>`, such as `CREATIVES_KAFKA__BOOTSTRAP_SERVERS`.
 
 Secrets are `SecretStr`: they print as stars in logs, errors and `creatives doctor`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.briefs import Encoding, Sampler, StudioPlan
-from streams.setting_types import Bucket, Endpoint, Group, PemFile, Servers, TopicName
+from streams.setting_types import (
+    Bucket,
+    Endpoint,
+    Group,
+    PemFile,
+    Servers,
+    SigningKeys,
+    TopicName,
+    VariablePatterns,
+)
 from streams.training_settings import TrainingSettings
+from streams.unknown_variables import PREFIX, environment_source
+from streams.web_settings import WebSettings
 
 Role = Literal["render", "train", "all"]
-DEFAULT_WEB_PORT = 6066
 _OF_THE_WORKER = {"candidates", "images", "max_candidates", "max_images", "negative_prompt"}
 
 
@@ -88,6 +98,12 @@ class StorageSettings(Group):
     endpoint: Endpoint = Field(default="embedded", description="http:// or https:// URL of the store")
     access_key: SecretStr = Field(default=SecretStr("creatives"), description="access key id")
     secret_key: SecretStr = Field(default=SecretStr("creatives-secret"), description="secret access key")
+    signing_keys: SigningKeys | None = Field(
+        default=None,
+        description="secret of the whole deployment that signs manifests, concept pointers and parked segments: random "
+        "text of 32 characters or more, the same for every worker. Several, separated by commas: the first signs, all "
+        "are accepted. Workers need it; an embedded store makes its own",
+    )
     bucket: Bucket = Field(default="creatives", description="bucket of pictures, concepts, checkpoints and photos")
     region: str = Field(default="us-east-1", description="region that requests are signed for")
     ca_file: PemFile | None = Field(
@@ -139,6 +155,9 @@ class StudioSettings(Group):
         default=None, description="a DINO folder, which adds a second subject fidelity score; unset: CLIP alone"
     )
     concepts: int = Field(default=4, ge=1, description="concepts kept on the device; each may be as large as the UNet")
+    network: bool = Field(
+        default=False, description="the device process keeps its network after it has fetched the weights"
+    )
     candidates: int = Field(default=8, ge=1, le=64, description="candidates per format, unless the event sets them")
     images: int = Field(default=2, ge=1, le=16, description="pictures kept per format, unless the event sets them")
     max_candidates: int = Field(default=64, ge=1, le=64, description="maximum `candidates` of an event")
@@ -158,7 +177,14 @@ class DeviceSettings(Group):
     start_deadline: float = Field(default=600.0, gt=0, description="seconds to load the models")
     deadline: float = Field(default=300.0, gt=0, description="seconds without progress before the process is killed")
     max_crashes: int = Field(
-        default=3, ge=1, description="times one job may crash or hang the process before its event is dead-lettered"
+        default=3,
+        ge=1,
+        description="times one job may crash or hang the process, or not fit into the memory of a fresh one, "
+        "before its event is dead-lettered",
+    )
+    variables: VariablePatterns = Field(
+        default="",
+        description="more environment variables for the device process: names or patterns, separated by commas",
     )
 
 
@@ -193,16 +219,6 @@ class DeliverySettings(Group):
     )
 
 
-class WebSettings(Group):
-    """Health, metrics, status and gallery pages."""
-
-    host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: int | None = Field(
-        default=None, ge=0, le=65535, description="unset: 6066, or a free port if 6066 is taken; 0: any free port"
-    )
-    gallery: bool = Field(default=True, description="serve the gallery")
-
-
 class LogSettings(Group):
     """Logging."""
 
@@ -216,7 +232,7 @@ class Settings(BaseSettings):
     """All settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CREATIVES_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
@@ -234,6 +250,13 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read keyword arguments, then the environment. Raises UnknownSettings."""
+        return init_settings, environment_source(settings_cls)
 
     @model_validator(mode="after")
     def _require_dino(self) -> Settings:

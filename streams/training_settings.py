@@ -71,6 +71,19 @@ class TrainingSettings(Group):
     max_prior: float | None = Field(default=None, description="maximum PRES")
     min_diversity: float | None = Field(default=None, description="minimum DIV")
     workdir: str | None = Field(default=None, description="local scratch folder; unset: a folder in the temporary one")
+    max_concept_cache_bytes: int = Field(
+        default=16 * 2**30,
+        ge=0,
+        description="size limit of the concept files in the scratch folder; files in use stay above it",
+    )
+    max_class_cache_bytes: int = Field(
+        default=4 * 2**30, ge=0, description="size limit of the class images in the scratch folder"
+    )
+    max_parked_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="days that a segment waits for its product; then it is rejected with `product_not_ready`",
+    )
     dreambooth: DreamBoothSettings = DreamBoothSettings()
     dreambooth_lora: DreamBoothLoraSettings = DreamBoothLoraSettings()
     textual_inversion: TextualInversionSettings = TextualInversionSettings()

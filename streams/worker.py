@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from models.weights.references import check_references
 from streams.app import create_app
 from streams.settings import Settings
 
-app = create_app(Settings())
+settings = Settings()
+check_references(settings.studio.plan())
+app = create_app(settings)

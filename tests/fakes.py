@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import signal
@@ -11,9 +12,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,8 +30,10 @@ from models.briefs import (
     TrainingResult,
     WeightsUsed,
 )
-from models.errors import Cancelled, NothingPassed, StageFailed, WeightsNotFound
+from models.connection import Connection
+from models.errors import Cancelled, NothingPassed, OutOfDeviceMemory, StageFailed, WeightsNotFound
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
+from models.wire_format import PREFIX
 from streams.device.jobs import OnCheckpoint
 from streams.failures import ObjectTooLarge, StoreUnavailable
 
@@ -67,6 +69,7 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {}
         self.media_types: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []
+        self.dates: dict[str, datetime] = {}
         self.fail: Callable[[str, str], None] = lambda operation, key: None
         self._bucket = bucket
 
@@ -88,6 +91,22 @@ class MemoryStore:
         return True
 
     @run_at_call
+    def put_if_match(self, key: str, content: bytes, media_type: str, etag: str) -> bool:
+        self._enter("put_if_match", key)
+        if self._etag(key) != etag:
+            return False
+        self.objects[key], self.media_types[key] = bytes(content), media_type
+        return True
+
+    @run_at_call
+    def etag(self, key: str) -> str | None:
+        self._enter("etag", key)
+        return self._etag(key)
+
+    def _etag(self, key: str) -> str | None:
+        return hashlib.sha256(self.objects[key]).hexdigest() if key in self.objects else None
+
+    @run_at_call
     def get(self, key: str, limit: int | None = None) -> bytes | None:
         self._enter("get", key)
         content = self.objects.get(key)
@@ -101,22 +120,29 @@ class MemoryStore:
         self.objects[key], self.media_types[key] = path.read_bytes(), media_type
 
     @run_at_call
-    def download(self, key: str, path: Path) -> bool:
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None = None) -> bool:
         self._enter("get", key)
         content = self.objects.get(key)
+        if content is not None and limit is not None and len(content) > limit:
+            raise ObjectTooLarge(uri=self.uri(key), limit=limit)
         if content is not None:
-            path.write_bytes(content)
+            write(content)
         return content is not None
 
     @run_at_call
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str, before: datetime | None = None) -> list[str]:
         self._enter("list", prefix)
-        return sorted(key for key in self.objects if key.startswith(prefix))
+        found = sorted(key for key in self.objects if key.startswith(prefix))
+        return [key for key in found if before is None or self.written_at(key) < before]
 
     @run_at_call
     def delete(self, key: str) -> None:
         self._enter("delete", key)
         self.objects.pop(key, None)
+
+    def written_at(self, key: str) -> datetime:
+        """Return the date of an object: the one in `dates`, or that of the first question."""
+        return self.dates.setdefault(key, datetime.now(UTC))
 
     async def check(self) -> None:
         self._enter("check", "")
@@ -125,12 +151,25 @@ class MemoryStore:
         return f"s3://{self._bucket}/{key}"
 
     def link(self, key: str) -> tuple[str, datetime | None]:
-        return f"memory://{self._bucket}/{key}", None
+        return f"https://memory.example/{self._bucket}/{key}", None
 
 
 def unavailable(operation: str, key: str) -> None:
     """A `fail` of MemoryStore: the store cannot be reached."""
     raise StoreUnavailable(endpoint="memory", detail=f"{operation} of {key or 'nothing'}")
+
+
+def small_disk(folder: Path, size: int, monkeypatch: Any) -> None:
+    """Let `models.local_files` find no more than `size` bytes of room in the folder and those below it."""
+    write = os.write
+
+    def write_if_room(file: int, content: bytes) -> int:
+        free = size - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if free <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, content[:free])
+
+    monkeypatch.setattr("models.local_files.os.write", write_if_room)
 
 
 RECIPE = StudioRecipe(
@@ -168,7 +207,7 @@ def rendering(brief: Brief) -> Rendering:
             if rank is not None:
                 content = TINY_PNG + hashlib.sha256(f"{brief.prompt}|{shape}|{seed}".encode()).digest()
                 pictures.append(Picture(rank, shape, seed, 1, 1, "image/png", content, scores))
-    return Rendering(brief.request_id, tuple(pictures), tuple(candidates), 0.001)
+    return Rendering(brief.request_id, tuple(pictures), tuple(candidates), 0.001, {"generate": 0.001})
 
 
 def serve(connection: Connection, plan: StudioPlan) -> None:
@@ -179,7 +218,8 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
     messages first). Later: `slow=0.2` (seconds per brief), `once=PATH` (crash, exit and hang act only if PATH does not
     exist, and create it), `log=PATH` (appends the prompts of each batch as a line, separated by `|`).
     Prompt: `crash` (SIGKILL, as the kernel sends if memory runs out), `exit`, `hang`, `ticks` (slow, with progress),
-    `stages` (progress of every stage at once), `reject`, `fail`, `unpicklable`, `big` (a 20 MB picture), `forget` (no
+    `full` (out of device memory unless the file of `free=PATH` exists; with `crowded`, another process holds it),
+    `stages` (progress of every stage at once), `reject`, `fail`, `unreadable`, `big` (a 20 MB picture), `forget` (no
     answer).
     """
     words = dict((word + "=").split("=")[:2] for word in plan.diffusion.split(","))
@@ -244,8 +284,12 @@ def _render(connection: Connection, ticket: int, brief: Brief, words: dict[str, 
     if "big" in brief.prompt:
         picture = Picture(1, "square", 1, 1, 1, "image/png", bytes(20_000_000), {})
         result = Rendering(brief.request_id, (picture,), (), 0.1)
-    if "unpicklable" in brief.prompt:
-        connection.send_bytes(b"cnothing\nlike_this\n.")
+    if "full" in brief.prompt and not Path(words.get("free") or "/nowhere").exists():
+        full = OutOfDeviceMemory(stage="generate", detail="CUDA out of memory")
+        connection.send(Answer(ticket, brief.request_id, None, full, crowded="crowded" in brief.prompt))
+        return
+    if "unreadable" in brief.prompt:
+        connection._socket.sendall(PREFIX.pack(20, 0) + b"cnothing\nlike_this\n.")
         return
     if "forget" in brief.prompt:
         return

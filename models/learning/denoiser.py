@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.devices import module_device
 from models.images import pixels_to_signed
 from models.learning.losses import PredictionType, add_noise, min_snr_weights, prediction_target
+from models.stages import StepCallback, ignore_steps
 
 ENCODING_BATCH = 8
 
@@ -79,8 +80,8 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
 
 
 @torch.no_grad()
-def encode_latents(pipeline: Any, pixels: Tensor) -> Tensor:
-    """Return scaled float32 latents (N,C,h,w) of pixels (N,3,H,W).
+def encode_latents(pipeline: Any, pixels: Tensor, report: StepCallback = ignore_steps) -> Tensor:
+    """Return scaled float32 latents (N,C,h,w) of pixels (N,3,H,W). report: called with batches done and in total.
 
     They are the mean of the VAE's posterior, not a sample, so caching them loses nothing.
     """
@@ -90,6 +91,7 @@ def encode_latents(pipeline: Any, pixels: Tensor) -> Tensor:
     for part in pixels.split(ENCODING_BATCH):
         output = vae.encode(pixels_to_signed(part).to(device, dtype))
         encoded.append(output.latent_dist.mean if hasattr(output, "latent_dist") else output.latents)
+        report(len(encoded), -(-len(pixels) // ENCODING_BATCH))
     shift, scale = float(getattr(vae.config, "shift_factor", None) or 0.0), float(vae.config.scaling_factor)
     return (torch.cat(encoded).float() - shift) * scale
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,8 @@ def score_concept(run: TrainingRun, concept: Concept | None, photos: Tensor) -> 
     pictures = torch.cat(scenes)
     prompts = [scene.format(noun) for scene in SCENES for _ in range(PICTURES_PER_SCENE)]
     class_pictures = run.generate(class_prompt(noun), seeds_for("others", noun, CLASS_PICTURES), concept)
-    product, real, members = (fidelity.crop_subjects(pixels) for pixels in (pictures, photos, class_pictures))
+    crop = partial(fidelity.crop_subjects, report=partial(run.reporter.progress, "evaluate"))
+    product, real, members = (crop(pixels) for pixels in (pictures, photos, class_pictures))
     scores = {
         "fidelity": fidelity.subject_fidelity(embedder, product, real),
         "prompt": fidelity.prompt_fidelity(embedder, pictures, prompts),

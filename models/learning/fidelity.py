@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.images import bytes_to_pixels, pixels_to_bytes
+from models.stages import StepCallback, ignore_steps
 
 MARGIN = 0.06
 GREY = 127
@@ -65,10 +66,17 @@ def diversity(embedder: ImageEmbedder, scenes: Sequence[Tensor]) -> float:
     return mean(_mean_distance(embedder.embed_images(pictures).float().cpu()) for pictures in scenes)
 
 
-def crop_subjects(pixels: Tensor) -> Tensor:
-    """Return the subject of each picture (N,3,H,W) in [0,1], cut out and centred on grey, (N,3,S,S)."""
+def crop_subjects(pixels: Tensor, report: StepCallback = ignore_steps) -> Tensor:
+    """Return the subject of each picture (N,3,H,W) in [0,1], cut out and centred on grey, (N,3,S,S).
+
+    report: called with pictures done and in total.
+    """
     side = min(pixels.shape[-2:])
-    return bytes_to_pixels(*(_crop_subject(picture, side) for picture in pixels_to_bytes(pixels)))
+    cropped = []
+    for picture in pixels_to_bytes(pixels):
+        cropped.append(_crop_subject(picture, side))
+        report(len(cropped), len(pixels))
+    return bytes_to_pixels(*cropped)
 
 
 def foreground_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from models.briefs import Stage
 from models.learning.losses import has_converged
 from models.learning.training_checkpoints import Checkpoints
+from models.stages import StepCallback
 
 MEASURE_EVERY = 10
 FIXED_BATCHES = 8
@@ -88,7 +90,11 @@ def train(learner: Learner, schedule: Schedule, folder: Path, reporter: JobRepor
         list(learner.parameters.values()), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
     checkpoints = Checkpoints(folder, schedule.fingerprint(), learner.parameters, optimizer)
-    losses, fixed_losses = checkpoints.restore()
+    losses, fixed_losses = checkpoints.restore(partial(reporter.progress, "load"))
+
+    def still_at(step: int) -> StepCallback:
+        return lambda _bytes, _total: reporter.progress("train", step, schedule.steps)
+
     done = saved = len(losses)
     saved_at = time.monotonic()
     while done < schedule.steps and not (schedule.early_stopping and has_converged(torch.tensor(fixed_losses))):
@@ -98,10 +104,10 @@ def train(learner: Learner, schedule: Schedule, folder: Path, reporter: JobRepor
         if schedule.early_stopping and done % MEASURE_EVERY == 0:
             fixed_losses.append(_fixed_loss(learner, schedule.seed))
         if done % schedule.checkpoint_every == 0 and time.monotonic() - saved_at >= schedule.checkpoint_seconds:
-            reporter.report_checkpoint(done, str(checkpoints.save(losses, fixed_losses)))
+            reporter.report_checkpoint(done, str(checkpoints.save(losses, fixed_losses, still_at(done))))
             saved, saved_at = done, time.monotonic()
     if done > saved:
-        reporter.report_checkpoint(done, str(checkpoints.save(losses, fixed_losses)))
+        reporter.report_checkpoint(done, str(checkpoints.save(losses, fixed_losses, still_at(done))))
     reporter.progress("train", done, schedule.steps)
     return TrainingHistory(done, tuple(torch.stack(losses).tolist()) if losses else (), tuple(fixed_losses))
 

@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from models.errors import TrainingDiverged
+from models.local_files import delete_partials
+from models.stages import StepCallback, ignore_steps
 from models.weights.tensor_file import write_tensors
 
 CHECKPOINTS = "checkpoint-*.safetensors"
@@ -34,8 +36,11 @@ class Checkpoints:
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
 
-    def save(self, losses: Sequence[Tensor], fixed_losses: list[float]) -> Path:
-        """Write the state after len(losses) steps and remove older checkpoints. Raises TrainingDiverged."""
+    def save(self, losses: Sequence[Tensor], fixed_losses: list[float], report: StepCallback = ignore_steps) -> Path:
+        """Write the state after len(losses) steps and remove older checkpoints.
+
+        report: called with bytes done and in total. Raises TrainingDiverged, ScratchDiskUnusable, and what it raises.
+        """
         step = len(losses)
         tensors = {f"parameter.{name}": parameter.detach() for name, parameter in self.parameters.items()}
         for name, parameter in self.parameters.items():
@@ -46,24 +51,23 @@ class Checkpoints:
         tensors[LOSSES] = torch.stack(list(losses))
         path = self.folder / f"checkpoint-{step:06d}.safetensors"
         meta = {"step": str(step), "fingerprint": self.fingerprint, "measured": json.dumps(fixed_losses)}
-        write_tensors(tensors, path, meta)
+        write_tensors(tensors, path, meta, report)
         for older in self.folder.glob(CHECKPOINTS):
             if older < path:
                 older.unlink()
         return path
 
-    def restore(self) -> tuple[list[Tensor], list[float]]:
+    def restore(self, report: StepCallback = ignore_steps) -> tuple[list[Tensor], list[float]]:
         """Load the newest readable checkpoint of this run. Returns the losses of all steps and of the fixed batch.
 
-        Both lists are empty if there is none.
+        Both lists are empty if there is none. report: called with tensors read and in total.
         """
-        for partial in self.folder.glob("checkpoint-*.part"):
-            partial.unlink()
+        delete_partials(self.folder)
         for path in sorted(self.folder.glob(CHECKPOINTS), reverse=True):
             with suppress(*_UNUSABLE), safe_open(path, framework="pt", device="cpu") as file:
                 meta = file.metadata() or {}
                 if meta.get("fingerprint") == self.fingerprint:
-                    tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+                    tensors = _read_tensors(file, report)
                     device = next(iter(self.parameters.values())).device
                     losses = list(tensors.pop(LOSSES).to(device).unbind())
                     fixed_losses = [float(loss) for loss in json.loads(meta["measured"])]
@@ -87,6 +91,15 @@ class Checkpoints:
             # The fused step reads all three in memory order, so the moments need the parameter's memory format.
             laid_out = [torch.empty_like(parameter).copy_(moment) for moment in moments]
             self.optimizer.state[parameter] = dict(zip(MOMENTS, (step, *laid_out), strict=True))
+
+
+def _read_tensors(file: safe_open, report: StepCallback) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    names = list(file.keys())
+    for name in names:
+        tensors[name] = file.get_tensor(name)
+        report(len(tensors), len(names))
+    return tensors
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from safetensors import safe_open
@@ -69,7 +70,8 @@ def train_concept(run: TrainingRun, photos: Tensor) -> Concept:
 
     Raises TrainingDiverged.
     """
-    learner = _make_learner(run, encode_latents(run.studio.generator.pipeline, photos))
+    report = partial(run.reporter.progress, "load")
+    learner = _make_learner(run, encode_latents(run.studio.generator.pipeline, photos, report))
     schedule = Schedule(
         run.options.steps,
         run.options.learning_rate,
@@ -86,7 +88,12 @@ def train_concept(run: TrainingRun, photos: Tensor) -> Concept:
         detail = "a weight is too large for the concept's file; lower the learning rate"
         raise TrainingDiverged(when=f"after {history.steps} steps", detail=detail)
     (folder / "losses.json").write_text(json.dumps([round(loss, 6) for loss in history.losses]))
-    return write_concept(tensors, run.training_job, history.steps, folder)
+    report = partial(_report_end, run, history.steps)
+    return write_concept(tensors, run.training_job, history.steps, folder, report)
+
+
+def _report_end(run: TrainingRun, steps: int, _bytes: int, _total: int) -> None:
+    run.reporter.progress("train", steps, run.options.steps)
 
 
 def _make_learner(run: TrainingRun, latents: Tensor) -> DreamBooth | TextualInversion:
@@ -96,7 +103,8 @@ def _make_learner(run: TrainingRun, latents: Tensor) -> DreamBooth | TextualInve
         return textual_inversion.make_learner(pipeline, latents, words, options)
     class_latents = None
     if options.prior_loss_weight > 0:
-        class_latents = encode_latents(pipeline, class_images(run, options.class_images))
+        report = partial(run.reporter.progress, "load")
+        class_latents = encode_latents(pipeline, class_images(run, options.class_images), report)
     words = (run.subject(), job.class_noun)
     return dreambooth.make_learner(pipeline, (latents, class_latents), words, options, job.seed)
 

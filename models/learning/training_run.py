@@ -31,7 +31,7 @@ class TrainingStudio(Protocol):
     negative_prompt: str
     training: Mapping[str, Mapping[str, float]]
 
-    def apply_concept(self, brief: Brief) -> Any: ...
+    def apply_concept(self, brief: Brief, progress: Any) -> Any: ...
     def draw(self, brief: Brief, progress: Any) -> Any: ...
     def encode(self, drawn: Any) -> Any: ...
 
@@ -65,7 +65,7 @@ class TrainingRun:
         return self._generate(self.studio.generator.unguided(), self.brief(prompt, seeds, None), "prior")
 
     def _generate(self, generator: Any, brief: Brief, stage: Stage) -> Tensor:
-        with self.studio.apply_concept(brief) as prompt:
+        with self.studio.apply_concept(brief, self.reporter.progress) as prompt:
             pixels: Tensor = generator.generate(
                 prompt,
                 brief.negative_prompt,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from models.briefs import Brief, Concept
 from models.devices import module_device
 from models.errors import WeightsDamaged, WrongArchitecture
+from models.stages import StepCallback, ignore_steps
 from models.weights import checkpoints, original_layout
 
 Key = tuple[tuple[str, str], ...]
@@ -51,15 +52,16 @@ class ConceptShelf:
             del self._shelf[key]
 
     @contextmanager
-    def apply(self, pipeline: Any, concepts: Sequence[Concept]) -> Iterator[None]:
+    def apply(self, pipeline: Any, concepts: Sequence[Concept], report: StepCallback = ignore_steps) -> Iterator[None]:
         """Put the concepts into `pipeline` for the block: several of Textual Inversion, or one of another method.
 
+        report: called while a file is read; it may raise to end the call.
         Raises WeightsNotFound, WeightsDamaged (the sha256 differs), WrongArchitecture (it is of another model).
         """
         if not concepts:
             yield
             return
-        loaded = self._get_or_load(pipeline, concepts)
+        loaded = self._get_or_load(pipeline, concepts, report)
         before = pipeline.tokenizer
         with ExitStack() as stack:
             stack.callback(setattr, pipeline, "tokenizer", before)
@@ -69,12 +71,12 @@ class ConceptShelf:
             pipeline.tokenizer = loaded.tokenizer
             yield
 
-    def _get_or_load(self, pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
+    def _get_or_load(self, pipeline: Any, concepts: Sequence[Concept], report: StepCallback) -> LoadedConcept:
         key = tuple((concept.product_id, concept.sha256) for concept in concepts)
         if key not in self._shelf:
             while len(self._shelf) >= self._limit:
                 self._shelf.popitem(last=False)
-            self._shelf[key] = _load(pipeline, concepts)
+            self._shelf[key] = _load(pipeline, concepts, report)
         self._shelf.move_to_end(key)
         return self._shelf[key]
 
@@ -95,34 +97,34 @@ def group_by_concept(briefs: Sequence[Brief]) -> list[Brief]:
     return [brief for concepts in groups.values() for members in concepts.values() for brief in members]
 
 
-def _load(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
+def _load(pipeline: Any, concepts: Sequence[Concept], report: StepCallback) -> LoadedConcept:
     if all(concept.method == "textual_inversion" for concept in concepts):
-        return _load_words(pipeline, concepts)
+        return _load_words(pipeline, concepts, report)
     if len(concepts) > 1:
         methods = ", ".join(concept.method for concept in concepts)
         detail = f"only Textual Inversion concepts can be combined, not {methods}"
         raise WrongArchitecture(path="concepts", architecture="one brief", detail=detail)
-    tensors = _tensors(concepts[0])
+    tensors = _tensors(concepts[0], report)
     read = _adapted_weights if concepts[0].method == "dreambooth_lora" else _full_weights
     return LoadedConcept(tuple(read(pipeline, tensors, concepts[0].path)), pipeline.tokenizer)
 
 
-def _tensors(concept: Concept) -> checkpoints.StateDict:
+def _tensors(concept: Concept, report: StepCallback) -> checkpoints.StateDict:
     path = Path(concept.path)
-    tensors = checkpoints.read(path, "concept")
-    digest = checkpoints.sha256_of(path)
+    tensors = checkpoints.read(path, "concept", report)
+    digest = checkpoints.sha256_of(path, report)
     if digest != concept.sha256:
         raise WeightsDamaged(path=path.name, digest=digest)
     return tensors
 
 
-def _load_words(pipeline: Any, concepts: Sequence[Concept]) -> LoadedConcept:
+def _load_words(pipeline: Any, concepts: Sequence[Concept], report: StepCallback) -> LoadedConcept:
     """Append the words' vectors to the embedding table, at the ids that a copy of the tokenizer assigns to them."""
     tokenizer = copy.deepcopy(pipeline.tokenizer)
     table = pipeline.text_encoder.get_input_embeddings().weight
     rows = [table.data[: len(tokenizer)]]
     for concept in concepts:
-        for token, vectors in _tensors(concept).items():
+        for token, vectors in _tensors(concept, report).items():
             names = [token, *(f"{token}_{number}" for number in range(1, len(vectors)))]
             if vectors.shape[1:] != table.shape[1:] or tokenizer.add_tokens(names) != len(names):
                 detail = f"{token} is already a token of the model, or its vectors are not {table.shape[1]} wide"

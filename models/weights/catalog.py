@@ -17,16 +17,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from models.briefs import WeightsUsed
 from models.errors import WeightsDamaged, WeightsNotFound, first_line
 from models.weights import families
 from models.weights.checkpoints import sha256_of
 from models.weights.families import Family
+from models.weights.references import HUB, WeightsRole, no_such_path, not_pinned, split_architecture
 from models.weights.remote_code import refuse_remote_code
-
-WeightsRole = Literal["diffusion", "reranking", "upscaling", "dino"]
 
 DEMO = Path(__file__).parents[1] / "demo"
 DEMO_PARTS: dict[str, str] = {"diffusion": "diffusion", "reranking": "clip", "upscaling": "swinir"}
@@ -41,9 +39,7 @@ READ_BY = {
 }
 # Other forms of the same weights, downloaded only if the repository has no file in the preferred form.
 HEAVY = ("*.bin", "*.pth", "*.fp16.*", "*.bf16.*", "*non_ema*")
-_HUB = re.compile(r"^(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./ -]+))?$")
 _LICENCE = re.compile(r"^license:\s*[\"']?(?P<licence>[\w.+-]+)", re.MULTILINE)
-_OPEN_CLIP = re.compile(r"^(?P<architecture>[A-Za-z][\w.-]+):(?P<path>.+)$")
 
 
 @dataclass(frozen=True)
@@ -91,21 +87,14 @@ def resolve(role: WeightsRole, reference: str) -> Weights:
 def _resolve(role: WeightsRole, reference: str) -> Weights:
     if reference == "demo" and role in DEMO_PARTS:
         return _demo(role)
-    architecture, place = _split_architecture(role, reference)
+    architecture, place = split_architecture(role, reference)
     path = Path(place).expanduser()
     if path.exists():
         return _local(role, path, architecture)
-    hub = _HUB.match(place)
+    hub = HUB.match(place)
     if hub and not path.is_absolute():
         return _hub(role, hub["repository"], hub["revision"], hub["file"], architecture)
-    raise WeightsNotFound(role=role, reference=reference, hint="there is no such path; check its spelling.")
-
-
-def _split_architecture(role: WeightsRole, reference: str) -> tuple[str | None, str]:
-    if reference.startswith("local-dir:"):
-        return None, reference.removeprefix("local-dir:")
-    named = _OPEN_CLIP.match(reference) if role == "reranking" else None
-    return (named["architecture"], named["path"]) if named else (None, reference)
+    raise no_such_path(role, reference)
 
 
 def _demo(role: WeightsRole) -> Weights:
@@ -147,8 +136,7 @@ def _hub(
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     if revision is None:
-        hint = f"there is no such path; if it is a hub id, pin it: {repository}@<commit>."
-        raise WeightsNotFound(role=role, reference=repository, hint=hint)
+        raise not_pinned(role, repository)
     allowed, ignored = ([file], []) if file else (list(READ_BY[role]), list(HEAVY))
     try:
         folder = Path(_snapshot(repository, revision, allowed, ignored))

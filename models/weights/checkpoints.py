@@ -15,16 +15,18 @@ from accelerate import init_empty_weights
 from safetensors import safe_open
 
 from models.errors import UnreadableCheckpoint, UnsafeCheckpoint, WeightsNotFound, WrongArchitecture
+from models.stages import StepCallback, ignore_steps
 from models.weights.library_boundary import library_boundary
 
 StateDict = dict[str, torch.Tensor]
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 _HEAD = 1024
+_CHUNK = 16 * 2**20
 
 
-def read(path: Path, role: str) -> StateDict:
-    """Return the tensors of a weight file, on the CPU.
+def read(path: Path, role: str, report: StepCallback = ignore_steps) -> StateDict:
+    """Return the tensors of a weight file, on the CPU. report: called with tensors read and in total (safetensors).
 
     They are copies, so replacing the file under a running worker does not change its weights.
     A torch file holds its tensors under `params_ema` or `params` (basicsr), `state_dict` (Lightning), or at the top.
@@ -34,7 +36,7 @@ def read(path: Path, role: str) -> StateDict:
     if not path.is_file():
         raise WeightsNotFound(role=role, reference=path.name, hint="there is no such file; check the path.")
     _refuse_failed_downloads(path)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = _read_safetensors(path, report) if path.suffix == ".safetensors" else _read_torch(path)
     for wrapper in ("params_ema", "params", "state_dict"):
         if isinstance(content.get(wrapper), Mapping):
             content = dict(content[wrapper])
@@ -43,10 +45,15 @@ def read(path: Path, role: str) -> StateDict:
     return _without_prefix(state, "params_ema.", "params.")
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hex digest of a file."""
+def sha256_of(path: Path, report: StepCallback = ignore_steps) -> str:
+    """Return the hex digest of a file. report: called with bytes read and in total."""
+    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            report(done, total)
+    return digest.hexdigest()
 
 
 def fill(module: Module, state: StateDict, path: str) -> Module:
@@ -88,12 +95,17 @@ def _refuse_failed_downloads(path: Path) -> None:
     raise UnreadableCheckpoint(path=path.name, detail=detail)
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def _read_safetensors(path: Path, report: StepCallback) -> dict[str, Any]:
+    content: dict[str, Any] = {}
     with (
         library_boundary(lambda reason: _unreadable(path, f"it is not a complete safetensors file ({reason})")),
         safe_open(path, framework="pt", device="cpu") as file,
     ):
-        return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - not a dict
+        names = list(file.keys())
+        for name in names:
+            content[name] = file.get_tensor(name).clone()
+            report(len(content), len(names))
+    return content
 
 
 def _read_torch(path: Path) -> dict[str, Any]:

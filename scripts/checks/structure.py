@@ -27,14 +27,16 @@ CROSS_CUTTING = {
     "tests/models/weights/test_official.py": "every loader, on weights in the published layouts",
     "tests/schemas/test_descriptions.py": "the descriptions of all events",
     "tests/streams/device/test_client_crashes.py": "streams/device/client.py, when the device process crashes or hangs",
+    "tests/streams/device/test_client_memory.py": "streams/device/client.py, when the device runs out of memory",
     "tests/streams/device/test_client_lifecycle.py": "streams/device/client.py, from start to stop",
     "tests/streams/kafka/test_decoding_properties.py": "streams/kafka/decoding.py, with hypothesis",
     "tests/streams/kafka/test_hostile_records.py": "the parsing of records, on batches that an attacker built",
     "tests/streams/kafka/test_ledger_properties.py": "streams/kafka/ledger.py, with hypothesis",
     "tests/streams/kafka/test_unreadable_records.py": "unreadable records, from the consumer to the dead letter",
     "tests/streams/products/test_planted_checkpoints.py": "foreign objects among the checkpoints of a training job",
-    "tests/streams/segments/test_personas.py": "prompts of 30 segments as marketers write them",
+    "tests/streams/products/test_planted_objects.py": "both handlers, in a bucket into which an attacker writes",
     "tests/streams/products/test_product_segments.py": "both handlers: segments that show a product",
+    "tests/streams/segments/test_personas.py": "prompts of 30 segments as marketers write them",
 }
 """Test modules that mirror no single module, each with its subject."""
 

@@ -62,6 +62,13 @@ REJECTIONS = (
         "Raise `candidates`, change the keywords, or set another `seed`. Send the segment with a new `event_id`.",
     ),
     Code(
+        "product_not_ready",
+        "segment",
+        "The segment waited for its product for more than 30 days (`CREATIVES_TRAINING__MAX_PARKED_DAYS`). The product "
+        "was never registered, or its training never succeeded.",
+        "Register the product, or fix the cause of its rejection. Then send the segment with a new `event_id`.",
+    ),
+    Code(
         "refused",
         "both",
         "The request was refused for a reason without a code of its own.",
@@ -95,11 +102,13 @@ DEAD_LETTERS = (
         "Look for the traceback in the worker's log and report it. Send the event again after the fix.",
     ),
     Code(
-        "out_of_device_memory",
+        "too_large_for_device",
         "both",
-        "The device ran out of memory at every attempt.",
-        "Ask the operator to lower `CREATIVES_STUDIO__BUCKET` or `CREATIVES_STUDIO__SIZE`, or to free the device. "
-        "Send the event again.",
+        "This event alone did not fit into the memory of a fresh device process, as often as "
+        "`CREATIVES_DEVICE__MAX_CRASHES` allows (3 unless set), while nothing else used more of the device than usual. "
+        "A device that is full for another reason is an outage: the event waits.",
+        "Ask the operator to lower `CREATIVES_STUDIO__BUCKET` or `CREATIVES_STUDIO__SIZE`; for a product, the `BATCH` "
+        "of its method. Send the event again.",
     ),
     Code(
         "device_process_died",
@@ -134,7 +143,7 @@ UNEXPECTED = Code(
     "any other",
     "both",
     "An error that the service does not expect, at every attempt. The code is the name of its class, such as "
-    "`value_error` or `o_s_error`.",
+    "`value_error` or `os_error`.",
     "Report it with `dead_message` and the worker's log. Send the event again after the fix.",
 )
 

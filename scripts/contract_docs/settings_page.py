@@ -15,7 +15,8 @@ HEAD = """\
 # Settings
 
 All settings come from the environment; every `creatives` command reads the same ones.
-A variable of a known group that names no setting is an error. Secrets print as stars."""
+A variable that begins with `CREATIVES_`, or with a misspelling of it, and names no setting is an error;
+`CREATIVES_ALLOW_UNKNOWN=1` turns it into a warning. Secrets print as stars."""
 
 
 def render(fields: Mapping[str, Any], group: type[BaseModel]) -> str:

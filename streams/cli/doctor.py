@@ -30,7 +30,7 @@ Exit codes:
 )
 @click.option("--models/--no-models", "with_models", default=True, help="Load the weights on the device, or skip that.")
 def doctor(with_models: bool) -> None:
-    """Check versions, device, broker, topics, object store and models, each in the way a worker uses it."""
+    """Check versions, codecs, device, broker, topics, object store and models, each in the way a worker uses it."""
     from streams.cli.terminal import console, read_settings
 
     results = asyncio.run(_run_checks(read_settings(), with_models=with_models))
@@ -42,12 +42,12 @@ def doctor(with_models: bool) -> None:
 
 async def _run_checks(settings: Settings, *, with_models: bool) -> list[CheckResult]:
     from streams.cli.terminal import err_console
-    from streams.ops.checks import DEVICE, MODELS, run_check, select_checks
+    from streams.ops.checks import DEVICE, MODELS, WEIGHTS, run_check, select_checks
 
     results: list[CheckResult] = []
     for check in select_checks(settings, with_models=with_models):
-        if check is MODELS and any(result.name == DEVICE.name and not result.passed for result in results):
-            continue  # it would report the device's fault a second time
+        if check is MODELS and any(each.name in {DEVICE.name, WEIGHTS.name} and not each.passed for each in results):
+            continue  # it would report the same fault a second time
         with err_console.status(f"checking {check.name} ..."):
             result = await run_check(check, settings)
         _print(result)

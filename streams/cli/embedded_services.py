@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from streams.embedded import EmbeddedServices
+from streams.embedded import EmbeddedServices, signing_keys
 from streams.kafka.topics import check, expected_topics
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
@@ -32,7 +32,8 @@ def start_services(settings: Settings) -> tuple[EmbeddedServices, Settings]:
             "password": None,
         }
     )
-    storage = settings.storage.model_copy(update={"endpoint": services.endpoint, "ca_file": None})
+    own = {"endpoint": services.endpoint, "ca_file": None, "signing_keys": signing_keys(settings.storage)}
+    storage = settings.storage.model_copy(update=own)
     reachable = settings.model_copy(update={"kafka": kafka, "storage": storage})
     with ExitStack() as on_failure:
         on_failure.callback(services.stop)
@@ -53,7 +54,9 @@ async def _check_both(settings: Settings) -> None:
 def connection_variables(settings: Settings) -> dict[str, str]:
     """Return the environment variables with which another process reaches the same broker and store."""
     storage = settings.storage
-    return {
+    keys = storage.signing_keys
+    signing = {} if keys is None else {"CREATIVES_STORAGE__SIGNING_KEYS": keys.get_secret_value()}
+    return signing | {
         "CREATIVES_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "CREATIVES_KAFKA__EMBEDDED": str(settings.kafka.embedded).lower(),
         "CREATIVES_STORAGE__ENDPOINT": storage.endpoint,

@@ -32,7 +32,10 @@ def evaluate(product: str, out: Path | None) -> None:
     Nothing is trained: the concept stays as `creatives train` wrote it, even if settings have changed since.
     """
     from streams.cli.local_training import train_locally
+    from streams.cli.terminal import require_writable
     from streams.cli.training_folder import evaluation_job, product_folder, read_training_job
 
     folder = out or product_folder(product)
-    train_locally(evaluation_job(read_training_job(folder)), folder)
+    job = evaluation_job(read_training_job(folder))
+    require_writable(folder)
+    train_locally(job, folder)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from streams.cli.topic_reader import TopicMessage
+from streams.printable import printable
 from streams.settings import TopicSettings
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "segment_updated": ("segment", "name", "event"),
     "product_registered": ("product", "name", "method", "photos", "event"),
     "creative_ready": ("segment", "prompt", "pictures", "score", "first picture"),
-    "product_ready": ("product", "method", "steps", "concept"),
+    "product_ready": ("product", "method", "steps", "concept", "first picture"),
     "creative_rejected": ("for", "code", "reason"),
     "dead": ("from", "code", "message"),
     "other": ("key", "value"),
 }
+LINK = "first picture"  # the column of URLs
+WIDE = {"prompt", "concept", "reason", "message", "value"}  # take the rest of a terminal's line
+WIDTHS = {"time": 14, "pictures": 8, "photos": 6, "score": 6, "steps": 6, "method": 17, LINK: 7}
+WIDTH = 24  # of other columns
+CELL_LIMIT = 300  # characters
+_URL = re.compile(r"https?://[!-~]+")
 
 
 def topic_kind(topic: str, topics: TopicSettings) -> str:
@@ -31,28 +39,65 @@ def topic_kind(topic: str, topics: TopicSettings) -> str:
     return kinds.get(topic, "other")
 
 
-def event_table(kind: str, rows: Sequence[tuple[str, ...]]) -> Table:
-    """Return a table of rows that `event_row` made for this kind of topic."""
-    table = Table("time", *COLUMNS[kind], header_style="bold", border_style="dim")
-    for cells in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
-    return table
+def terminal_row(kind: str, cells: Sequence[str] | None = None) -> Table:
+    """Return one line for a terminal: the cells that `event_row` made, or the header without cells.
+
+    Rows printed one after the other form columns. A URL becomes a short link, since a presigned one fills five lines.
+    """
+    names = ("time", *COLUMNS[kind])
+    order = [name for name in names if name not in WIDE] + [name for name in names if name in WIDE]
+    shown = dict(zip(names, cells, strict=True)) if cells else {name: name for name in names}
+    row = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for name in order:
+        wide = name == order[-1]
+        width = None if wide else WIDTHS.get(name, WIDTH)
+        row.add_column(width=width, min_width=WIDTHS.get(name), ratio=1 if wide else None, no_wrap=True)
+    row.add_row(*(_terminal_cell(name, shown[name], header=not cells) for name in order))
+    return row
+
+
+def _terminal_cell(name: str, content: str, *, header: bool) -> Text:
+    if header:
+        return Text("picture" if name == LINK else content, style="bold", overflow="ellipsis")
+    if name == LINK:
+        return Text("picture", style=Style(link=content, underline=True)) if content else Text("")
+    return Text(content, overflow="ellipsis")
 
 
 def event_row(kind: str, message: TopicMessage) -> tuple[str, ...]:
-    """Return the cells of one message: its local time, then one cell per column."""
-    time = datetime.fromtimestamp(message.timestamp / 1000).astimezone().strftime("%H:%M:%S")
+    """Return the cells of one message: its local time, then one cell per column. No cell can control a terminal."""
+    time = message.time.astimezone().strftime("%m-%d %H:%M:%S") if message.time else "?"
+    named = zip(COLUMNS[kind], _cells(kind, message), strict=True)
+    return time, *(cell if name == LINK else printable(cell[:CELL_LIMIT]) for name, cell in named)
+
+
+def picture_url(kind: str, cells: Sequence[str]) -> str:
+    """Return the URL in the cells of a row, "" if there is none."""
+    return cells[1 + COLUMNS[kind].index(LINK)] if LINK in COLUMNS[kind] else ""
+
+
+def _cells(kind: str, message: TopicMessage) -> tuple[str, ...]:
     fields = message.fields()
     if kind == "dead":
-        return time, *_dead_letter_cells(message)
-    if fields is None or kind == "other":
-        key, value = ((content or b"").decode(errors="replace") for content in (message.key, message.value))
-        return time, key, value[:300]
-    return time, *_event_cells(kind, fields)
+        return _dead_letter_cells(message)
+    if fields is not None and kind != "other":
+        try:
+            return _event_cells(kind, fields)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            pass  # not an event of this topic, such as `images` that is a number: show it as it is
+    key, value = ((content or b"").decode(errors="replace") for content in (message.key, message.value))
+    return _raw_cells(kind, key, value)
+
+
+def _raw_cells(kind: str, key: str, value: str) -> tuple[str, ...]:
+    """Return key and value of something that is no event, in as many cells as the topic has columns."""
+    columns = COLUMNS[kind]
+    wide = next((name for name in columns if name in WIDE), columns[1])
+    return tuple({columns[0]: key, wide: value}.get(name, "") for name in columns)
 
 
 def _dead_letter_cells(message: TopicMessage) -> tuple[str, ...]:
-    headers = {name: value.decode(errors="replace") for name, value in message.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in message.headers}
     topic, partition, offset = (headers.get(f"dead_{name}", "?") for name in ("topic", "partition", "offset"))
     return f"{topic}[{partition}]@{offset}", headers.get("dead_code", ""), headers.get("dead_message", "")
 
@@ -69,10 +114,10 @@ def _event_cells(kind: str, fields: dict[str, Any]) -> tuple[str, ...]:
             return text("product_id"), text("name"), text("method"), str(len(images)), text("event_id")
         case "creative_ready":
             first = images[0]
-            count, url = str(len(images)), str(first.get("url", ""))
-            return text("segment_id"), text("prompt"), count, _ranking_score(first), url
+            count = str(len(images))
+            return text("segment_id"), text("prompt"), count, _ranking_score(first), _link(first)
         case "product_ready":
-            return text("product_id"), text("method"), text("steps"), text("concept_uri")
+            return text("product_id"), text("method"), text("steps"), text("concept_uri"), _link(images[0])
         case _:
             return text("segment_id") or text("product_id"), text("code"), text("reason")
 
@@ -81,3 +126,9 @@ def _ranking_score(image: dict[str, Any]) -> str:
     """Return the first score of an image, which decided its rank."""
     scores = image.get("scores") or {}
     return next((f"{value:.3f}" for value in scores.values()), "")
+
+
+def _link(image: dict[str, Any]) -> str:
+    """Return the URL of an image if it is one of plain characters, else ""."""
+    url = str(image.get("url", ""))
+    return url if _URL.fullmatch(url) else ""

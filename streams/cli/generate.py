@@ -27,6 +27,7 @@ Examples:
   creatives generate "a cup of coffee and a croissant on a wooden table"
   creatives generate "a green salad" -n 16 --keep 4 --seed 7 --out salad/
   creatives generate "a jar of jam" --diffusion ./stable-diffusion-v1-5 --steps 30 --device cuda
+  creatives generate "a jar of jam on a table" --concept products/dzem-malina/concept.safetensors
 
 The same prompt, seed, weights and kind of device give the same pictures. To use other weights in every command, set
 CREATIVES_STUDIO__DIFFUSION, CREATIVES_STUDIO__RERANKING and CREATIVES_STUDIO__UPSCALING.
@@ -53,21 +54,27 @@ Exit codes:
 )
 @click.option("--diffusion", help="Other weights: a folder, a file, or a hub id with @revision.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1.")
+@click.option(
+    "--concept",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Show the product of `creatives train`: its concept.safetensors. The prompt names the product's class noun.",
+)
 def generate(prompt: str, out: Path | None, **options: Any) -> None:
     """Make pictures for PROMPT as a worker does: generate candidates, rank them with CLIP, enlarge the best.
 
     Writes the pictures, a contact sheet, and scores.json with the seed and score of every candidate.
     """
     from streams.cli.local_rendering import default_folder, render_locally, write_rendering
-    from streams.cli.terminal import read_settings
+    from streams.cli.terminal import read_settings, require_writable
 
     settings = read_settings()
     brief = _take_brief(prompt, options)
+    folder = out or default_folder(prompt)
+    require_writable(folder)
     try:
         result = asyncio.run(render_locally(brief, _plan(settings.studio.plan(), options), settings.device))
     except KeyboardInterrupt:
         sys.exit(130)
-    folder = out or default_folder(prompt)
     _print(result, write_rendering(result, folder), folder)
 
 
@@ -80,8 +87,12 @@ def _take_brief(prompt: str, options: dict[str, Any]) -> Brief:
         raise click.UsageError(f"--keep {keep} is more than the {candidates} candidates (-n) to choose from.")
     if not any(character.isalpha() for character in prompt):
         raise click.UsageError("The prompt needs at least one letter.")
+    from streams.cli.trained_concept import prompt_of_product, read_concept
     from streams.requests import derived_id, seeds_from
 
+    path = options.pop("concept")
+    concept = read_concept(path) if path else None
+    prompt = prompt_of_product(prompt, concept) if concept else prompt
     seeds = seeds_from(str(secrets.randbits(53) if seed is None else seed), candidates)
     return Brief(
         request_id=derived_id(f"{prompt} {seeds}|generate|0"),
@@ -90,6 +101,7 @@ def _take_brief(prompt: str, options: dict[str, Any]) -> Brief:
         seeds=seeds,
         keep=keep,
         formats=options.pop("formats") or ("square",),
+        concept=concept,
     )
 
 

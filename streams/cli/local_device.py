@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from models.briefs import StudioPlan
+from models.weights.references import check_references
 from streams.cli.progress import StageBars
 from streams.cli.terminal import err_console
-from streams.device.client import DeviceClient
+from streams.device.client import ENTRY, DeviceClient
 from streams.settings import DeviceSettings
 
-ENTRY = "models.serving:serve"  # what the child process runs
 UPDATE_SECONDS = 0.1  # between two updates of the progress bars
 
 
 @asynccontextmanager
 async def local_device(plan: StudioPlan, settings: DeviceSettings, entry: str = ENTRY) -> AsyncIterator[DeviceClient]:
     """Start a device process, load its models, and stop it at the end. Raises the named errors of the device."""
+    if entry == ENTRY:  # another entry reads references in its own way
+        await asyncio.to_thread(check_references, plan)
     device = DeviceClient(plan, settings, entry)
     with StageBars(err_console) as bars:
         updates = asyncio.create_task(_update(device, bars))

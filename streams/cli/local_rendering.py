@@ -12,8 +12,10 @@ from typing import Any
 
 from models.briefs import Brief, Rendering, StudioPlan, StudioReady
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
-from streams.cli.local_device import ENTRY, local_device
+from streams.cli.local_device import local_device
 from streams.cli.pictures import rank_label, ranking_score
+from streams.cli.terminal import counted
+from streams.device.client import ENTRY
 from streams.settings import DeviceSettings
 from streams.store.keys import FILE_EXTENSIONS
 
@@ -64,7 +66,7 @@ def default_folder(prompt: str) -> Path:
 def _sheet(result: LocalRendering) -> bytes:
     pictures, brief = result.rendering.pictures, result.brief
     facts = (
-        f"{len(result.rendering.candidates)} candidates, {len(pictures)} kept",
+        f"{counted(len(result.rendering.candidates), 'candidate')}, {len(pictures)} kept",
         f"{result.rendering.device_seconds:.1f} s on {result.ready.device}",
         f"recipe {result.ready.recipe.fingerprint[:12]}",
     )

@@ -16,6 +16,7 @@ from streams.cli.prompt import prompt
 from streams.cli.services import services
 from streams.cli.topics import topics
 from streams.cli.train import train
+from streams.cli.upload_photos import upload_photos
 from streams.cli.watch import watch
 from streams.cli.worker import worker
 
@@ -95,7 +96,7 @@ def _enable_debug(context: click.Context, _option: click.Parameter, enabled: boo
         set_library_logging(enabled=True)
 
 
-for command in (demo, generate, train, evaluate, worker, services, topics, emit, prompt, watch, doctor):
+for command in (demo, generate, train, evaluate, worker, services, topics, upload_photos, emit, prompt, watch, doctor):
     option = click.Option(["--debug"], is_flag=True, expose_value=False, callback=_enable_debug, help=DEBUG_HELP)
     command.params.append(option)
     cli.add_command(command)

@@ -21,12 +21,13 @@ Examples:
   creatives topics
   CREATIVES_TOPICS__PARTITIONS=12 CREATIVES_TOPICS__REPLICATION_FACTOR=3 creatives topics --create
 
-The command never changes the partition count of an existing topic: keys would move to other partitions.
+CREATIVES_TOPICS__PARTITIONS applies when a topic is created. The command never changes an existing topic, since keys
+would move to other partitions. A topic with more or fewer partitions works: it keeps as many workers busy.
 
 \b
 Exit codes:
-  0 all topics and the bucket exist as the settings require
-  1 something is missing or wrong, or the broker or store does not answer
+  0 all topics and the bucket exist
+  1 something is missing, or the broker or store does not answer
   2 wrong option or setting
 """,
 )
@@ -44,19 +45,20 @@ def topics(creating: bool) -> None:
         asyncio.run(_create(settings))
     states = asyncio.run(topic_states(settings))
     console.print(_topic_table(states))
-    problem = topic_problem(states)
-    if problem is not None:
-        raise problem
+    if error := topic_problem(states):
+        raise error
     if settings.storage.endpoint != "embedded":
         asyncio.run(_check_bucket(settings, create=False))
         click.echo(f"bucket {settings.storage.bucket} at {settings.storage.endpoint}: ok")
 
 
 async def _create(settings: Settings) -> None:
+    from streams.cli.terminal import counted
     from streams.kafka.topics import create
 
     for spec in await create(settings):
-        click.echo(f"created {spec.name}: {spec.partitions} partitions, {spec.replicas} replicas", err=True)
+        copies = f"{counted(spec.partitions, 'partition')}, {counted(spec.replicas, 'replica')}"
+        click.echo(f"created {spec.name}: {copies}", err=True)
     if settings.storage.endpoint != "embedded":
         await _check_bucket(settings, create=True)
 
@@ -76,6 +78,10 @@ def _topic_table(states: list[TopicState]) -> Table:
 
     table = Table("topic", "partitions", "state", header_style="bold", border_style="dim")
     for state in states:
-        label = f"[red]{state.problem}[/]" if state.problem else "[green]ok[/]"
+        label = f"[red]{state.fault}[/]" if state.fault else _existing(state)
         table.add_row(state.spec.name, str(state.found if state.found is not None else "-"), label)
     return table
+
+
+def _existing(state: TopicState) -> str:
+    return f"[yellow]ok (new topics get {state.spec.partitions})[/]" if state.difference else "[green]ok[/]"

@@ -62,12 +62,14 @@ def train(files: tuple[Path, ...], out: Path | None, product: str, **options: An
     scores.
     """
     from streams.cli.local_training import train_locally
+    from streams.cli.terminal import require_writable
     from streams.cli.training_folder import product_folder, write_training_job
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", product) or ".." in product:
         raise click.BadParameter("use letters, digits, '.', '_', ':' and '-'", param_hint="--product")
     _check_options(options)
     folder = out or product_folder(product)
+    require_writable(folder)
     photos = tuple(path.read_bytes() for path in files)
     train_locally(write_training_job(folder, photos, _job_fields(product, options)), folder)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from models.briefs import Picture, StudioReady, TrainingJob, TrainingResult, subject
 from streams.cli.contact_sheet import ACCENT, FAINT, PAPER, RULE, Frame, Strip, contact_sheet
-from streams.cli.terminal import console
+from streams.cli.terminal import console, counted
 from streams.store.keys import FILE_EXTENSIONS
 
 PLOT_SIZE = (960, 420)
@@ -70,7 +70,7 @@ def print_report(product: TrainedProduct, files: dict[str, Path]) -> None:
     for name, (before, after) in before_and_after(result.scores).items():
         table.add_row(name, "" if before is None else f"{before:.3f}", f"{after:.3f}", SCORE_MEANINGS.get(name, ""))
     console.print(table)
-    click.echo(f"{result.steps} steps, {result.device_seconds:.1f} s on {product.ready.device}")
+    click.echo(f"{counted(result.steps, 'step')}, {result.device_seconds:.1f} s on {product.ready.device}")
     for name, path in files.items():
         click.echo(f"{name}: {path}")
 
@@ -119,12 +119,17 @@ def _sheet(product: TrainedProduct) -> bytes:
     after = tuple(f"{score} {value:.3f}" for score, (_, value) in scores.items())
     photos = tuple(Frame(content, f"Photo {number}") for number, content in enumerate(training_job.photos[:4], 1))
     strips = [
-        Strip(training_job.product_id, f"{len(training_job.photos)} photos of a {training_job.class_noun}", (), photos),
+        Strip(
+            training_job.product_id,
+            f"{counted(len(training_job.photos), 'photo')} of a {training_job.class_noun}",
+            (),
+            photos,
+        ),
         Strip("Before", f"a photo of a {training_job.class_noun}", before, _frames(product.before)),
         Strip(
             "After",
             f"a photo of a {name}",
-            (f"{training_job.method}, {result.steps} steps", *after),
+            (f"{training_job.method}, {counted(result.steps, 'step')}", *after),
             _frames(result.pictures),
         ),
     ]

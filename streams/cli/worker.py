@@ -22,7 +22,7 @@ Examples:
 
 Workers of one role share the partitions of their topics: start at most as many as there are partitions. On SIGTERM
 or Ctrl-C a worker finishes its running events within CREATIVES_DELIVERY__DRAIN seconds; another worker takes the
-rest. docs/settings.md lists every setting.
+rest. A second signal stops it at once. docs/settings.md lists every setting.
 
 \b
 Exit codes:
@@ -52,24 +52,39 @@ def _run(settings: Settings, *, debug: bool) -> None:
 
     Raises SystemExit.
     """
-    import faust
-
     from streams import logs
-    from streams.app import create_app
-    from streams.embedded import embedded
-    from streams.kafka.topics import expected_topics
 
     if debug:
         settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "debug"})})
     logs.configure(settings.log)
+    _require_weights(settings)
+
+    from streams.app import create_app
+    from streams.embedded import embedded
+    from streams.kafka.topics import expected_topics
+
     with embedded(settings, {spec.name: spec.partitions for spec in expected_topics(settings)}) as running:
         if running != settings:
             _log_addresses(running)
-        worker = faust.Worker(
-            create_app(running), quiet=True, redirect_stdouts=False, override_logging=False, loglevel=settings.log.level
+        worker = create_app(running).Worker(
+            quiet=True, redirect_stdouts=False, override_logging=False, loglevel=settings.log.level
         )
         worker.spinner = None  # Faust writes it to stdout even if stdout is not a terminal
         worker.execute_from_commandline()
+
+
+def _require_weights(settings: Settings) -> None:
+    """Exit with code 1 if weights are missing. Called before the slow imports, so that it takes no time to find out."""
+    import structlog
+
+    from models.errors import WeightsNotFound
+    from models.weights.references import check_references
+
+    try:
+        check_references(settings.studio.plan())
+    except WeightsNotFound as error:
+        structlog.get_logger(__name__).error("cannot start", reason=str(error), code=type(error).__name__)
+        raise SystemExit(1) from None
 
 
 def _log_addresses(settings: Settings) -> None:

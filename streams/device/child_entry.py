@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from importlib import import_module
-from multiprocessing.connection import Connection
 
-from models.briefs import StudioPlan
+from models.connection import Connection
 from models.errors import StageFailed
+from models.isolation import limit_process
+from streams.stopping import exit_now
 
-_PR_SET_PDEATHSIG = 1
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
-def run_entry(entry: str, connection: Connection, plan: StudioPlan) -> None:
-    """Call `entry` (`module:function`) with the connection and the plan.
+def main(entry: str, number: int, parent: int) -> None:
+    """Call `entry` (`module:function`) with the connection and the plan, the first message on it.
 
-    Sends StageFailed if the module cannot be imported. The child ignores SIGINT, because Ctrl-C reaches the whole
-    process group and the parent shuts the child down in order. The child never outlives its parent.
+    number: of the socket's file descriptor. parent: the worker's process id. Sends StageFailed if the module cannot be
+    imported. The child ignores SIGINT and SIGTERM, because both may reach the whole process group: the worker decides.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # the kernel kills the child even while C code holds the interpreter
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_exit_with_parent, name="exit-with-parent", daemon=True).start()
-    module, _, function = entry.partition(":")
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    limit_process(parent)
+    if sys.platform != "linux":
+        threading.Thread(target=_exit_with_parent, args=(parent,), name="exit-with-parent", daemon=True).start()
+    connection = Connection(socket.socket(fileno=number))
     try:
+        plan = connection.recv()
+        module, _, function = entry.partition(":")
         serve = getattr(import_module(module), function)
+    except EOFError:
+        return
     except ImportError as error:
         connection.send(StageFailed(stage="load", kind=type(error).__name__, detail=str(error)))
         return
     serve(connection, plan)
+    exit_now()  # the interpreter would spend seconds on freeing what the kernel frees anyway
 
 
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _exit_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

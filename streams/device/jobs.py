@@ -13,15 +13,15 @@ from typing import Any
 import structlog
 
 from models.briefs import Brief, Rendering, TrainingJob, TrainingResult
-from models.errors import Cancelled, CreativesError
+from models.errors import Cancelled, CreativesError, OutOfDeviceMemory
 from models.wire import Checkpointed
-from streams.failures import DeviceProcessDied
+from streams.failures import DeviceProcessDied, TooLargeForDevice
 
 log = structlog.get_logger(__name__)
 
 OnCheckpoint = Callable[[int, Path], Awaitable[None]]
 
-_REMEMBERED_CRASHES = 10_000
+_REMEMBERED = 10_000  # jobs
 
 
 @dataclass(eq=False)
@@ -29,7 +29,7 @@ class DeviceJob:
     """A brief or a training job on its way through the device.
 
     entered_at: event loop time. runs_alone: the job shares no batch. That holds for training jobs, and for briefs that
-    may have crashed the child.
+    may have crashed the child or ran out of the device's memory.
     waiters: one future per caller, so that cancelling one caller does not affect the others.
     """
 
@@ -49,6 +49,13 @@ class DeviceJob:
         """The id of the request that this job answers."""
         return self.request.request_id
 
+    def owns(self, path: str) -> bool:
+        """Return whether `path` is a file that this job may write, or the concept that it only scores."""
+        if not isinstance(self.request, TrainingJob):
+            return False
+        inside = Path(path).resolve().parent == Path(self.request.workdir).resolve()
+        return inside or (self.request.concept is not None and path == self.request.concept.path)
+
     async def forward_checkpoints(self, on_checkpoint: OnCheckpoint) -> None:
         """Hand over the newest checkpoint until cancelled. Training goes on if a checkpoint cannot be stored."""
         while True:
@@ -61,6 +68,17 @@ class DeviceJob:
                 log.warning("checkpoint not stored", step=newest.step, error=str(error))
 
 
+class _Counts(OrderedDict[str, int]):
+    """Counts by request id, of the newest requests."""
+
+    def add(self, request_id: str, number: int = 1) -> int:
+        """Add to a count and return it."""
+        self[request_id] = self.pop(request_id, 0) + number
+        if len(self) > _REMEMBERED:
+            self.popitem(last=False)
+        return self[request_id]
+
+
 class JobQueue:
     """All unfinished jobs by request id, and the queue of those that wait for the device, first in first out.
 
@@ -70,7 +88,8 @@ class JobQueue:
     def __init__(self) -> None:
         self._jobs: dict[str, DeviceJob] = {}
         self._queue: deque[DeviceJob] = deque()
-        self._crashes: OrderedDict[str, int] = OrderedDict()
+        self._crashes = _Counts()
+        self._memory_failures = _Counts()
         self.work_arrived = asyncio.Event()
 
     def __len__(self) -> int:
@@ -89,7 +108,8 @@ class JobQueue:
         """Return the job of this request: the unfinished one, or a new one at the end of the queue."""
         job = self._jobs.get(request.request_id)
         if job is None:
-            runs_alone = isinstance(request, TrainingJob) or request.request_id in self._crashes
+            suspect = request.request_id in self._crashes or request.request_id in self._memory_failures
+            runs_alone = isinstance(request, TrainingJob) or suspect
             job = DeviceJob(request, asyncio.get_running_loop().time(), runs_alone)
             self._jobs[request.request_id] = job
             self._queue.append(job)
@@ -119,7 +139,7 @@ class JobQueue:
             self._requeue_alone(lost)
             return
         job = lost[0]
-        crashes = self._record_crash(job)
+        crashes = self._crashes.add(job.request_id)
         if crashes >= limit:
             self.clear_crashes(job)  # its event is dead-lettered; a replay gets all its attempts again
         self.finish(job, DeviceProcessDied(request_id=job.request_id, how=reason, crashes=crashes, limit=limit))
@@ -133,13 +153,19 @@ class JobQueue:
             else:
                 self.finish(job, Cancelled())
 
-    def _record_crash(self, job: DeviceJob) -> int:
-        """Count a crash that this job caused. Returns how many it has caused."""
-        crashes = self._crashes.pop(job.request_id, 0) + 1
-        self._crashes[job.request_id] = crashes
-        if len(self._crashes) > _REMEMBERED_CRASHES:
-            self._crashes.popitem(last=False)
-        return crashes
+    def handle_out_of_memory(self, job: DeviceJob, error: OutOfDeviceMemory, limit: int, *, counts: bool) -> None:
+        """Fail a job as an outage, or with TooLargeForDevice at its failure number `limit`. It runs alone from now on.
+
+        counts: the job had a fresh process and the whole device to itself, so that nothing else can be the cause.
+        """
+        failures = self._memory_failures.add(job.request_id, int(counts))
+        log.warning("out of device memory", request_id=job.request_id, failures=failures, error=str(error))
+        if failures < limit:
+            self.finish(job, error)
+            return
+        self.clear_crashes(job)
+        detail = str(error.fields["detail"])
+        self.finish(job, TooLargeForDevice(request_id=job.request_id, failures=failures, limit=limit, detail=detail))
 
     def drop(self, job: DeviceJob) -> None:
         """Forget a job that no caller waits for. If it is running, the next caller gets a new job all the same."""
@@ -150,8 +176,9 @@ class JobQueue:
         self.finish(job, Cancelled())
 
     def clear_crashes(self, job: DeviceJob) -> None:
-        """Forget the crashes that this job caused."""
+        """Forget the crashes that this job caused, and how often it ran out of memory."""
         self._crashes.pop(job.request_id, None)
+        self._memory_failures.pop(job.request_id, None)
 
     def finish(self, job: DeviceJob, result: Rendering | TrainingResult | Exception) -> None:
         """Give every caller that waits for `job` its result or error."""

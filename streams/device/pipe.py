@@ -1,21 +1,20 @@
-"""The worker's end of the pipe to the device process, as asyncio streams.
+"""The worker's end of the pipe to the device process, as asyncio streams. `models.wire_format` defines the frames.
 
-The child's end is a `multiprocessing.connection.Connection`, so this end uses the same format: the length of a message,
-then its bytes. The length is a signed big-endian integer of four bytes; from 2 GiB on it is -1 and eight more bytes.
-A thread around a second `Connection` would have to wake the event loop for each message, which would delay every event.
+A thread around a blocking connection would have to wake the event loop for each message, which would delay every event.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
+
+from models.wire_format import PREFIX, check_sizes
 
 _READ_AHEAD = 2**20  # bytes; asyncio pauses the socket at twice as many until the reader has caught up
 
 
 class FramedPipe:
-    """Sends and receives whole messages. One task receives; `send` never waits."""
+    """Sends and receives whole frames. One task receives; `send` never waits."""
 
     def __init__(self) -> None:
         self._reader: asyncio.StreamReader | None = None
@@ -26,27 +25,27 @@ class FramedPipe:
         """Take over a connected socket."""
         self._reader, self._writer = await asyncio.open_connection(sock=end, limit=_READ_AHEAD)
 
-    def send(self, content: bytes) -> None:
-        """Send one message in the background. The message is dropped if the pipe is not open."""
+    def send(self, frame: list[bytes]) -> None:
+        """Send one frame in the background. The frame is dropped if the pipe is not open."""
         if self._writer is not None and not self._writer.is_closing():
-            size = len(content)
-            length = struct.pack("!i", size) if size < 2**31 else struct.pack("!iQ", -1, size)
-            self._writer.write(length + content)
+            self._writer.writelines(frame)
 
-    async def receive(self) -> bytes | None:
-        """Return the next message, or None once either end has closed the pipe. An incomplete message is dropped."""
+    async def receive(self) -> tuple[bytes, bytes] | None:
+        """Return header and blobs of the next frame, or None once either end has closed the pipe.
+
+        An incomplete frame is dropped. Raises InvalidMessage for one that exceeds the limits.
+        """
         if self._reader is None or self._closed:
             return None
         try:
-            (size,) = struct.unpack("!i", await self._reader.readexactly(4))
-            if size == -1:
-                (size,) = struct.unpack("!Q", await self._reader.readexactly(8))
-            return await self._reader.readexactly(size)
+            sizes = PREFIX.unpack(await self._reader.readexactly(PREFIX.size))
+            check_sizes(*sizes)
+            return await self._reader.readexactly(sizes[0]), await self._reader.readexactly(sizes[1])
         except (asyncio.IncompleteReadError, OSError):  # the child died, perhaps in the middle of a message
             return None
 
     def close(self) -> None:
-        """Close at once, and drop all unread and unsent messages."""
+        """Close at once, and drop all unread and unsent frames."""
         self._closed = True
         if self._writer is not None:
             self._writer.transport.abort()

@@ -1,4 +1,4 @@
-"""One device process from start to end: a spawned child and the pipe to it.
+"""One device process from start to end: a child and the pipe to it.
 
 Only the child imports the entry module, and with it torch. The child dies with the worker, however the worker dies.
 """
@@ -6,22 +6,21 @@ Only the child imports the entry module, and with it torch. The child dies with 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import pickle
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
 import structlog
 
 from models.briefs import StudioPlan, StudioReady
-from models.errors import CreativesError, DeviceUnavailable
+from models.errors import CreativesError, DeviceUnavailable, first_line
+from models.isolation import refused_rights
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
-from streams.device.child_entry import run_entry
+from models.wire_format import FROM_DEVICE, InvalidMessage, decode, encode
+from streams.device.child import start_child
 from streams.device.pipe import FramedPipe
 from streams.failures import DeviceStuck
 
@@ -38,7 +37,7 @@ class ProcessEnded:
     reason: str
 
 
-Outgoing = Render | Train | Cancel | Stop
+Outgoing = StudioPlan | Render | Train | Cancel | Stop
 Incoming = StudioReady | Progress | Checkpointed | Answer | CreativesError | ProcessEnded
 
 
@@ -46,7 +45,7 @@ class DeviceProcess:
     """One child. Its messages arrive in `messages`, in order; the last is ProcessEnded, and then `ended` is set.
 
     on_end: called once the child has ended. on_message: called with each message from the child as it arrives, before
-    the message is in the queue.
+    the message is in the queue. variables: patterns of environment variables to pass beside `child.PASSED_VARIABLES`.
     Raises DeviceUnavailable if the machine has no room for another process.
     """
 
@@ -56,43 +55,55 @@ class DeviceProcess:
         plan: StudioPlan,
         on_end: Callable[[], object] = lambda: None,
         on_message: Callable[[Incoming], object] = lambda _: None,
+        variables: tuple[str, ...] = (),
     ) -> None:
         self.messages: asyncio.Queue[Incoming] = asyncio.Queue()
         self.ended = asyncio.Event()
         self._on_end = on_end
         self._on_message = on_message
+        self._plan = plan
         self._kill_reason: str | None = None
         self._loop = asyncio.get_running_loop()
         self._pipe = FramedPipe()
         self._exited = asyncio.Event()
         try:
-            self._start(entry, plan)
+            self._start(entry, variables)
         except (OSError, RuntimeError) as error:  # RuntimeError: `can't start new thread`
             detail = f"its process cannot be started ({error})."
             raise DeviceUnavailable(device=plan.device, detail=detail) from error
-        self.pid: int | None = self._process.pid
+        self.pid = self._process.pid
         self._supervisor = asyncio.create_task(self._supervise(), name="device")
 
-    def _start(self, entry: str, plan: StudioPlan) -> None:
+    def _start(self, entry: str, variables: tuple[str, ...]) -> None:
         """Start the child and the thread that waits for its exit, or neither."""
-        self._socket, child_socket = socket.socketpair()
-        child_end = Connection(child_socket.detach())
-        context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=run_entry, args=(entry, child_end, plan), name="device", daemon=True)
+        self._socket, child_end = socket.socketpair()
         try:
-            self._process.start()
-            threading.Thread(target=self._wait_for_exit, name="device-exit", daemon=True).start()
-        except (OSError, RuntimeError):
+            self._process = start_child(entry, child_end, variables)
+        except OSError:
             self._socket.close()
-            if self._process.pid is not None:
-                self._process.kill()
             raise
         finally:
             child_end.close()
+        try:
+            threading.Thread(target=self._wait_for_exit, name="device-exit", daemon=True).start()
+        except RuntimeError:
+            self._socket.close()
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def send(self, message: Outgoing) -> None:
         """Send in the background. Raises nothing: if the child has ended, ProcessEnded arrives in `messages`."""
-        self._pipe.send(pickle.dumps(message))
+        self._pipe.send(encode(message))
+
+    def isolation(self) -> tuple[str, ...]:
+        """Return what the kernel refuses the child now; see `models.isolation.refused_rights`."""
+        return refused_rights(self.pid)
+
+    @property
+    def killed(self) -> bool:
+        """Whether this worker has killed the child. It may not have ended yet."""
+        return self._kill_reason is not None
 
     def kill(self, reason: str) -> None:
         """Kill the child without waiting. reason: the text for ProcessEnded."""
@@ -106,12 +117,9 @@ class DeviceProcess:
             raise DeviceStuck(pid=self.pid or 0, seconds=_KILL_SECONDS)
 
     async def stop(self, grace: float) -> None:
-        """End the child: a Stop message, then SIGTERM, then SIGKILL, `grace` seconds apart. Leaves no zombie."""
+        """End the child: a Stop message, and SIGKILL after `grace` seconds. Leaves no zombie."""
         self.send(Stop())
-        if await self._ends_within(grace):
-            return
-        self._process.terminate()
-        if await self._ends_within(grace):
+        if grace and await self._ends_within(grace):
             return
         try:
             await self.kill_and_wait("was killed")
@@ -151,28 +159,25 @@ class DeviceProcess:
             await asyncio.wait_for(self._exited.wait(), _EXIT_SECONDS)
         self._process.kill()
         await self._exited.wait()
-        self.messages.put_nowait(ProcessEnded(self._kill_reason or _exit_reason(self._process.exitcode)))
+        self.messages.put_nowait(ProcessEnded(self._kill_reason or _exit_reason(self._process.returncode)))
         self.ended.set()
         self._on_end()
 
     async def _receive(self) -> None:
+        """Send the plan, then pass on what the child sends. An invalid message ends the child."""
         await self._pipe.open(self._socket)
-        while (content := await self._pipe.receive()) is not None:
-            self._pass_on(content)
-
-    def _pass_on(self, content: bytes) -> None:
+        self.send(self._plan)
         try:
-            message = pickle.loads(content)  # noqa: S301 - from our own child
-        except Exception as error:  # noqa: BLE001 - a process boundary: a message that cannot be unpickled ends this child
-            self.kill(f"sent a message that cannot be unpickled ({type(error).__name__}: {error})")
-            self._pipe.close()
-        else:
-            self._on_message(message)
-            self.messages.put_nowait(message)
+            while (frame := await self._pipe.receive()) is not None:
+                message = decode(*frame, FROM_DEVICE)
+                self._on_message(message)
+                self.messages.put_nowait(message)
+        except InvalidMessage as error:
+            self.kill(f"sent an invalid message ({first_line(error)})")
 
     def _wait_for_exit(self) -> None:
         """Wait for the child's exit, in a thread of its own."""
-        self._process.join()
+        self._process.wait()
         with suppress(RuntimeError):  # the event loop is closed, so nothing waits for this child
             self._loop.call_soon_threadsafe(self._exited.set)
 

@@ -46,7 +46,7 @@ class _RunningEvent:
 class InFlightEvents:
     """The events of one agent between arrival and ack.
 
-    concurrency: how many events are settled at the same time. stop_worker: called if an event can never be acked,
+    concurrency: how many events are attempted at the same time. stop_worker: called if an event can never be acked,
     because it would block its partition.
     """
 
@@ -56,7 +56,7 @@ class InFlightEvents:
         self.ledger = ledger
         self._delivery = delivery
         self._stop_worker = stop_worker
-        self._slots = asyncio.Semaphore(concurrency)
+        self._turns = asyncio.Semaphore(concurrency)
         self._running: dict[tuple[Partition, int], _RunningEvent] = {}
         self._draining = False
 
@@ -77,7 +77,7 @@ class InFlightEvents:
             running.entry = entry
             return
         name = f"{partition.topic}[{partition.number}]@{raw.source.offset}"
-        started = _RunningEvent(asyncio.create_task(self._settle(raw, attempt), name=name), entry)
+        started = _RunningEvent(asyncio.create_task(self._delivery.settle(raw, attempt, self._turns), name=name), entry)
         self._running[key] = started
         started.task.add_done_callback(lambda _: self._on_task_end(key, started))
 
@@ -117,10 +117,6 @@ class InFlightEvents:
         """Return the age of the oldest unfinished event, which may wait for its next attempt; 0 without any."""
         oldest = self.ledger.oldest_entered_at()
         return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
-
-    async def _settle(self, raw: RawEvent, attempt: Attempt) -> Settlement:
-        async with self._slots:
-            return await self._delivery.settle(raw, attempt)
 
     def _on_task_end(self, key: tuple[Partition, int], event: _RunningEvent) -> None:
         """Ack a settled event. Stop the worker if the event ended otherwise and no rebalance or drain explains it."""

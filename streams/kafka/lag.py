@@ -19,15 +19,14 @@ from streams.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
-_INTERVAL = 5.0  # seconds between two probes
-_TIMEOUT = 10.0  # seconds of one probe
-_MISSES = 2  # in a row make the broker unreachable; one may be a leader election
+_INTERVAL = 2.0  # seconds between two probes
+_TIMEOUT = 2.0  # seconds of one probe; with the interval, a dead broker shows after 4 s
 
 
 class LagProbe:
     """Reads committed and end offsets from the broker. Joins no group and fetches no message.
 
-    lag_by_partition: messages that the group has not committed, by `topic[number]`, from the last successful probe.
+    lag_by_partition: messages that the group has not committed, by `topic[number]`; None if the last probe failed.
     """
 
     def __init__(self, kafka: KafkaSettings, group: str) -> None:
@@ -35,14 +34,14 @@ class LagProbe:
         self._options = client_options(kafka) | {"group_id": group, "enable_auto_commit": False}
         self._options["isolation_level"] = kafka.isolation
         self._consumer: AIOKafkaConsumer | None = None
-        self.lag_by_partition: dict[str, int] = {}
+        self.lag_by_partition: dict[str, int] | None = None
         self._answered_at: float | None = None
-        self._misses = 0
+        self._failed = False
 
     @property
     def unreachable_seconds(self) -> float:
-        """Return the seconds since the broker last answered, 0 while it is reachable."""
-        if self._answered_at is None or self._misses < _MISSES:
+        """Return the seconds since the broker last answered, 0 unless the last probe failed."""
+        if self._answered_at is None or not self._failed:
             return 0.0
         return asyncio.get_running_loop().time() - self._answered_at
 
@@ -60,11 +59,12 @@ class LagProbe:
             if probe.done() and not probe.cancelled() and probe.exception() is None:
                 if self.unreachable_seconds:
                     log.info("the broker answers again", unreachable_seconds=round(self.unreachable_seconds))
-                self.lag_by_partition, self._answered_at, self._misses = probe.result(), loop.time(), 0
+                self.lag_by_partition, self._answered_at, self._failed = probe.result(), loop.time(), False
                 continue
-            self._misses += 1
-            reason = str(probe.exception()) if probe.done() else f"no answer within {_TIMEOUT:g} s"
-            log.warning("lag unknown", reason=reason, misses=self._misses)
+            if not self._failed:  # once per outage
+                reason = str(probe.exception()) if probe.done() else f"no answer within {_TIMEOUT:g} s"
+                log.warning("lag unknown", reason=reason)
+            self.lag_by_partition, self._failed = None, True
 
     async def measure(self, partitions: Collection[Partition]) -> dict[str, int]:
         """Return the lag of each partition in messages, by `topic[number]`. Raises BrokerUnavailable."""

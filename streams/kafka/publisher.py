@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from aiokafka import AIOKafkaProducer
@@ -25,6 +26,7 @@ _KEY_LIMIT = 1024  # bytes of a key that a dead letter keeps if the whole event 
 _STOP_SECONDS = 10.0
 
 
+@cache  # each liveness probe asks, and must not need a free file descriptor
 def worker_version() -> str:
     """Return the installed version of this service."""
     try:

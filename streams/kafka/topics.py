@@ -6,13 +6,23 @@ A worker never creates a topic by itself: a misspelled name would become an empt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
-from streams.failures import BrokerUnavailable, StreamError, TopicsMissing, WrongPartitions
+from streams.failures import BrokerUnavailable, StreamError, TopicsForbidden, TopicsMissing
 from streams.kafka.brokers import broker_errors, client_options, error_reason
 from streams.settings import Settings, TopicSettings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,19 +36,28 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicState:
-    """A topic on the broker. found: its number of partitions, None if the topic does not exist."""
+    """A topic on the broker. found: its number of partitions, None if it is missing or forbidden.
+
+    forbidden: this Kafka user may not describe it, so nobody knows whether it exists.
+    """
 
     spec: TopicSpec
     found: int | None
+    forbidden: bool = False
 
     @property
-    def problem(self) -> str | None:
-        """Return the difference from the settings, None if there is none."""
-        if self.found is None:
-            return f"topic {self.spec.name} is missing"
-        if self.found != self.spec.partitions:
-            return f"topic {self.spec.name} has {self.found} partitions, not {self.spec.partitions}"
-        return None
+    def fault(self) -> str | None:
+        """Return why the topic cannot be used, None if it can."""
+        if self.forbidden:
+            return "may not be described by this Kafka user"
+        return "is missing" if self.found is None else None
+
+    @property
+    def difference(self) -> str | None:
+        """Return how an existing topic differs from the settings, None if it does not. It works all the same."""
+        if self.found is None or self.found == self.spec.partitions:
+            return None
+        return f"{self.found} partitions, CREATIVES_TOPICS__PARTITIONS is {self.spec.partitions}"
 
 
 def dead_letter_topic(topics: TopicSettings, name: str) -> str:
@@ -59,30 +78,46 @@ async def topic_states(settings: Settings) -> list[TopicState]:
     """Return the state of every expected topic. Raises BrokerUnavailable."""
     specs = expected_topics(settings)
     async with _Admin(settings) as admin:
-        found = {}
-        for topic in await admin.describe_topics([spec.name for spec in specs]):
-            if topic["error_code"] == 0:
-                found[topic["topic"]] = len(topic["partitions"])
-    return [TopicState(spec, found.get(spec.name)) for spec in specs]
+        described = {topic["topic"]: topic for topic in await admin.describe_topics([spec.name for spec in specs])}
+    return [_state(spec, described.get(spec.name)) for spec in specs]
+
+
+def _state(spec: TopicSpec, topic: dict[str, Any] | None) -> TopicState:
+    code = UnknownTopicOrPartitionError.errno if topic is None else topic["error_code"]
+    if topic is not None and code == 0:
+        return TopicState(spec, len(topic["partitions"]))
+    if code == TopicAuthorizationFailedError.errno:
+        return TopicState(spec, None, forbidden=True)
+    return TopicState(spec, None)
 
 
 def topic_problem(states: list[TopicState], prefix: str = "") -> StreamError | None:
-    """Return one error for all problems of these topics, None if there are none. Missing topics come first.
+    """Return one error for all topics that are missing or forbidden, None if there are none.
 
-    prefix: text before the list of problems.
+    prefix: text before their names.
     """
-    missing = [state.problem for state in states if state.found is None and state.problem]
-    wrong = [state.problem for state in states if state.found is not None and state.problem]
-    if missing:
-        return TopicsMissing(detail=f"{prefix}{'; '.join(missing + wrong)}.")
-    return WrongPartitions(detail=f"{prefix}{'; '.join(wrong)}.") if wrong else None
+    faults = [f"topic {state.spec.name} {state.fault}" for state in states if state.fault]
+    if not faults:
+        return None
+    error = TopicsForbidden if any(state.forbidden for state in states) else TopicsMissing
+    return error(detail=f"{prefix}{'; '.join(faults)}.")
 
 
 async def check(settings: Settings) -> None:
-    """Raise TopicsMissing or WrongPartitions unless every topic exists with the right number of partitions."""
-    problem = topic_problem(await topic_states(settings))
-    if problem is not None:
-        raise problem
+    """Raise TopicsMissing or TopicsForbidden unless every topic can be used. Log other numbers of partitions.
+
+    The setting applies when a topic is created. Any number works, and operators add partitions to a busy topic.
+    """
+    states = await topic_states(settings)
+    if error := topic_problem(states):
+        raise error
+    for state in states:
+        if state.difference:
+            log.warning("a topic differs from the settings, which apply at its creation only", **_counts(state))
+
+
+def _counts(state: TopicState) -> dict[str, str | int | None]:
+    return {"topic": state.spec.name, "partitions": state.found, "setting": state.spec.partitions}
 
 
 async def create(settings: Settings) -> list[TopicSpec]:

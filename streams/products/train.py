@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -10,13 +12,15 @@ import structlog
 from models.briefs import placeholder
 from models.errors import Refused
 from schemas.events import Cost, CreativeRejected, ProductReady, ProductRegistered, Source
+from streams.event_line import note, timed
 from streams.messages import Headers, Outcome
+from streams.products.release import release_parked
 from streams.products.thresholds import check_thresholds, finite_scores
 from streams.products.training_job import SAFETENSORS, TrainingRequest, delete_checkpoints, run_training
 from streams.requests import Tools, request_id, usable_concept
-from streams.scratch import workdir
-from streams.store.concepts import CurrentConcept, concept_name, diffusion_revision, make_current
-from streams.store.keys import concept_prefix, manifest_key, parked_prefix
+from streams.scratch import scratch_folder
+from streams.store.concepts import CurrentConcept, diffusion_revision, make_current
+from streams.store.keys import concept_name, concept_prefix
 from streams.store.manifests import (
     ObjectSet,
     build_manifest,
@@ -24,31 +28,35 @@ from streams.store.manifests import (
     event_recipe,
     now,
     prepare_pictures,
-    read_outcome,
-    traceparent,
+    read_manifest,
 )
-from streams.store.parked import parked_segments
+from streams.store.parked import parked_keys
 
 log = structlog.get_logger(__name__)
 
 
 async def train_product(event: ProductRegistered, source: Source, tools: Tools, headers: Headers = ()) -> Outcome:
-    """Return a registration's outcome after its concept is current and its parked segments are released.
+    """Return a registration's outcome after its concept is current. Its follow-up releases the parked segments.
 
     Raises TrainingUnsupportedByWeights and the errors of the store, the publisher and the device process.
     """
     request = _training_request(event, source, tools, headers)
-    existing = await tools.store.get(manifest_key(request.prefix))
-    if existing is not None:
-        outcome = read_outcome(existing)
-    else:
+    note(request_id=request.id, method=event.method, stored=tools.store.uri(request.prefix))
+    outcome = await read_manifest(tools.signed, request.prefix)
+    if outcome is None:
         trained = await _train(request, tools)
-        outcome = await commit(tools.store, request.prefix, lambda: trained)
+        with timed("store"):
+            outcome = await commit(tools.signed, request.prefix, lambda: trained)
+    else:
+        note(repeated=True)
     await delete_checkpoints(request, tools.store)
     if outcome.topic == "product_ready":
         ready = ProductReady.model_validate_json(outcome.value)
-        await make_current(tools.store, _concept_pointer(request, ready, tools), tools.limits.latest)
-        await _release_parked(request, tools)
+        await make_current(tools.signed, _concept_pointer(request, ready, tools), tools.limits.latest)
+        publisher = tools.publisher
+        assert publisher is not None, "a trainer's tools hold a publisher"
+        release = partial(release_parked, tools.signed, publisher, event.product_id, headers)
+        outcome = replace(outcome, follow_up=release)  # after `product-ready`: there may be thousands
     return outcome
 
 
@@ -58,7 +66,7 @@ def _training_request(event: ProductRegistered, source: Source, tools: Tools, he
     decisive = hashlib.sha256(training.decisive(event.method).encode()).hexdigest()
     identity = request_id(event, f"{fingerprint}|{decisive}", tools.settings.delivery.regeneration)
     prefix = concept_prefix(event.product_id, identity)
-    return TrainingRequest(event, source, headers, identity, prefix, workdir(training) / "training" / identity)
+    return TrainingRequest(event, source, headers, identity, prefix, scratch_folder(training, "training") / identity)
 
 
 async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
@@ -71,7 +79,9 @@ async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
         return await _rejection(request, weak, finite_scores(trained.scores), tools)
     key = request.event.product_id
     concept_key = request.prefix + concept_name(trained.sha256)
-    await tools.store.upload(concept_key, Path(trained.path), SAFETENSORS)
+    note(steps=trained.steps, pictures=len(trained.pictures), scores=finite_scores(trained.scores))
+    with timed("upload"):
+        await tools.store.upload(concept_key, Path(trained.path), SAFETENSORS)
     objects, images, url_expires_at = prepare_pictures(trained.pictures, request.prefix, tools.store)
     ready, event = tools.device.ready, request.event
     message = ProductReady(
@@ -95,15 +105,6 @@ async def _train(request: TrainingRequest, tools: Tools) -> ObjectSet:
     return ObjectSet(objects, build_manifest("product_ready", key, message, request.headers))
 
 
-async def _release_parked(request: TrainingRequest, tools: Tools) -> None:
-    """Publish the product's parked segments again. Delete each one after the broker confirms it."""
-    assert tools.publisher is not None, "a trainer's tools hold a publisher"
-    async for key, event in parked_segments(tools.store, request.event.product_id):
-        trace = (("traceparent", traceparent(event.event_id, request.headers).encode()),)
-        await tools.publisher.publish(Outcome("segment_updated", event.segment_id.encode(), event.to_json(), trace))
-        await tools.store.delete(key)
-
-
 def _concept_pointer(request: TrainingRequest, ready: ProductReady, tools: Tools) -> CurrentConcept:
     """Return the pointer to a concept, with the offset of the first delivery: a redelivery must not change it."""
     return CurrentConcept(
@@ -124,7 +125,7 @@ async def _rejection(request: TrainingRequest, refusal: Refused, scores: dict[st
     """Return the manifest of a rejection, with the number of parked segments if the product has no concept yet."""
     key, waiting = request.event.product_id, None
     if await usable_concept(key, tools) is None:
-        waiting = len(await tools.store.list(parked_prefix(key)))
+        waiting = len(await parked_keys(tools.signed, key))
         if waiting:
             log.warning("parked segments still wait for a rejected product", product_id=key, waiting=waiting)
     message = CreativeRejected(

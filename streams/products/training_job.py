@@ -18,20 +18,21 @@ import structlog
 
 from models.briefs import TrainingJob, TrainingResult, placeholder
 from models.errors import CreativesError, UnusablePhotos, WeightsError
+from models.local_files import delete_partials, partial_file, private_folder
 from schemas.events import ProductRegistered, Source
+from streams.event_line import timed
 from streams.failures import PhotoUnavailable, TrainingUnsupportedByWeights, Verdict, judge
 from streams.messages import Headers
 from streams.products.photos import FetchedPhotos, fetch_photos
 from streams.requests import Tools, seeds_from
-from streams.scratch import newest_first, scratch_path, workdir
-from streams.store.keys import checkpoint_prefix
+from streams.scratch import scratch_folder, scratch_path
+from streams.store.keys import checkpoint_prefix, manifest_key
 from streams.store.protocol import ObjectStore
 
 log = structlog.get_logger(__name__)
 
 MIN_PHOTOS = 3
 SAFETENSORS = "application/octet-stream"
-_MAX_CLASS_FILES = 8
 _STALE_SECONDS = 86_400.0
 _MAX_CHECKPOINTS = 3  # a job keeps one; there may be two while it replaces it
 _CHECKPOINT = re.compile(r"checkpoint-\d{6,9}\.safetensors")  # see models.learning.training
@@ -62,18 +63,21 @@ async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult
     """
     training = tools.settings.training
     with _scratch_folder(request.folder):
-        fetched = await fetch_photos(request.event.images, tools.store, training)
+        with timed("photos"):
+            fetched = await fetch_photos(request.event.images, tools.store, training)
         _check_photo_count(fetched)
         await _fetch_checkpoint(request, tools.store)
-        class_cache = workdir(training) / "class-images"
-        await asyncio.to_thread(_delete_stale_files, request.folder, class_cache)
+        private_folder(request.folder)
+        class_cache = scratch_folder(training, "class-images")
+        await asyncio.to_thread(_delete_stale_folders, request.folder)
         training_job = _training_job(request, tools, fetched.photos, class_cache)
 
         async def on_checkpoint(_: int, path: Path) -> None:
             await _store_checkpoint(request, tools.store, path)
 
         try:
-            return await tools.device.train(training_job, on_checkpoint)
+            with timed("device"):
+                return await tools.device.train(training_job, on_checkpoint)
         except WeightsError as error:
             raise TrainingUnsupportedByWeights(product_id=request.event.product_id, detail=str(error)) from error
         except UnusablePhotos as refusal:
@@ -118,6 +122,7 @@ def _training_job(request: TrainingRequest, tools: Tools, photos: tuple[bytes, .
         checkpoint_every=training.checkpoint_every,
         checkpoint_seconds=training.checkpoint_seconds,
         class_cache=str(class_cache),
+        class_cache_bytes=training.max_class_cache_bytes,
         **method_settings,
     )
 
@@ -133,15 +138,14 @@ def _scratch_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def _delete_stale_files(folder: Path, class_cache: Path) -> None:
-    """Delete folders of jobs that moved to another worker or were killed, and the oldest class images."""
+def _delete_stale_folders(folder: Path) -> None:
+    """Delete the folders of jobs that moved to another worker or were killed, and partial files of killed workers."""
     for path in folder.parent.glob("*"):
         with suppress(FileNotFoundError):
             if path != folder and path.stat().st_mtime < time.time() - _STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-    for path in newest_first(list(class_cache.glob("*")))[_MAX_CLASS_FILES:]:
-        if path.is_file():
-            path.unlink(missing_ok=True)
+            else:
+                delete_partials(path)
 
 
 async def delete_checkpoints(request: TrainingRequest, store: ObjectStore) -> None:
@@ -152,14 +156,19 @@ async def delete_checkpoints(request: TrainingRequest, store: ObjectStore) -> No
 
 
 async def _store_checkpoint(request: TrainingRequest, store: ObjectStore, path: Path) -> None:
-    """Upload a checkpoint, then delete the older ones."""
+    """Upload a checkpoint, then delete the older ones.
+
+    Another worker may have finished the job while this one, frozen or cut off, still trained. It has deleted the
+    checkpoints, and nobody would delete this one.
+    """
     prefix = checkpoint_prefix(request.event.product_id, request.id)
     try:
         await store.upload(prefix + path.name, path, SAFETENSORS)
     except FileNotFoundError:
         return  # the device process has replaced this checkpoint with a newer one
+    finished = await store.get(manifest_key(request.prefix)) is not None
     for key in await store.list(prefix):
-        if key < prefix + path.name:
+        if finished or key < prefix + path.name:
             await store.delete(key)
 
 
@@ -173,12 +182,10 @@ async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> Non
     ours = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
     if len(ours) < len(names):
         log.warning("ignoring objects that are not checkpoints", prefix=prefix, count=len(names) - len(ours))
-    if not ours:
+    if not ours or any(path.name >= ours[-1] for path in request.folder.glob("checkpoint-*.safetensors")):
         return
-    request.folder.mkdir(parents=True, exist_ok=True)
-    if any(path.name >= ours[-1] for path in request.folder.glob("checkpoint-*.safetensors")):
-        return
+    private_folder(request.folder)
     for name in ours[-_MAX_CHECKPOINTS:]:  # the newest may be planted; the device process takes the newest of its own
-        partial = scratch_path(request.folder, f"{name}.part")
-        if await store.download(prefix + name, partial):
-            partial.replace(scratch_path(request.folder, name))
+        with partial_file(scratch_path(request.folder, name)) as file:
+            if await store.download(prefix + name, file.write):
+                await asyncio.to_thread(file.commit)

@@ -8,7 +8,6 @@ leaves out, and why.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from schemas.events import SegmentUpdated
@@ -21,9 +20,19 @@ from streams.segments.scene import Scene, choose_scene
 from streams.segments.sentence import sentence
 from streams.segments.token_count import TokenCounter
 from streams.segments.translation import things_in_prose
-from streams.segments.vocabulary import Vocabulary
+from streams.segments.vocabulary import Names, Vocabulary, names_digest
 
 TEMPLATE_VERSION = 3
+
+
+def prompt_settings(negative_prompt: str, vocabulary: Names | None = None) -> dict[str, str | int]:
+    """Return the settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
+    settings: dict[str, str | int] = {
+        "template": TEMPLATE_VERSION,
+        "word_tables": lexicon.digest(),
+        "negative_prompt": negative_prompt,
+    }
+    return settings | ({"vocabulary": names_digest(vocabulary)} if vocabulary else {})
 
 
 class Prompter:
@@ -32,30 +41,19 @@ class Prompter:
     vocabulary: the things that the weights draw, each with words for it; empty if they draw anything.
     """
 
-    def __init__(
-        self,
-        tokenizer: str,
-        max_tokens: int,
-        negative_prompt: str,
-        vocabulary: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
+    def __init__(self, tokenizer: str, max_tokens: int, negative_prompt: str, vocabulary: Names | None = None) -> None:
         self._tokens = TokenCounter(tokenizer)
         self._max_tokens = max_tokens
         self._negative = negative_prompt
+        self._names = vocabulary
         self._vocabulary = Vocabulary(vocabulary) if vocabulary else None
         for language in ("en", "pl"):
             things_in_prose("a", language)  # reads the tables now and not during the first event
 
     @cached_property
     def recipe_settings(self) -> dict[str, str | int]:
-        """The settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
-        drawn = {"vocabulary": self._vocabulary.digest} if self._vocabulary else {}
-        return {
-            "template": TEMPLATE_VERSION,
-            "word_tables": lexicon.digest(),
-            **drawn,
-            "negative_prompt": self._negative,
-        }
+        """See `prompt_settings`."""
+        return prompt_settings(self._negative, self._names)
 
     def compose(self, event: SegmentUpdated, product: ShownProduct | None = None) -> Prompt:
         """Return the prompt of a segment. product: the product that the segment shows.

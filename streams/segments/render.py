@@ -14,12 +14,13 @@ from functools import partial
 from models.briefs import Brief, Concept, Rendering
 from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
-from streams.messages import Headers, Outcome
+from streams.event_line import add_seconds, note, timed
+from streams.messages import PARKED_SINCE, Headers, Outcome
 from streams.requests import Prompt, ShownProduct, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
-from streams.store.keys import creative_prefix, manifest_key
-from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_outcome
+from streams.store.keys import creative_prefix, parked_key
+from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_manifest
 from streams.store.parked import park_segment, unpark_segment
 from streams.store.protocol import overlap
 
@@ -31,43 +32,79 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
     """
     identity = request_id(event, tools.recipe.fingerprint, tools.settings.delivery.regeneration)
     prefix = creative_prefix(event.segment_id, identity)
-    existing, prompt = await overlap(
-        tools.store.get(manifest_key(prefix)),
-        lambda: tools.prompter.compose(event) if event.product_id is None else None,
-    )
+    note(request_id=identity, stored=tools.store.uri(prefix))
+    with timed("find"):
+        existing, prompt = await overlap(
+            read_manifest(tools.signed, prefix),
+            lambda: tools.prompter.compose(event) if event.product_id is None else None,
+        )
     if existing is not None:
-        return read_outcome(existing)
+        note(repeated=True)
+        return existing
     concept = None
     if prompt is None:
-        concept = await _pin_or_park(event, identity, prefix, tools)
+        try:
+            with timed("concept"):
+                concept = await _pin_or_park(event, identity, prefix, tools, headers)
+        except ProductNotReady as refusal:
+            request = _Request(event, source, headers, identity, prefix)
+            return await commit(tools.signed, prefix, partial(_rejected_set, request, refusal))
         if concept is None:
+            note(stored=tools.store.uri(parked_key(str(event.product_id), identity)))
             return None
         prompt = tools.prompter.compose(event, ShownProduct(concept.subject, concept.class_noun))
     make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)
-    return await commit(tools.store, prefix, make)
+    with timed("store"):
+        return await commit(tools.signed, prefix, make)
+
+
+class ProductNotReady(Refused):
+    """The segment has waited for the product {product_id} since before {since}, and the product has no usable concept.
+    Register the product, then send the segment with a new event_id.
+    """
+
+    code = "product_not_ready"
 
 
 @dataclass(frozen=True)
-class _RenderRequest:
-    """A segment with its request id, prompt and concept. prefix: of its object keys."""
+class _Request:
+    """A segment with its request id. prefix: of its object keys."""
 
     event: SegmentUpdated
     source: Source
     headers: Headers
     id: str
     prefix: str
+
+
+@dataclass(frozen=True)
+class _RenderRequest(_Request):
+    """A request with its prompt and concept."""
+
     prompt: Prompt
     concept: CurrentConcept | None
 
 
-async def _pin_or_park(event: SegmentUpdated, request_id: str, prefix: str, tools: Tools) -> CurrentConcept | None:
-    """Return the concept that every delivery of the request shows, or None if the segment is parked."""
-    concept = await pinned_concept(tools.store, prefix)
+async def _pin_or_park(
+    event: SegmentUpdated, request_id: str, prefix: str, tools: Tools, headers: Headers
+) -> CurrentConcept | None:
+    """Return the concept that every delivery of the request shows, or None if the segment is parked.
+
+    Raises ProductNotReady instead of parking a segment that has waited for too long.
+    """
+    concept = await pinned_concept(tools.signed, prefix)
     if concept is None:
         assert event.product_id is not None
-        concept = await _find_or_park(event, event.product_id, request_id, tools)
+        since = dict(headers).get(PARKED_SINCE)
+        concept = await (
+            _find_or_park(event, event.product_id, request_id, tools)
+            if since is None
+            else usable_concept(event.product_id, tools)
+        )
+        if concept is None and since is not None:
+            raise ProductNotReady(product_id=event.product_id, since=since.decode("ascii", "replace")[:40])
         if concept is not None:
-            concept = await pin_concept(tools.store, prefix, concept)
+            concept = await pin_concept(tools.signed, prefix, concept)
     return concept
 
 
@@ -79,10 +116,10 @@ async def _find_or_park(event: SegmentUpdated, product_id: str, request_id: str,
     """
     concept = await usable_concept(product_id, tools)
     if concept is None:
-        await park_segment(tools.store, event, product_id, request_id)
+        await park_segment(tools.signed, event, product_id, request_id)
         concept = await usable_concept(product_id, tools)
         if concept is not None:
-            await unpark_segment(tools.store, product_id, request_id)
+            await unpark_segment(tools.signed, product_id, request_id)
     return concept
 
 
@@ -90,11 +127,14 @@ async def _render(request: _RenderRequest, tools: Tools) -> Callable[[], ObjectS
     """Render. Return a function that builds the set to store: pictures and manifest, or the manifest of a rejection."""
     try:
         async with _local_concept(request.concept, tools) as concept:
-            rendering = await tools.device.render(_brief(request, concept, tools.settings))
+            with timed("device"):
+                rendering = await tools.device.render(_brief(request, concept, tools.settings))
     except Refused as refusal:
         return partial(_rejected_set, request, refusal)
     if not rendering.pictures:
         raise StageFailed(stage="render", kind="Rendering", detail="the device returned no picture")
+    add_seconds(rendering.stage_seconds)
+    note(candidates=len(rendering.candidates), pictures=len(rendering.pictures))
     return partial(_ready_set, request, rendering, tools)
 
 
@@ -145,7 +185,7 @@ def _brief(request: _RenderRequest, concept: Concept | None, settings: Settings)
     )
 
 
-def _rejected_set(request: _RenderRequest, refusal: Refused) -> ObjectSet:
+def _rejected_set(request: _Request, refusal: Refused) -> ObjectSet:
     key = request.event.segment_id
     message = CreativeRejected(
         request_id=request.id,

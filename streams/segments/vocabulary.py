@@ -13,11 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from streams.segments.lexicon import english
 from streams.segments.visible import Thing, without_describing
 
+Names = Mapping[str, Sequence[str]]
+"""The names of the things that a family draws, each with further words that mean or suggest it."""
+
+
+def names_digest(names: Names) -> str:
+    """Return a digest of the names and words: they decide prompts."""
+    listed = json.dumps({name: list(words) for name, words in names.items()})
+    return hashlib.sha256(listed.encode()).hexdigest()[:12]
+
 
 class Vocabulary:
-    """The names of the things that a family draws. names: each name with further words that mean or suggest it."""
+    """The things that a family draws, by lemma."""
 
-    def __init__(self, names: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, names: Names) -> None:
         self._names: dict[str, str] = {}
         self._suggested: dict[str, str] = {}
         self._narrower: dict[str, str] = {}
@@ -30,9 +39,6 @@ class Vocabulary:
             for broader in noun.broader[:1] if noun else ():
                 self._narrower.setdefault(broader, name)
             self._heads.setdefault(_lemma(name).rpartition(" ")[2], name)
-        self.digest = hashlib.sha256(
-            json.dumps({name: list(words) for name, words in names.items()}).encode()
-        ).hexdigest()[:12]
 
     def nearest(self, thing: Thing) -> str | None:
         """Return the name of the nearest thing that the family draws, or None if nothing is near.

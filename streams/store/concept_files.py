@@ -1,27 +1,29 @@
-"""Concept files on the local disk: downloaded once, verified, and kept while a job uses them."""
+"""Concept files on the local disk: downloaded once, verified, and kept while a job uses them.
+
+All workers on a machine share the folder. A lock on each file in use, released with its process, keeps other workers
+from deleting it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from models.briefs import Concept
 from models.errors import WeightsError
-from streams.failures import ConceptUnusable, ObjectMissing
-from streams.scratch import newest_first, scratch_path, workdir
+from models.local_files import PartialFile, delete_partials, delete_unused, disk_errors, hold_file, oldest_first
+from streams.failures import ConceptFileLost, ConceptUnusable, ObjectMissing
+from streams.scratch import scratch_folder, scratch_path
 from streams.store.concepts import CurrentConcept
 from streams.store.protocol import ObjectStore
 from streams.training_settings import TrainingSettings
-
-_MAX_FILES = 8
-_STALE_SECONDS = 3600.0
 
 
 @dataclass
@@ -42,65 +44,115 @@ class ConceptFiles:
     ) -> AsyncIterator[Concept]:
         """Yield the concept with a local file.
 
-        Raises ObjectMissing if the store has no intact copy, ConceptUnusable if the device cannot use the concept.
+        Raises ObjectMissing if the store has no intact copy, ConceptUnusable if the device cannot use the concept,
+        ConceptFileLost if the file disappeared or changed in the meantime, ScratchDiskUnusable.
         """
-        folder, digest = workdir(settings) / "concepts", concept.sha256
+        folder, digest = scratch_folder(settings, "concepts"), concept.sha256
         path = scratch_path(folder, f"{digest}.safetensors")
         self.used[digest] += 1
+        held = None
         try:
             async with self.locks.setdefault(digest, asyncio.Lock()):
-                if not await self._is_verified(digest, path):
-                    await _download(store, concept, path)
-                    self.verified[digest] = _inode_and_size(path)
-            self._delete_old_files(folder)
+                held = await self._intact_file(store, concept, path, settings.max_concept_cache_bytes)
             yield Concept(
                 concept.product_id, concept.method, str(path), digest, concept.placeholder_token, concept.class_noun
             )
         except WeightsError as error:
             self.verified.pop(digest, None)
+            if held is not None and not await asyncio.to_thread(_is_intact, path, held, digest):
+                raise ConceptFileLost(product_id=concept.product_id, path=str(path)) from error
             raise ConceptUnusable(product_id=concept.product_id, detail=str(error)) from error
         finally:
+            if held is not None:
+                os.close(held)
             self.used[digest] -= 1
             if not self.used[digest]:
                 del self.used[digest], self.locks[digest]
 
-    async def _is_verified(self, digest: str, path: Path) -> bool:
-        """Return whether the file exists and is intact. Hashes it only if its inode or size is new."""
-        with suppress(FileNotFoundError):  # another worker on this machine may delete it at any time
-            if self.verified.get(digest) != _inode_and_size(path):
-                if await asyncio.to_thread(_sha256, path) != digest:
-                    return False
-                self.verified[digest] = _inode_and_size(path)
-            os.utime(path)
-            return True
-        return False
+    async def _intact_file(self, store: ObjectStore, concept: CurrentConcept, path: Path, limit: int) -> int:
+        """Return the descriptor of the locked file; download it unless an intact one is there."""
+        while (held := await self._hold_verified(concept.sha256, path)) is None:
+            await asyncio.to_thread(_clean_up, path.parent, limit)
+            downloaded = await _download(store, concept, path)
+            self.verified[concept.sha256] = downloaded.st_ino, downloaded.st_size
+            await asyncio.to_thread(_clean_up, path.parent, limit)
+        return held
 
-    def _delete_old_files(self, folder: Path) -> None:
-        for path in newest_first(list(folder.glob("*.safetensors")))[_MAX_FILES:]:
-            if path.stem not in self.used:
-                path.unlink(missing_ok=True)
-                self.verified.pop(path.stem, None)
-        for path in folder.glob("*.part"):  # from workers that were killed during a download
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < time.time() - _STALE_SECONDS:
-                    path.unlink()
+    async def _hold_verified(self, digest: str, path: Path) -> int | None:
+        """Lock the file, and return its descriptor; None if it is missing or damaged.
+
+        Hashes the file only if its inode or size is new.
+        """
+        held = hold_file(path)
+        if held is None:
+            return None
+        try:
+            if await self._is_verified(digest, path, held):
+                return held
+            await asyncio.to_thread(_delete_damaged, path, held)
+        except BaseException:  # a cancellation, too, must release the lock
+            os.close(held)
+            raise
+        os.close(held)
+        return None
+
+    async def _is_verified(self, digest: str, path: Path, held: int) -> bool:
+        found = os.fstat(held)
+        if self.verified.get(digest) != (found.st_ino, found.st_size):
+            if not await asyncio.to_thread(_is_intact, path, held, digest):
+                return False
+            self.verified[digest] = found.st_ino, found.st_size
+        with suppress(OSError):  # a disk that cannot be written can still be read
+            os.utime(held)
+        return True
 
 
-async def _download(store: ObjectStore, concept: CurrentConcept, path: Path) -> None:
-    await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    found = await store.download(concept.key, partial)
-    if not found or await asyncio.to_thread(_sha256, partial) != concept.sha256:
-        partial.unlink(missing_ok=True)
-        raise ObjectMissing(uri=store.uri(concept.key))
-    partial.replace(path)
+def _clean_up(folder: Path, limit: int) -> None:
+    """Delete partial files without a writer, and the least recently used files above `limit` bytes in total.
+
+    The newest file stays even if it is larger.
+    """
+    with disk_errors(folder):
+        delete_partials(folder)
+        found = oldest_first(folder.glob("*.safetensors"))
+        total = sum(size for _, size in found)
+        for path, size in found[:-1]:
+            if total > limit and delete_unused(path):
+                total -= size
 
 
-def _inode_and_size(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_ino, stat.st_size
+def _delete_damaged(path: Path, held: int) -> None:
+    with disk_errors(path.parent), suppress(FileNotFoundError):
+        if os.path.samestat(path.stat(), os.fstat(held)):
+            path.unlink()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _make_room(folder: Path) -> bool:
+    """Delete the least recently used file that no job uses. Return whether there was one."""
+    return any(delete_unused(path) for path, _ in oldest_first(folder.glob("*.safetensors")))
+
+
+async def _download(store: ObjectStore, concept: CurrentConcept, path: Path) -> os.stat_result:
+    """Download the concept, and return the state of the file. A full disk makes room with files that no job uses."""
+    file = await asyncio.to_thread(PartialFile, path, partial(_make_room, path.parent))
+    digest = hashlib.sha256()
+
+    def write(chunk: bytes) -> None:
+        digest.update(chunk)
+        file.write(chunk)
+
+    try:
+        if not await store.download(concept.key, write) or digest.hexdigest() != concept.sha256:
+            raise ObjectMissing(uri=store.uri(concept.key))
+        await asyncio.to_thread(file.commit, overwrite=False)
+        return file.stat()
+    finally:
+        file.close()
+
+
+def _is_intact(path: Path, held: int, digest: str) -> bool:
+    """Return whether the locked file is still at `path` and has this sha256."""
+    with disk_errors(path.parent), suppress(FileNotFoundError), path.open("rb") as file:
+        same = os.path.samestat(os.fstat(file.fileno()), os.fstat(held))
+        return same and hashlib.file_digest(file, "sha256").hexdigest() == digest
+    return False

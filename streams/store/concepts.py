@@ -6,14 +6,13 @@ from datetime import datetime
 from typing import Annotated
 
 import structlog
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from models.briefs import StudioRecipe
 from models.briefs import subject as subject_of
 from schemas.base import Contract, Identifier, Method, Sha256, Timestamp
-from streams.failures import ObjectTooLarge
-from streams.store.keys import concept_prefix, current_concept_key, pinned_concept_key
-from streams.store.protocol import ObjectStore
+from streams.store.keys import concept_name, concept_prefix, current_concept_key, pinned_concept_key
+from streams.store.signed_objects import Expected, SignedObjects
 
 log = structlog.get_logger(__name__)
 
@@ -59,60 +58,55 @@ def diffusion_revision(recipe: StudioRecipe) -> str:
     return next((model.revision for model in recipe.models if model.role == "diffusion"), "")
 
 
-def concept_name(sha256: str) -> str:
-    """Return a concept's name below its prefix. It names the content, so two trainers never overwrite each other."""
-    return f"concept-{sha256[:16]}.safetensors"
-
-
-async def current_concept(store: ObjectStore, product_id: str, latest: datetime | None = None) -> CurrentConcept | None:
+async def current_concept(
+    signed: SignedObjects, product_id: str, latest: datetime | None = None
+) -> CurrentConcept | None:
     """Return a product's current concept, or None if it has none.
 
     latest: a pointer with a later date counts as none. No registration can replace it, and none has such a date.
     """
-    pointer = await _read(store, current_concept_key(product_id))
-    if pointer is not None and pointer.product_id != product_id:
-        log.warning("ignoring a pointer to the concept of another product", product_id=product_id)
-        return None
+    pointer = await signed.read(_current(product_id))
     if pointer is not None and latest is not None and pointer.occurred_at > latest:
         log.warning("ignoring a concept pointer with a date in the future", product_id=product_id)
         return None
     return pointer
 
 
-async def make_current(store: ObjectStore, concept: CurrentConcept, latest: datetime | None = None) -> None:
+async def make_current(signed: SignedObjects, concept: CurrentConcept, latest: datetime | None = None) -> None:
     """Make `concept` current unless a later registration is current. latest: see `current_concept`.
 
     The offset decides between registrations of the same time: one partition holds all registrations of a product.
     """
-    current = await current_concept(store, concept.product_id, latest)
+    current = await current_concept(signed, concept.product_id, latest)
     if current is not None:
         later = (current.occurred_at, current.offset) > (concept.occurred_at, concept.offset)
         if later or current == concept:
             return
-    await store.put(current_concept_key(concept.product_id), concept.to_json(), "application/json")
+    await signed.write(_current(concept.product_id), concept.to_json())
 
 
-async def pinned_concept(store: ObjectStore, prefix: str) -> CurrentConcept | None:
+async def pinned_concept(signed: SignedObjects, prefix: str) -> CurrentConcept | None:
     """Return the concept pinned to the request below `prefix`, or None if none is pinned."""
-    return await _read(store, pinned_concept_key(prefix))
+    return await signed.read(_pinned(prefix))
 
 
-async def pin_concept(store: ObjectStore, prefix: str, concept: CurrentConcept) -> CurrentConcept:
+async def pin_concept(signed: SignedObjects, prefix: str, concept: CurrentConcept) -> CurrentConcept:
     """Pin `concept` to a request. Return the pinned concept: `concept`, or the one that another delivery pinned first.
 
     All deliveries of a request write the same keys, so all must show the same concept even if the current one changes.
     """
-    if await store.put_if_absent(pinned_concept_key(prefix), concept.to_json(), "application/json"):
-        return concept
-    return await pinned_concept(store, prefix) or concept
+    return await signed.write_once(_pinned(prefix), concept.to_json())
 
 
-async def _read(store: ObjectStore, key: str) -> CurrentConcept | None:
-    """Return the pointer at `key`. An invalid one counts as none: this service did not write it."""
-    try:
-        content = await store.get(key, _MAX_POINTER_BYTES)
-        return None if content is None else CurrentConcept.model_validate_json(content)
-    except (ValidationError, ObjectTooLarge) as error:
-        fault = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        log.warning("ignoring a concept pointer that cannot be used", key=key, reason=fault)
-        return None
+def _current(product_id: str) -> Expected[CurrentConcept]:
+    def parse(content: bytes) -> CurrentConcept:
+        pointer = CurrentConcept.model_validate_json(content)
+        if pointer.product_id != product_id:
+            raise ValueError("it points to a concept of another product")
+        return pointer
+
+    return Expected(current_concept_key(product_id), _MAX_POINTER_BYTES, parse)
+
+
+def _pinned(prefix: str) -> Expected[CurrentConcept]:
+    return Expected(pinned_concept_key(prefix), _MAX_POINTER_BYTES, CurrentConcept.model_validate_json)

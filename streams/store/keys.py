@@ -1,16 +1,24 @@
 """Object keys. All objects of one request share a prefix, and no value of an event can lead outside it.
 
-`creatives/<segment_id>/<request_id>/` holds `<format>-<rank>.<ext>`, `manifest.json`, and `concept.json` for a product.
+`creatives/<segment_id>/<request_id>/` holds pictures, `manifest.json` and, for a product, `concept.json`.
 `concepts/<product_id>/<request_id>/` holds the trained concept, its sample pictures and `manifest.json`.
 `concepts/<product_id>/current.json` points to the product's current concept.
 `checkpoints/<product_id>/<request_id>/` holds training checkpoints.
 `parked/<product_id>/<request_id>.json` holds a segment that waits for the product.
+
+Names of pictures and concepts contain the start of their sha256. A slow worker that renders a request again can
+therefore never overwrite an object that the faster worker has announced. All JSON objects are signed, see
+`streams.store.signed_objects`.
 """
 
 from __future__ import annotations
 
+import re
+
 PARKED = "parked/"
 _MANIFEST = "manifest.json"
+_DIGEST_DIGITS = 16  # of the sha256 in a name
+_PARKED_KEY = re.compile(rf"{PARKED}([A-Za-z0-9][A-Za-z0-9._:-]{{0,127}})/[A-Za-z0-9-]{{1,64}}\.json")
 FILE_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -44,6 +52,12 @@ def parked_key(product_id: str, request_id: str) -> str:
     return f"{parked_prefix(product_id)}{_require_safe(request_id)}.json"
 
 
+def parked_product(key: str) -> str | None:
+    """Return the product that the segment parked at `key` waits for, or None if no segment has this key."""
+    found = _PARKED_KEY.fullmatch(key)
+    return found[1] if found and ".." not in key else None
+
+
 def pinned_concept_key(prefix: str) -> str:
     """Return the key of the concept that a request's pictures show."""
     return f"{prefix}concept.json"
@@ -54,9 +68,17 @@ def manifest_key(prefix: str) -> str:
     return f"{prefix}{_MANIFEST}"
 
 
-def picture_name(picture_format: str, rank: int, media_type: str) -> str:
-    """Return a picture's name below its prefix, such as `square-1.png`. Each format has its own ranks."""
-    return f"{picture_format}-{rank}.{FILE_EXTENSIONS[media_type]}"
+def picture_name(picture_format: str, rank: int, sha256: str, media_type: str) -> str:
+    """Return a picture's name below its prefix, such as `square-1-da95434017c22939.png`.
+
+    Each format has its own ranks.
+    """
+    return f"{picture_format}-{rank}-{sha256[:_DIGEST_DIGITS]}.{FILE_EXTENSIONS[media_type]}"
+
+
+def concept_name(sha256: str) -> str:
+    """Return a concept's name below its prefix."""
+    return f"concept-{sha256[:_DIGEST_DIGITS]}.safetensors"
 
 
 def _require_safe(part: str) -> str:

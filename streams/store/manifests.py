@@ -8,26 +8,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from models.briefs import Candidate, Picture, StudioRecipe
 from schemas.base import Contract
-from schemas.events import CreativeReady, CreativeRejected, Image, ModelUsed, ProductReady, Recipe
+from schemas.events import Image, ModelUsed, Recipe
 from streams.messages import Headers, Outcome, OutcomeTopic
 from streams.store.keys import manifest_key, picture_name
+from streams.store.outcomes import Message, check_outcome, cloud_headers
 from streams.store.protocol import ObjectStore, StoredObject, overlap
+from streams.store.signed_objects import Expected, SignedObjects
 
-CE_SOURCE = "/fluence/creatives"
-_TYPES: dict[OutcomeTopic, str] = {
-    "creative_ready": "fluence.creative-ready.v1",
-    "product_ready": "fluence.product-ready.v1",
-    "creative_rejected": "fluence.creative-rejected.v1",
-}
-_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-Message = CreativeReady | ProductReady | CreativeRejected
+_MAX_BYTES = 2 * 2**20  # the largest outcome takes a quarter of it
 
 
 class Manifest(Contract):
@@ -58,31 +52,38 @@ class ObjectSet:
     manifest: Manifest
 
 
-async def commit(store: ObjectStore, prefix: str, make: Callable[[], ObjectSet]) -> Outcome:
+def read_manifest(signed: SignedObjects, prefix: str) -> Awaitable[Outcome | None]:
+    """Return the committed outcome of the request, or None. Starts when called, as `get` does."""
+    return signed.read(_expected(signed.store, prefix))
+
+
+async def commit(signed: SignedObjects, prefix: str, make: Callable[[], ObjectSet]) -> Outcome:
     """Write the set that `make` returns, the manifest last. Return the committed outcome: ours, or a faster worker's.
 
-    Two workers of one request write the same bytes, but pictures of different machines may differ in the last bits.
-    `commit` therefore first checks for a manifest that another worker wrote during the rendering, and calls `make`
-    while that check is pending.
+    Pictures of two machines may differ in the last bits. Their names contain their sha256, so the slower worker
+    overwrites nothing that the faster one announced. `commit` first checks for a manifest that another worker wrote
+    during the rendering, which saves the uploads, and calls `make` while that check is pending.
     """
-    key = manifest_key(prefix)
-    existing, (made, manifest) = await overlap(store.get(key), lambda: _encode(make()))
+    existing, (made, manifest) = await overlap(read_manifest(signed, prefix), lambda: _encode(make()))
     if existing is not None:
-        return read_outcome(existing)
-    await asyncio.gather(*(store.put(prefix + item.name, item.content, item.media_type) for item in made.objects))
-    if await store.put_if_absent(key, manifest, "application/json"):
-        return made.manifest.outcome
-    existing = await store.get(key)
-    return made.manifest.outcome if existing is None else read_outcome(existing)
+        return existing
+    await asyncio.gather(
+        *(signed.store.put(prefix + item.name, item.content, item.media_type) for item in made.objects)
+    )
+    return await signed.write_once(_expected(signed.store, prefix), manifest)
 
 
 def _encode(made: ObjectSet) -> tuple[ObjectSet, bytes]:
     return made, made.manifest.to_json()
 
 
-def read_outcome(manifest: bytes) -> Outcome:
-    """Return the outcome in a stored manifest."""
-    return Manifest.model_validate_json(manifest).outcome
+def _expected(store: ObjectStore, prefix: str) -> Expected[Outcome]:
+    def parse(content: bytes) -> Outcome:
+        outcome = Manifest.model_validate_json(content).outcome
+        check_outcome(outcome, prefix, store)
+        return outcome
+
+    return Expected(manifest_key(prefix), _MAX_BYTES, parse)
 
 
 def build_manifest(
@@ -98,31 +99,6 @@ def build_manifest(
     )
 
 
-def cloud_headers(topic: OutcomeTopic, key: str, message: Message, parent: Headers) -> tuple[tuple[str, str], ...]:
-    """Return CloudEvents 1.0 headers (Kafka binding, binary mode) and a W3C `traceparent`."""
-    return (
-        ("ce_specversion", "1.0"),
-        ("ce_id", message.request_id),
-        ("ce_source", CE_SOURCE),
-        ("ce_type", _TYPES[topic]),
-        ("ce_time", message.created_at.isoformat().replace("+00:00", "Z")),
-        ("ce_subject", key),
-        ("content-type", "application/json"),
-        ("traceparent", traceparent(message.request_id, parent)),
-    )
-
-
-def traceparent(request_id: str, parent: Headers) -> str:
-    """Return a span in the trace of the `parent` headers, or in a new trace if they carry no valid one."""
-    span = hashlib.sha256(f"span {request_id}".encode()).hexdigest()[:16]
-    for name, value in parent:
-        if name == "traceparent" and _TRACEPARENT.fullmatch(value):
-            _, trace, _, flags = value.decode().split("-")
-            return f"00-{trace}-{span}-{flags}"
-    trace = hashlib.sha256(f"trace {request_id}".encode()).hexdigest()[:32]
-    return f"00-{trace}-{span}-01"
-
-
 def prepare_pictures(
     pictures: Iterable[Picture], prefix: str, store: ObjectStore
 ) -> tuple[list[StoredObject], tuple[Image, ...], datetime | None]:
@@ -131,15 +107,15 @@ def prepare_pictures(
     images: list[Image] = []
     expires_at: datetime | None = None
     for picture in pictures:
-        name = picture_name(picture.format, picture.rank, picture.media_type)
-        item = StoredObject(name, picture.content, picture.media_type)
-        url, expires_at = store.link(prefix + item.name)
-        objects.append(item)
-        images.append(_image(picture, url, store.uri(prefix + item.name)))
+        sha256 = hashlib.sha256(picture.content).hexdigest()
+        name = picture_name(picture.format, picture.rank, sha256, picture.media_type)
+        url, expires_at = store.link(prefix + name)
+        objects.append(StoredObject(name, picture.content, picture.media_type))
+        images.append(_image(picture, sha256, url, store.uri(prefix + name)))
     return objects, tuple(images), expires_at
 
 
-def _image(picture: Picture, url: str, uri: str) -> Image:
+def _image(picture: Picture, sha256: str, url: str, uri: str) -> Image:
     return Image(
         rank=picture.rank,
         url=url,
@@ -149,7 +125,7 @@ def _image(picture: Picture, url: str, uri: str) -> Image:
         height=picture.height,
         media_type=picture.media_type,
         bytes=len(picture.content),
-        sha256=hashlib.sha256(picture.content).hexdigest(),
+        sha256=sha256,
         seed=picture.seed,
         scores=picture.scores,
     )

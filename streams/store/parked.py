@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import structlog
-from pydantic import ValidationError
+from datetime import datetime
 
 from schemas.events import SegmentUpdated
-from streams.failures import ObjectTooLarge
-from streams.store.keys import parked_key, parked_prefix
-from streams.store.protocol import ObjectStore
+from streams.store.keys import PARKED, parked_key, parked_prefix, parked_product
+from streams.store.signed_objects import Expected, SignedObjects
 
-log = structlog.get_logger(__name__)
-
-_MAX_BYTES = 8 * 2**20  # far more than any valid event takes
+_MAX_BYTES = 2 * 2**20  # the largest valid event takes half of it
 
 
-async def park_segment(store: ObjectStore, event: SegmentUpdated, product_id: str, request_id: str) -> None:
+async def park_segment(signed: SignedObjects, event: SegmentUpdated, product_id: str, request_id: str) -> None:
     """Store a segment until its product is trained."""
-    await store.put(parked_key(product_id, request_id), event.to_json(), "application/json")
+    await signed.write(_parked(parked_key(product_id, request_id)), event.to_json())
 
 
-async def unpark_segment(store: ObjectStore, product_id: str, request_id: str) -> None:
+async def unpark_segment(signed: SignedObjects, product_id: str, request_id: str) -> None:
     """Delete a parked segment."""
-    await store.delete(parked_key(product_id, request_id))
+    await signed.store.delete(parked_key(product_id, request_id))
 
 
-async def parked_segments(store: ObjectStore, product_id: str) -> AsyncIterator[tuple[str, SegmentUpdated]]:
-    """Yield the key and event of each segment that waits for a product. Reads one at a time: there may be many."""
-    for key in await store.list(parked_prefix(product_id)):
-        try:
-            content = await store.get(key, _MAX_BYTES)
-            if content is not None:
-                yield key, SegmentUpdated.model_validate_json(content)
-        except (ValidationError, ObjectTooLarge):
-            log.warning("ignoring an object that is not a parked segment", key=key)
+async def parked_keys(signed: SignedObjects, product_id: str) -> list[str]:
+    """Return the keys of a product's parked segments. Only a read shows which of them are planted."""
+    found = await signed.store.list(parked_prefix(product_id))
+    return [key for key in found if _is_own_key(signed, key)]
+
+
+async def expired_keys(signed: SignedObjects, before: datetime) -> list[str]:
+    """Return the keys of the segments that have been parked since before this time, of all products."""
+    return [key for key in await signed.store.list(PARKED, before) if _is_own_key(signed, key)]
+
+
+async def parked_segment(signed: SignedObjects, key: str) -> SegmentUpdated | None:
+    """Return the segment that is parked at `key`, or None if there is none. key: one of `parked_keys`."""
+    return await signed.read(_parked(key))
+
+
+def _is_own_key(signed: SignedObjects, key: str) -> bool:
+    """Return whether a segment can be parked at `key`. Stores refuse to read some other keys, as in an outage."""
+    if parked_product(key) is not None:
+        return True
+    signed.invalid.report(key, "no parked segment has this name")
+    return False
+
+
+def _parked(key: str) -> Expected[SegmentUpdated]:
+    def parse(content: bytes) -> SegmentUpdated:
+        event = SegmentUpdated.model_validate_json(content)
+        if event.product_id != parked_product(key):
+            raise ValueError("it waits for another product")
+        return event
+
+    return Expected(key, _MAX_BYTES, parse)

@@ -27,20 +27,36 @@ class ObjectStore(Protocol):
         """Write one object unless the key exists. Return whether it was written."""
         ...
 
+    def put_if_match(self, key: str, content: bytes, media_type: str, etag: str) -> Awaitable[bool]:
+        """Write one object if the existing one has this ETag. Return whether it was written."""
+        ...
+
+    def etag(self, key: str) -> Awaitable[str | None]:
+        """Return the object's ETag, which changes with its content, or None if the key does not exist."""
+        ...
+
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
         """Return an object's bytes, or None if the key does not exist. Raises ObjectTooLarge above `limit` bytes."""
         ...
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
-        """Write one object from a file without loading the file into memory."""
+        """Write one object from a file without loading the file into memory.
+
+        A cancelled upload ends only when the object is written or never will be. Raises FileNotFoundError, and
+        ScratchDiskUnusable if the file cannot be read.
+        """
         ...
 
-    def download(self, key: str, path: Path) -> Awaitable[bool]:
-        """Write an object to a file, completely or not at all. Return whether the key exists."""
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None = None) -> Awaitable[bool]:
+        """Call `write` with an object's bytes, chunk by chunk, from another thread. Return whether the key exists.
+
+        `write` may raise. It is not called after the method has ended, even by a cancellation.
+        Raises ObjectTooLarge above `limit` bytes.
+        """
         ...
 
-    def list(self, prefix: str) -> Awaitable[list[str]]:
-        """Return the keys that start with `prefix`, sorted."""
+    def list(self, prefix: str, before: datetime | None = None) -> Awaitable[list[str]]:
+        """Return the keys that start with `prefix`, sorted. before: only those that were written before this time."""
         ...
 
     def delete(self, key: str) -> Awaitable[None]:
@@ -76,4 +92,5 @@ async def overlap(answer: Awaitable[A], call: Callable[[], B]) -> tuple[A, B]:
         result = call()
         return await task, result
     finally:
-        task.cancel()
+        if task.cancel():  # `call` raised while the answer was pending
+            await asyncio.wait({task})

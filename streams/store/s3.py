@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -21,13 +22,16 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error, ServerError
 
+from models.errors import Cancelled
 from streams.failures import ObjectTooLarge, StoreRefused
 from streams.settings import StorageSettings
 from streams.store.s3_errors import store_error
+from streams.store.transfers import end_with_thread, open_upload
 
 T = TypeVar("T")
 
 _PART_SIZE = 16 * 2**20  # keeps a picture one request; the client's default splits 6 MiB into four
+_CHUNK_SIZE = 2**20
 _CONNECTIONS = 16
 
 
@@ -87,25 +91,36 @@ class MinioStore:
         """See ObjectStore. Atomic if the store honours `If-None-Match: *`; otherwise a check, then a write."""
         return self._run(lambda: self._put_if_absent(key, content, media_type))
 
+    def put_if_match(self, key: str, content: bytes, media_type: str, etag: str) -> Awaitable[bool]:
+        """See ObjectStore. A store that does not know `If-Match` writes in any case."""
+        condition = {"If-Match": f'"{etag}"'}
+        return self._run(lambda: self._put_conditionally(key, content, media_type, condition))
+
+    def etag(self, key: str) -> Awaitable[str | None]:
+        """See ObjectStore."""
+        return self._run(lambda: self._etag(key))
+
     def get(self, key: str, limit: int | None = None) -> Awaitable[bytes | None]:
         """See ObjectStore."""
         return self._run(lambda: self._get(key, limit))
 
     def upload(self, key: str, path: Path, media_type: str) -> Awaitable[None]:
         """See ObjectStore."""
-        return self._run(
-            lambda: self._client.fput_object(self._bucket, key, str(path), media_type, part_size=_PART_SIZE)
-        )
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._upload(key, path, media_type, stop)), stop)
 
-    def download(self, key: str, path: Path) -> Awaitable[bool]:
+    def download(self, key: str, write: Callable[[bytes], object], limit: int | None = None) -> Awaitable[bool]:
         """See ObjectStore."""
-        return self._run(lambda: self._download(key, path))
+        stop = threading.Event()
+        return end_with_thread(self._run(lambda: self._download(key, write, limit, stop)), stop)
 
-    def list(self, prefix: str) -> Awaitable[list[str]]:
+    def list(self, prefix: str, before: datetime | None = None) -> Awaitable[list[str]]:
         """See ObjectStore."""
         return self._run(
             lambda: sorted(
-                found.object_name or "" for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                found.object_name or ""
+                for found in self._client.list_objects(self._bucket, prefix, recursive=True)
+                if before is None or (found.last_modified is not None and found.last_modified < before)
             )
         )
 
@@ -143,7 +158,7 @@ class MinioStore:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.clear()
 
-    def _run(self, call: Callable[[], T]) -> Awaitable[T]:
+    def _run(self, call: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, self._call, call)
 
     def _call(self, call: Callable[[], T]) -> T:
@@ -166,7 +181,8 @@ class MinioStore:
                 return None
             raise
         try:
-            content: bytes = response.read(None if limit is None else limit + 1)
+            # As stored: a Content-Encoding that a bucket writer set must neither inflate the object nor fail the read.
+            content: bytes = response.read(None if limit is None else limit + 1, decode_content=False)
             if limit is not None and len(content) > limit:
                 raise ObjectTooLarge(uri=self.uri(key), limit=limit)
             return content
@@ -174,44 +190,63 @@ class MinioStore:
             response.close()
             response.release_conn()
 
-    def _download(self, key: str, path: Path) -> bool:
+    def _upload(self, key: str, path: Path, media_type: str, stop: threading.Event) -> None:
+        with open_upload(path, stop) as source:
+            self._client.put_object(self._bucket, key, source, source.size, media_type, part_size=_PART_SIZE)
+
+    def _download(self, key: str, write: Callable[[bytes], object], limit: int | None, stop: threading.Event) -> bool:
         try:
-            self._client.fget_object(self._bucket, key, str(path))
+            response = self._client.get_object(self._bucket, key)
         except S3Error as error:
             if error.code == "NoSuchKey":
                 return False
             raise
+        received = 0
+        try:
+            for chunk in response.stream(_CHUNK_SIZE, decode_content=False):
+                received += len(chunk)
+                if limit is not None and received > limit:
+                    raise ObjectTooLarge(uri=self.uri(key), limit=limit)
+                if stop.is_set():
+                    raise Cancelled
+                write(chunk)
+        finally:
+            response.close()
+            response.release_conn()
         return True
 
     def _put_if_absent(self, key: str, content: bytes, media_type: str) -> bool:
-        if self._conditional is not True and self._exists(key):
+        absent = {"If-None-Match": "*"}
+        if self._conditional is not True and self._etag(key) is not None:
             return False
-        if not self._put_conditionally(key, content, media_type):
+        if not self._put_conditionally(key, content, media_type, absent):
             self._conditional = True
             return False
         if self._conditional is None:  # the object exists now: a store that honours the condition rejects this write
-            self._conditional = not self._put_conditionally(key, content, media_type)
+            self._conditional = not self._put_conditionally(key, content, media_type, absent)
         return True
 
-    def _exists(self, key: str) -> bool:
+    def _etag(self, key: str) -> str | None:
         try:
-            self._client.stat_object(self._bucket, key)
+            return self._client.stat_object(self._bucket, key).etag or ""
         except S3Error as error:
             if error.code == "NoSuchKey":
-                return False
-            raise
-        return True
+                return None
+            if error.response.status != 400:
+                raise
+        # A bucket writer has encrypted the object with a key of its own. The list shows its ETag all the same.
+        found = self._client.list_objects(self._bucket, prefix=key)
+        return next((item.etag for item in found if item.object_name == key), None)
 
-    def _put_conditionally(self, key: str, content: bytes, media_type: str) -> bool:
-        """Write with `If-None-Match: *` through a presigned PUT: the minio client cannot send that header."""
+    def _put_conditionally(self, key: str, content: bytes, media_type: str, condition: dict[str, str]) -> bool:
+        """Write under a condition through a presigned PUT: the minio client cannot send the header of a condition."""
         url = self._client.get_presigned_url("PUT", self._bucket, key, expires=timedelta(minutes=5))
         digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-        headers = {"Content-Type": media_type, "Content-MD5": digest, "If-None-Match": "*"}
-        response = self._pool.urlopen("PUT", url, body=content, headers=headers)
+        headers = {"Content-Type": media_type, "Content-MD5": digest}
+        response = self._pool.urlopen("PUT", url, body=content, headers=headers | condition)
         if response.status == 501:  # the store does not support the condition
-            del headers["If-None-Match"]
             response = self._pool.urlopen("PUT", url, body=content, headers=headers)
-        if response.status == 412:
+        if response.status == 412 or (response.status == 404 and "If-Match" in condition):
             return False
         if response.status != 200:
             raise ServerError(f"status {response.status}", 503 if response.status == 409 else response.status)

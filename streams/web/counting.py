@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import structlog
 from pydantic import ValidationError
 
@@ -16,18 +18,24 @@ class CountingPublisher:
     """An `OutcomePublisher` that passes on to another one and counts what the broker confirms.
 
     outcomes: counts by topic. dead_letters: counts by code. Both are plain dicts, since dataclasses.asdict copies a
-    Counter wrongly.
+    Counter wrongly. parked: segments that wait for a product; the runtime counts them. released: segments sent again
+    to their input topic, which are no outcomes.
     """
 
     def __init__(self, publisher: OutcomePublisher) -> None:
         self._publisher = publisher
         self.outcomes: dict[str, int] = {}
         self.dead_letters: dict[str, int] = {}
+        self.parked = 0
+        self.released = 0
         self._creatives: dict[bytes, None] = {}  # an ordered set: a repeated creative has the same bytes
 
     async def publish(self, outcome: Outcome) -> None:
         """Publish, then count. Keep a creative for the gallery; it is parsed only when the page is requested."""
         await self._publisher.publish(outcome)
+        if outcome.topic == "segment_updated":
+            self.released += 1
+            return
         self.outcomes[outcome.topic] = self.outcomes.get(outcome.topic, 0) + 1
         if outcome.topic == "creative_ready":
             self._add_creative(outcome.value)
@@ -48,6 +56,7 @@ class CountingPublisher:
             del self._creatives[next(iter(self._creatives))]
 
 
+@lru_cache(maxsize=_LATEST)  # a page and each of its pictures look at all of them
 def _parse(value: bytes) -> CreativeReady | None:
     try:
         return CreativeReady.model_validate_json(value)

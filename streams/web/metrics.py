@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import nan
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from streams.device.status import DeviceStatus
@@ -19,12 +19,20 @@ _GAUGES: dict[str, tuple[str, Callable[[WorkerState], float]]] = {
     "assigned_partitions": ("Partitions assigned to this worker.", lambda state: len(state.assigned)),
     "events_in_flight": ("Events that were received and have no outcome yet.", lambda state: state.events),
     "lag": (
-        "Unprocessed messages of all assigned partitions. NaN while the broker is unreachable.",
-        lambda state: nan if state.broker_unreachable else sum(state.lag.values()),
+        "Unprocessed messages of all assigned partitions. NaN while unknown, as when the broker is unreachable.",
+        lambda state: nan if state.lag is None else sum(state.lag.values()),
     ),
     "broker_unreachable_seconds": (
         "Seconds since the broker last answered. 0 while it answers.",
         lambda state: state.broker_unreachable,
+    ),
+    "products_in_training": (
+        "Registrations that have no outcome yet, in training or waiting for it.",
+        lambda state: state.products,
+    ),
+    "waiting_segments": (
+        "Parked segments in the store, which wait for a product. NaN while unknown and on workers that do not train.",
+        lambda state: nan if state.waiting_segments is None else state.waiting_segments,
     ),
     "oldest_event_seconds": (
         "Age of the oldest unfinished event in seconds, including events that wait for a retry.",
@@ -66,16 +74,53 @@ class StateCollector(Collector):
             yield GaugeMetricFamily(f"creatives_{name}", help_text, value=float(value(state)))
         yield from _process_metrics(GaugeMetricFamily, _PROCESS_GAUGES, state.device_processes)
         yield from _process_metrics(CounterMetricFamily, _PROCESS_COUNTERS, state.device_processes)
-        outcomes = CounterMetricFamily("creatives_outcomes", "Outcomes that the broker confirmed.", labels=["topic"])
-        for topic, count in state.outcomes.items():
-            outcomes.add_metric([topic.replace("_", "-")], count)
-        yield outcomes
-        dead_letters = CounterMetricFamily(
-            "creatives_dead_letters", "Dead letters that the broker confirmed.", labels=["code"]
-        )
-        for code, count in state.dead_letters.items():
-            dead_letters.add_metric([code], count)
-        yield dead_letters
+        yield from _event_counters(state)
+        yield _topic_lag(state.lag or {})
+        yield _stage_seconds(state.device_processes)
+
+
+def _event_counters(state: WorkerState) -> Iterator[Metric]:
+    outcomes = CounterMetricFamily("creatives_outcomes", "Outcomes that the broker confirmed.", labels=["topic"])
+    for topic, count in state.outcomes.items():
+        outcomes.add_metric([topic.replace("_", "-")], count)
+    yield outcomes
+    dead_letters = CounterMetricFamily(
+        "creatives_dead_letters", "Dead letters that the broker confirmed.", labels=["code"]
+    )
+    for code, count in state.dead_letters.items():
+        dead_letters.add_metric([code], count)
+    yield dead_letters
+    yield CounterMetricFamily(
+        "creatives_invalid_objects",
+        "Objects of the store that were ignored: not signed by this deployment, or not what their key promises.",
+        value=state.invalid_objects,
+    )
+    for name, count, verb in (("parked", state.parked, "parked"), ("released", state.released, "sent again")):
+        yield CounterMetricFamily(f"creatives_{name}_segments", f"Segments that this worker {verb}.", value=count)
+
+
+def _topic_lag(lag: Mapping[str, int]) -> Metric:
+    """Return the lag of each topic, without samples while it is unknown. lag: by `topic[number]`."""
+    topics: dict[str, int] = {}
+    for partition, count in lag.items():
+        topic = partition.rpartition("[")[0]
+        topics[topic] = topics.get(topic, 0) + count
+    metric = GaugeMetricFamily(
+        "creatives_topic_lag", "Unprocessed messages of the assigned partitions of a topic.", labels=["topic"]
+    )
+    for topic, count in topics.items():
+        metric.add_metric([topic], count)
+    return metric
+
+
+def _stage_seconds(processes: dict[str, DeviceStatus]) -> Metric:
+    metric = SummaryMetricFamily(
+        "creatives_stage_seconds", "Time that batches spent in a stage of the device.", labels=["process", "stage"]
+    )
+    for process, status in processes.items():
+        for stage, (batches, seconds) in status.stage_seconds.items():
+            metric.add_metric([process, stage], count_value=batches, sum_value=seconds)
+    return metric
 
 
 def _process_metrics(

@@ -1,89 +1,96 @@
 """Serves health, metrics, status and gallery from the worker's main loop. If the loop blocks, the probes fail too.
 
-`/health/live`: 503 if the main loop is blocked; restart the worker. `/health/ready`: 503 with reasons if the worker
-cannot work now. `/metrics`: Prometheus. `/status`: JSON for programs. `/gallery`: the latest creatives for people.
+For operators: `/health/live` (503 if the main loop is blocked; restart the worker), `/health/ready` (503 with reasons
+if the worker cannot work now), `/metrics` (Prometheus), `/status` (JSON for programs). The gallery is for people and
+has an address of its own: whatever happens there, the probes answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
 from aiohttp import web
-from jinja2 import Environment, PackageLoader
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from models.errors import CreativesError
-from streams.failures import PortTaken
-from streams.settings import DEFAULT_WEB_PORT, WebSettings
+from streams.web.gallery import Gallery
+from streams.web.listener import Address, Listener
 from streams.web.metrics import StateCollector
 from streams.web.state import View, unready_reasons
+from streams.web_settings import DEFAULT_GALLERY_PORT, DEFAULT_WEB_PORT, WebSettings
 
 log = structlog.get_logger(__name__)
 
 _STORE_SECONDS = 3.0  # a store that answers later counts as unavailable
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src http: https: data:; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
 
 class WebServer:
-    """Serves the worker's pages. Start it before anything else, so readiness can report that the models load."""
+    """Serves the worker's pages. Start it before anything else, so readiness can report that the models load.
+
+    address, gallery_address: the URLs, "" before the start. The gallery's stays "" if it is off.
+    """
 
     def __init__(self, view: View, settings: WebSettings) -> None:
         self._view = view
         self._settings = settings
-        self._runner: web.AppRunner | None = None
-        self._pages = Environment(loader=PackageLoader("streams.web"), autoescape=True)
         self._registry = CollectorRegistry()
         self._registry.register(StateCollector(view.state))
-        self.address = ""
+        self._store_check: asyncio.Task[list[str]] | None = None
+        self._operators = self._operators_listener()
+        self._gallery = self._gallery_listener() if settings.gallery else None
+        self.address = self.gallery_address = ""
 
     async def start(self) -> str:
-        """Start the server. Return its address.
+        """Start both listeners. Return the address of the pages for operators.
 
-        Uses a free port if the default one is taken. Raises PortTaken if a configured port is taken.
+        Uses a free port if a default one is taken. Raises PortTaken if a configured port is taken.
         """
-        app = web.Application()
-        app.router.add_get("/health/live", self._live)
-        app.router.add_get("/health/ready", self._ready)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/status", self._status)
-        if self._settings.gallery:
-            app.router.add_get("/", self._gallery)
-            app.router.add_get("/gallery", self._gallery)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await self._runner.setup()
-        port = await self._listen(self._runner)
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        self.address = f"http://{host}:{port}"
-        log.info("serving health, metrics and gallery", address=self.address)
+        self.address = await self._operators.start()
+        log.info("serving health, metrics and status", address=self.address)
+        if self._gallery is not None:
+            try:
+                self.gallery_address = await self._gallery.start()
+            except BaseException:
+                await self._operators.stop()
+                raise
+            log.info("serving the gallery", address=self.gallery_address)
+            self._warn_if_open()
         return self.address
 
     async def stop(self) -> None:
-        """Stop the server."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        """Stop both listeners."""
+        if self._store_check is not None:
+            self._store_check.cancel()
+        if self._gallery is not None:
+            await self._gallery.stop()
+        await self._operators.stop()
 
-    async def _listen(self, runner: web.AppRunner) -> int:
-        host, configured = self._settings.host, self._settings.port
-        port = DEFAULT_WEB_PORT if configured is None else configured
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or configured is not None:
-                await self.stop()
-                raise PortTaken(host=host, port=port, detail=_reason(error)) from None
-            await web.TCPSite(runner, host, 0).start()
-            log.warning("the default port is taken, using a free one", taken=port, port=runner.addresses[0][1])
-        return int(runner.addresses[0][1])
+    def _operators_listener(self) -> Listener:
+        settings = self._settings
+        pages = {
+            "/health/live": self._live,
+            "/health/ready": self._ready,
+            "/metrics": self._metrics,
+            "/status": self._status,
+        }
+        return Listener(Address(settings.host, settings.port, DEFAULT_WEB_PORT, "CREATIVES_WEB__PORT"), pages, settings)
+
+    def _gallery_listener(self) -> Listener:
+        settings, gallery = self._settings, Gallery(self._view)
+        pages = {"/": gallery.page, "/gallery": gallery.page, "/pictures/{sha256:[0-9a-f]{64}}": gallery.picture}
+        return Listener(
+            Address(settings.gallery_host, settings.gallery_port, DEFAULT_GALLERY_PORT, "CREATIVES_WEB__GALLERY_PORT"),
+            pages,
+            settings,
+        )
+
+    def _warn_if_open(self) -> None:
+        if self._settings.gallery_host not in {"127.0.0.1", "::1", "localhost"} and self._settings.token is None:
+            advice = "set CREATIVES_WEB__TOKEN, or listen on loopback"
+            log.warning("everyone who reaches the gallery sees prompts and pictures", advice=advice)
 
     async def _live(self, _: web.Request) -> web.Response:
         state = self._view.state()
@@ -95,6 +102,12 @@ class WebServer:
         return _json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _store_problems(self) -> list[str]:
+        """Return why the store cannot be used. Requests at the same time share one check."""
+        if self._store_check is None or self._store_check.done():
+            self._store_check = asyncio.create_task(self._check_store(), name="store-check")
+        return await asyncio.shield(self._store_check)
+
+    async def _check_store(self) -> list[str]:
         try:
             async with asyncio.timeout(_STORE_SECONDS):
                 await self._view.check_store()
@@ -113,15 +126,6 @@ class WebServer:
         plain = replace(state, outcomes=dict(state.outcomes), dead_letters=dict(state.dead_letters))
         return _json(asdict(plain))
 
-    async def _gallery(self, _: web.Request) -> web.Response:
-        page = self._pages.get_template("gallery.html")
-        text = page.render(creatives=self._view.latest(), state=self._view.state())
-        return web.Response(text=text, content_type="text/html", headers=_HEADERS)
-
 
 def _json(content: dict[str, Any], status: int = 200) -> web.Response:
-    return web.json_response(content, status=status, headers={"Cache-Control": "no-store"})
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror.split(": ")[-1] if error.strerror else type(error).__name__
+    return web.json_response(content, status=status)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
+from minio.error import S3Error
 
 from streams.embedded import EmbeddedStore
 from streams.failures import ObjectTooLarge
@@ -69,8 +74,9 @@ async def test_put_starts_before_it_is_awaited(store: ObjectStore, own: str) -> 
 
 async def test_a_missing_object_is_not_an_error(store: ObjectStore, own: str, tmp_path: Path) -> None:
     assert await store.get(own + "nothing") is None
-    assert await store.download(own + "nothing", tmp_path / "nothing") is False
-    assert not (tmp_path / "nothing").exists()
+    chunks: list[bytes] = []
+    assert await store.download(own + "nothing", chunks.append) is False
+    assert chunks == []
     assert await store.list(own) == []
     await store.delete(own + "nothing")
 
@@ -92,6 +98,52 @@ async def test_exactly_one_of_many_writers_wins(store: ObjectStore, own: str) ->
     assert await store.get(key) == b"%d" % won.index(True)
 
 
+async def test_an_object_is_replaced_only_if_it_is_the_one_that_was_seen(store: ObjectStore, own: str) -> None:
+    key = own + "manifest.json"
+    assert await store.etag(key) is None
+    assert await store.put_if_match(key, b"nothing to replace", "application/json", "0" * 32) is False
+    await store.put(key, b"seen", "application/json")
+    etag = await store.etag(key)
+    assert etag is not None
+    await store.put(key, b"changed", "application/json")
+    assert await store.put_if_match(key, b"late", "application/json", etag) is False
+    assert await store.get(key) == b"changed"
+    etag = await store.etag(key) or ""
+    won = await asyncio.gather(*(store.put_if_match(key, b"%d" % n, "application/json", etag) for n in range(8)))
+    assert sum(won) == 1
+    assert await store.get(key) == b"%d" % won.index(True)
+
+
+async def test_an_object_that_cannot_be_inspected_has_an_etag(
+    embedded: EmbeddedStore, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store answers 400 to HEAD for an object that its writer encrypted with a key of its own."""
+    store = MinioStore(StorageSettings(endpoint=embedded.endpoint))
+    await store.put(own + "a", b"x", "text/plain")
+    await store.put(own + "a-longer-name", b"y", "text/plain")
+    etag = await store.etag(own + "a")
+    response = SimpleNamespace(status=400)
+    error = S3Error(response, "BadRequest", "Bad request", own, "r", "h", None, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(store._client, "stat_object", Mock(side_effect=error))
+    assert await store.etag(own + "a") == etag
+    assert await store.etag(own + "missing") is None
+    store.close()
+
+
+async def test_an_object_is_read_as_it_is_stored(store: ObjectStore, own: str) -> None:
+    """A Content-Encoding that the writer made up must neither inflate an object nor look like an outage."""
+    content = gzip.compress(bytes(2**20))
+    if isinstance(store, MinioStore):
+        for name, stored in (("bomb", content), ("broken", b"not gzip")):
+            encoded = {"Content-Encoding": "gzip"}
+            store._client.put_object(store._bucket, own + name, io.BytesIO(stored), len(stored), "text/plain", encoded)
+    else:
+        await store.put(own + "bomb", content, "text/plain")
+        await store.put(own + "broken", b"not gzip", "text/plain")
+    assert await store.get(own + "bomb", 2**16) == content
+    assert await store.get(own + "broken", 100) == b"not gzip"
+
+
 async def test_get_raises_above_its_size_limit(store: ObjectStore, own: str) -> None:
     await store.put(own + "photo", b"12345", "image/png")
     assert await store.get(own + "photo", limit=5) == b"12345"
@@ -107,11 +159,21 @@ async def test_list_returns_sorted_keys_below_a_prefix(store: ObjectStore, own: 
     assert await store.list(own) == [own + "a", own + "b/2", own + "bb"]
 
 
+async def test_list_returns_keys_written_before_a_time(store: ObjectStore, own: str) -> None:
+    await store.put(own + "a", b"x", "text/plain")
+    now = datetime.now(UTC)
+    assert await store.list(own, now - timedelta(minutes=1)) == []
+    assert await store.list(own, now + timedelta(minutes=1)) == [own + "a"]
+
+
 async def test_upload_and_download_a_file(store: ObjectStore, own: str, tmp_path: Path) -> None:
     (tmp_path / "up").write_bytes(b"concept" * 1000)
     await store.upload(own + "concept", tmp_path / "up", "application/octet-stream")
-    assert await store.download(own + "concept", tmp_path / "down") is True
-    assert (tmp_path / "down").read_bytes() == b"concept" * 1000
+    chunks: list[bytes] = []
+    assert await store.download(own + "concept", chunks.append) is True
+    assert b"".join(chunks) == b"concept" * 1000
+    with pytest.raises(ObjectTooLarge, match="is larger than 6999 bytes"):
+        await store.download(own + "concept", chunks.append, limit=6999)
     with pytest.raises(FileNotFoundError):
         await store.upload(own + "concept", tmp_path / "gone", "application/octet-stream")
 

@@ -95,7 +95,7 @@ async def test_bad_inputs_become_dead_letters_and_their_neighbours_are_served(te
 
 def web_address(worker: WorkerProcess) -> str:
     """Return the web address of the newest process of a worker, from its log."""
-    return re.findall(r"serving health, metrics and gallery +address=(\S+)", worker.log.read_text())[-1]
+    return re.findall(r"serving health, metrics and status +address=(\S+)", worker.log.read_text())[-1]
 
 
 async def status_of(worker: WorkerProcess) -> dict:

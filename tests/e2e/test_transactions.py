@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
 
+from streams.cli.topic_reader import ReadingRange, topic_reader
 from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
 from tests.faults.events import segment_event
@@ -83,3 +85,25 @@ async def test_an_open_transaction_holds_its_partition_until_it_ends(testbed, ch
             await asyncio.sleep(0.5)
             await checker.check_commits()
     await wait_for_no_lag(testbed)
+
+
+async def watched(testbed, **wanted):
+    """Return the ids of the events that a reader finds until the end."""
+    async with (
+        asyncio.timeout(20),
+        topic_reader([testbed.input], testbed.settings, ReadingRange(until_end=True, **wanted)) as reader,
+    ):
+        return [(message.fields() or {})["event_id"] async for message in reader.messages()]
+
+
+async def test_watching_stops_behind_the_markers_and_starts_at_a_time(testbed):
+    name = testbed.name
+    await testbed.emit(segment_event(f"{name}-old", "segment-old"))
+    await asyncio.sleep(0.01)
+    began = datetime.now(UTC)
+    await asyncio.to_thread(transaction, testbed, "committed", "commit")
+    await asyncio.to_thread(transaction, testbed, "aborted", "abort")
+    assert set(await watched(testbed, from_beginning=True)) == {f"{name}-old", f"{name}-committed"}
+    assert await watched(testbed, since=began) == [f"{name}-committed"]
+    assert await watched(testbed, since=datetime.now(UTC)) == []
+    assert f"{name}-committed" in await watched(testbed, partition=0, offset=0)

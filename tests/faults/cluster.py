@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fluence-creatives"
 MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"  # the last commit of the archived open-source server
 ACCESS_KEY, SECRET_KEY, BUCKET = "creatives", "creatives-secret", "creatives"
+SIGNING_KEY = "signs-the-objects-of-every-test-cluster"  # the same in every run: nodes keep their data
 
 
 def kafka_jars() -> Path:
@@ -118,6 +119,7 @@ class Cluster:
             "CREATIVES_STORAGE__ENDPOINT": self.endpoint,
             "CREATIVES_STORAGE__ACCESS_KEY": ACCESS_KEY,
             "CREATIVES_STORAGE__SECRET_KEY": SECRET_KEY,
+            "CREATIVES_STORAGE__SIGNING_KEYS": SIGNING_KEY,
             "CREATIVES_STORAGE__BUCKET": BUCKET,
             "CREATIVES_TOPICS__REPLICATION_FACTOR": str(len(self.kafka)),
         }

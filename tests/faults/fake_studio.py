@@ -2,7 +2,7 @@
 
 FAKE_DELAY: seconds per batch (0.02). FAKE_SLOW: seconds for a prompt, or a training job's class noun, with the word
 `slowly` (10). Words in a prompt inject faults: `fatally` (segfault), `hanging` (no answer), `raising` (a stage fails),
-`shapeless` (a rendering without pictures), `unsendable` (a result that does not pickle). Beside the word `once` they act
+`shapeless` (a rendering without pictures), `unsendable` (a result of another type). Beside the word `once` they act
 only for the first time; marks in FAULT_FOLDER record that.
 """
 
@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 import zlib
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from models.briefs import (
@@ -30,8 +29,9 @@ from models.briefs import (
     TrainingJob,
     TrainingResult,
 )
-from models.errors import StageFailed
-from models.wire import Answer, Progress, Render, Stop, Train
+from models.connection import Connection
+from models.errors import StageFailed, WeightsNotFound
+from models.wire import Answer, Checkpointed, Progress, Render, Stop, Train
 
 DELAY = float(os.environ.get("FAKE_DELAY", "0.02"))
 SLOW = float(os.environ.get("FAKE_SLOW", "10"))
@@ -67,12 +67,21 @@ def render(connection: Connection, job: Render) -> None:
 
 
 def train(connection: Connection, job: Train) -> None:
-    """Finish at once. With `slowly` in the class noun: take FAKE_SLOW seconds and send progress."""
+    """Finish at once. With `slowly` in the class noun: take FAKE_SLOW seconds and send progress.
+
+    With `checkpoints`: finish while the worker uploads a checkpoint.
+    """
     until = time.monotonic() + (SLOW if "slowly" in job.training_job.class_noun.split() else 0)
     while (left := until - time.monotonic()) > 0:
         connection.send(Progress(job.ticket, "train", 0, 1))
         time.sleep(min(left, 0.1))
-    connection.send(Answer(job.ticket, job.training_job.request_id, training_result(job.training_job)))
+    result = training_result(job.training_job)
+    if "checkpoints" in job.training_job.class_noun.split():
+        path = Path(job.training_job.workdir) / "checkpoint-000001.safetensors"
+        path.write_bytes(bytes(2 * 2**20))  # 32 chunks of a fault proxy: more than all other requests of the job
+        connection.send(Checkpointed(job.ticket, 1, str(path)))
+        time.sleep(0.3)  # the upload has started; it takes longer
+    connection.send(Answer(job.ticket, job.training_job.request_id, result))
 
 
 def answer(ticket: int, brief: Brief) -> Answer:
@@ -80,10 +89,13 @@ def answer(ticket: int, brief: Brief) -> Answer:
         os.kill(os.getpid(), signal.SIGSEGV)
     if is_requested(brief, "hanging"):
         time.sleep(1e6)
+    if brief.concept is not None and not Path(brief.concept.path).exists():
+        missing = WeightsNotFound(role="concept", reference=brief.concept.path, hint="there is no such file.")
+        return Answer(ticket, brief.request_id, None, missing)
     if is_requested(brief, "raising"):
         return Answer(ticket, brief.request_id, None, StageFailed(stage="rerank", kind="ValueError", detail="injected"))
     if is_requested(brief, "unsendable"):
-        return Answer(ticket, brief.request_id, (n for n in range(3)))  # a generator does not pickle
+        return Answer(ticket, brief.request_id, (n for n in range(3)))  # no message holds a generator
     return Answer(ticket, brief.request_id, rendering(brief, empty=is_requested(brief, "shapeless")))
 
 

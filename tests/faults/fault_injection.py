@@ -4,11 +4,13 @@ FAULT_INJECTIONS: `place/action/count ...`, such as `upload/kill/3 published/rai
 one after the other: each when one process has reached its place `count` times. A fault leaves a mark in FAULT_FOLDER before
 it acts, so the next process continues with the next fault.
 Places: fetch, device, upload, uploaded, manifest, committed, publish, published, ack, acked, offsets, offsets-done.
+FAULT_DISK_BYTES: the size of the disk that `models.local_files` writes to; it is full while its folder holds as much.
 Actions: kill (SIGKILL to the worker), raise (RuntimeError), outage (broker or store unreachable), block (the main loop).
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -63,6 +65,8 @@ def inject(action: str, place: str) -> None:
 
 def install() -> None:
     """Wrap the methods at the places, if any fault is configured."""
+    if size := int(os.environ.get("FAULT_DISK_BYTES", "0")):
+        _limit_disk(Path(os.environ["CREATIVES_TRAINING__WORKDIR"]), size)
     if not INJECTIONS:
         return
     from aiokafka import AIOKafkaConsumer
@@ -86,6 +90,20 @@ def install() -> None:
         return count
 
     Ledger.finish = wrapped_finish  # type: ignore[method-assign]
+
+
+def _limit_disk(folder: Path, size: int) -> None:
+    """Let writes of the worker to the folder fail while it holds `size` bytes."""
+    write = os.write
+
+    def write_if_room(file: int, content: bytes) -> int:
+        target = Path(f"/proc/self/fd/{file}").readlink()
+        free = size - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if target.is_relative_to(folder) and free <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, content)
+
+    os.write = write_if_room
 
 
 def _wrap(owner: type, name: str, before: str, after: str | None) -> None:

@@ -27,6 +27,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def kafka_listens(port: int) -> bool:
+    """Return whether something listens on a port: a broker with users answers only those."""
+    return _listening(port)
+
+
 def _listening(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
         return True
@@ -83,7 +88,8 @@ class Node:
             return False
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-        shown = subprocess.run(["ps", "-o", "stat=,args=", "-p", str(pid)], check=False, capture_output=True, text=True)
+        command = ["ps", "-ww", "-o", "stat=,args=", "-p", str(pid)]  # -ww: all arguments, whatever COLUMNS is
+        shown = subprocess.run(command, check=False, capture_output=True, text=True)
         return str(self.folder) in shown.stdout and not shown.stdout.startswith("Z")
 
     def signal(self, number: int) -> None:

@@ -106,7 +106,7 @@ class WorkerProcess:
 
     async def status(self) -> dict[str, Any]:
         """Return the /status of the newest process."""
-        [*_, (_, line)] = self.log_lines("serving health, metrics and gallery")
+        [*_, (_, line)] = self.log_lines("serving health, metrics and status")
         address = re.sub(r".*address=(\S+).*", r"\1", line)
         read = lambda: urllib.request.urlopen(f"{address}/status", timeout=5).read()  # noqa: E731
         return dict(json.loads(await asyncio.to_thread(read)))
@@ -119,7 +119,7 @@ class WorkerProcess:
         shown = subprocess.run(
             ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], check=False, capture_output=True, text=True
         )
-        return [int(line.split()[0]) for line in shown.stdout.splitlines() if "spawn_main" in line]
+        return [int(line.split()[0]) for line in shown.stdout.splitlines() if "streams.device.child_entry" in line]
 
     def memory(self) -> float:
         """Return the worker process's resident memory in MiB."""

@@ -1,4 +1,4 @@
-"""The rows of the fault table: 18 scenarios, and five of them with a stock Faust agent for comparison."""
+"""The rows of the fault table: 22 scenarios, and five of them with a stock Faust agent for comparison."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tests.faults import (
     bad_events,
     device_failures,
+    local_disk,
     outages,
     rebalances,
     replays,
@@ -92,6 +93,12 @@ ALL = (
         device=training.DEVICE,
     ),
     Scenario("17", "topic missing, partition count changed", topic_changes.wrong_topics),
+    Scenario("19", "two workers share a small scratch folder, one is killed", local_disk.shared_scratch),
+    Scenario("20", "scratch disk full", local_disk.full_scratch_disk),
+    Scenario("21", "trainer killed while it releases parked segments", local_disk.killed_release),
+    Scenario(
+        "22", "jobs that end during the upload of a checkpoint", local_disk.slow_upload, {"CREATIVES_ROLE": "train"}
+    ),
     Scenario("18", "soak with random faults", soak.soak, short=False, timeout=300),
 )
 

@@ -18,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from streams.kafka import topics
 from streams.settings import Settings
 from streams.store.s3 import MinioStore
+from tests.faults.cluster import SIGNING_KEY
 from tests.faults.events import SentRecord, event_id_of
 from tests.faults.processes import WorkerProcess
 from tests.faults.worker_settings import SHORT_TIMEOUTS, read_settings, without_project_variables
@@ -64,6 +65,7 @@ class Testbed:
         own = {
             "CREATIVES_KAFKA__GROUP": f"{name}-group",
             "CREATIVES_STORAGE__BUCKET": name,
+            "CREATIVES_STORAGE__SIGNING_KEYS": SIGNING_KEY,
             "CREATIVES_ROLE": "render",
             "CREATIVES_TOPICS__SEGMENT_UPDATED": f"{name}.segment-updated",
             "CREATIVES_TOPICS__PRODUCT_REGISTERED": f"{name}.product-registered",

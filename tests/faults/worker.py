@@ -1,7 +1,7 @@
 """A real worker process with a fake device process and with injected faults.
 
 FAULT_ENTRY: the entry of the device process, by default `tests.faults.fake_studio:serve`; the real one is
-`models.serving:serve`. Imports are inside main() because the spawned device process imports this module again.
+`models.serving:serve`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    import faust
-
     from streams.app import create_app
     from streams.logs import configure
     from streams.settings import Settings
@@ -28,7 +26,7 @@ def main() -> None:
     configure(settings.log)
     fault_injection.install()
     app = create_app(settings, os.environ.get("FAULT_ENTRY", "tests.faults.fake_studio:serve"))
-    faust.Worker(app, loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
+    app.Worker(loglevel="warn", redirect_stdouts=False, override_logging=False).execute_from_commandline()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Devices and precisions by name, and the probe of a device."""
 
-import multiprocessing
-
 import pytest
 import torch
 
 from models import devices
 from models.briefs import DeviceProbe, StudioPlan
 from models.errors import DeviceUnavailable
+from tests.models.fakes import connected
 
 CPU = torch.device("cpu")
 
@@ -27,8 +26,8 @@ def test_device_and_precision_are_chosen_and_refused_by_name():
 
 
 def send_and_receive_probe(**plan):
-    ours, theirs = multiprocessing.Pipe()
-    devices.send_probe(theirs, StudioPlan(**plan))
+    ours, theirs = connected()
+    devices.send_probe(theirs, StudioPlan(network=True, **plan))
     return ours.recv()
 
 

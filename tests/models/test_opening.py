@@ -31,6 +31,7 @@ def test_the_recipe_names_models_and_settings_but_no_folder(tiny_studio, family_
     assert {"steps": 2, "size": 32, "device": "cpu", "dtype": "float32"}.items() <= recipe.settings.items()
     assert str(family_folder) not in repr(recipe)
     assert len(recipe.fingerprint) == 64
+    assert {type(value) for value in recipe.settings.values()} <= {str, int, float, bool}, "torch has its own string"
 
 
 # Another value than the tiny plan's for every field of a plan; a new field needs one here.

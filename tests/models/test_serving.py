@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-import multiprocessing
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +12,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from models import serving
-from models.briefs import Brief, Concept, StudioPlan, StudioReady, StudioRecipe, TrainingJob
-from models.errors import Cancelled, StageFailed, WeightsNotFound
+from models import serving, wire_format
+from models.briefs import Brief, Concept, StudioPlan, StudioReady, StudioRecipe, TrainingJob, TrainingResult
+from models.connection import Connection
+from models.errors import Cancelled, OutOfDeviceMemory, StageFailed, WeightsNotFound
+from models.isolation import refused_rights
 from models.networks import Networks
 from models.studio import Studio
 from models.wire import Answer, Cancel, Progress, Render, Stop, Train
-from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler
+from models.wire_format import FROM_DEVICE
+from streams.device.child import start_child
+from tests.models.fakes import FakeEncoder, FakeGenerator, FakeReranker, FakeUpscaler, connected
+
+TRAINED = TrainingResult("request-1", "/nowhere/concept.safetensors", "0" * 64, 2, {}, (), 0.1)
 
 
 def brief(number, seeds=(1, 2)):
@@ -33,16 +39,16 @@ def generator(monkeypatch, tmp_path):
     generator.pipeline = SimpleNamespace(tokenizer=SimpleNamespace(name_or_path=str(tmp_path), model_max_length=77))
     networks = Networks(generator, FakeReranker(), FakeUpscaler(), FakeEncoder(), "blurry", vocabulary={"dog": ["pet"]})
     studio = Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
-    monkeypatch.setattr(serving, "open_studio", lambda plan: studio)
+    monkeypatch.setattr(serving, "open_studio", lambda plan, on_fetched: studio)
     return generator
 
 
 @pytest.fixture
 def pipe(monkeypatch):
-    handler = signal.getsignal(signal.SIGINT)
-    ours, theirs = multiprocessing.Pipe()
+    ours, theirs = connected()
     yield ours, theirs
-    signal.signal(signal.SIGINT, handler)
+    ours.close()
+    theirs.close()
 
 
 def serve_messages(pipe, *messages):
@@ -51,8 +57,16 @@ def serve_messages(pipe, *messages):
     for message in (*messages, Stop()):
         ours.send(message)
     serving.serve(theirs, StudioPlan())
-    theirs.close()
+    stop_reading(theirs)
     return list(iter_messages(ours))
+
+
+def stop_reading(connection):
+    """Close the device process's end after its thread has read Stop; before, the close would end this process."""
+    for thread in threading.enumerate():
+        if thread.name == "read":
+            thread.join(10)
+    connection.close()
 
 
 def iter_messages(connection):
@@ -108,7 +122,7 @@ def test_a_lost_device_ends_the_process_unanswered(pipe, generator):
     ours.send(Stop())
     with pytest.raises(SystemExit, match="The device is lost in generate"):
         serving.serve(theirs, StudioPlan())
-    theirs.close()
+    stop_reading(theirs)
     assert answers(iter_messages(ours)) == []
 
 
@@ -143,7 +157,7 @@ class SignallingSet(set):
 
 def test_briefs_of_one_concept_follow_each_other(pipe, generator, monkeypatch):
     jam, tea = (Concept(name, "dreambooth", "/nowhere", name, "sks", f"jar of {name}") for name in ("jam", "tea"))
-    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief: contextlib.nullcontext(brief.prompt))
+    monkeypatch.setattr(Studio, "apply_concept", lambda self, brief, progress: contextlib.nullcontext(brief.prompt))
     wanted = [jam, tea, None, jam, None, tea]
     briefs = tuple(dataclasses.replace(brief(n), concept=concept) for n, concept in enumerate(wanted))
     found = answers(serve_messages(pipe, Render(1, briefs)))
@@ -160,7 +174,7 @@ def test_a_training_jobs_concept_leaves_the_shelf_however_the_job_ends(pipe, gen
         held.append((studio.shelf, len(studio.shelf)))
         if given.seed:
             raise Cancelled
-        return "trained"
+        return TRAINED
 
     monkeypatch.setattr(training_job, "run_training_job", train)
     job = TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")
@@ -179,41 +193,79 @@ def test_training_jobs_run_in_their_own_module(pipe, generator, monkeypatch):
         report.report_checkpoint(1, "/nowhere/1")
         if given.seed:
             raise OSError("disk full")
-        return "trained"
+        return TRAINED
 
     monkeypatch.setattr(training_job, "run_training_job", train)
     _, *rest = serve_messages(pipe, Train(1, job), Train(2, dataclasses.replace(job, seed=0)))
     assert [type(message).__name__ for message in rest] == ["Progress", "Checkpointed", "Answer"] * 2
     failed, done = answers(rest)
     assert str(failed.error) == "The train stage failed with OSError: disk full. The worker's log has the traceback."
-    assert done.result == "trained"
+    assert done.result == TRAINED
 
 
 def test_a_studio_that_cannot_open_sends_its_named_error(pipe):
     ours, theirs = pipe
     ours.send(Stop())  # ends the reading thread, which would otherwise end this process when the pipe closes
     serving.serve(theirs, StudioPlan(diffusion="/nowhere/at/all"))
+    stop_reading(theirs)
     assert isinstance(ours.recv(), WeightsNotFound)
 
 
-def entry(connection, plan):
-    from models.serving import serve
+@pytest.mark.parametrize(
+    ("changes", "dropped"),
+    [({}, True), ({"network": True}, False), ({"dino": "owner/dino@1"}, False), ({"dino": "/"}, True)],
+)
+def test_the_network_is_dropped_unless_a_hub_id_or_the_operator_needs_it(monkeypatch, changes, dropped):
+    drops = []
+    monkeypatch.setattr(serving, "drop_network", lambda: drops.append(True))
+    serving._on_fetched(StudioPlan(**changes))
+    assert bool(drops) is dropped
 
-    serve(connection, plan)
+
+def test_a_result_above_the_size_limit_is_a_failed_stage(pipe, generator, monkeypatch):
+    monkeypatch.setattr(wire_format, "BLOBS_LIMIT", 10)
+    [answer] = answers(serve_messages(pipe, Render(1, (brief(1),))))
+    assert isinstance(answer.error, StageFailed)
+    assert "exceed the limit" in str(answer.error)
 
 
-def test_a_real_process_serves_ignores_ctrl_c_and_ends_with_its_parent(tiny_plan):
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=entry, args=(theirs, tiny_plan), daemon=True)
-    process.start()
-    theirs.close()
+def test_a_training_job_gives_its_memory_back(pipe, generator, monkeypatch):
+    from models.learning import training_job
+
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    monkeypatch.setattr(training_job, "run_training_job", lambda studio, given, report: TRAINED)
+    serve_messages(pipe, Train(1, TrainingJob("request-1", "jam", "jar", "sks", "dreambooth", (), 1, "/nowhere")))
+    assert emptied == [True]
+
+
+@pytest.mark.parametrize(("growth", "crowded"), [(0, False), (2**30, True)])
+def test_an_answer_shows_whether_others_took_the_memory(pipe, generator, monkeypatch, growth, crowded):
+    figures = iter([2**30, 2**30 + growth])
+    monkeypatch.setattr(serving, "memory_of_others", lambda device: next(figures))
+
+    def fail():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    generator.fail = fail
+    [answer] = answers(serve_messages(pipe, Render(1, (brief(1),))))
+    assert (type(answer.error), answer.crowded) == (OutOfDeviceMemory, crowded)
+
+
+def test_a_real_process_ignores_signals_has_no_network_and_ends_with_its_parent(tiny_plan):
+    end, child_end = socket.socketpair()
+    process = start_child("models.serving:serve", child_end)
+    child_end.close()
+    ours = Connection(end, FROM_DEVICE)
     try:
+        ours.send(tiny_plan)
         assert ours.poll(240)
         ready = ours.recv()
         assert isinstance(ready, StudioReady)
         assert Path(ready.tokenizer).exists()
-        os.kill(process.pid, signal.SIGINT)
+        assert refused_rights(process.pid) == ("network", "new_privileges")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(process.pid, number)
         ours.send(Render(1, (brief(1), brief(2))))
         found = []
         while len(found) < 2:
@@ -221,7 +273,7 @@ def test_a_real_process_serves_ignores_ctrl_c_and_ends_with_its_parent(tiny_plan
             found += answers([ours.recv()])
         assert [answer.error for answer in found] == [None, None]
         ours.close()
-        process.join(30)
-        assert process.exitcode == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
+        process.wait()

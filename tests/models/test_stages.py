@@ -1,6 +1,7 @@
 """Scorers and finishers: named stages that a studio runs if it has any."""
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 
 from models import images
 from models.briefs import Brief, StudioPlan, StudioRecipe
-from models.errors import Cancelled, StageFailed
+from models.errors import Cancelled, OutOfDeviceMemory, StageFailed
 from models.networks import Networks
+from models.stages import stage
 from models.studio import Studio
 from tests.models.fakes import (
     FakeEncoder,
@@ -117,3 +119,42 @@ def test_a_cancelled_job_ends_at_the_new_stages_too(cancelled):
 
     full = studio((FakeScorer("green", 1),), (FakeFinisher("first"),))
     assert [type(result) for result in full.render([BRIEF], progress)] == [Cancelled]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_failing_tensors_are_freed_before_the_cache_is_emptied(monkeypatch, error):
+    """The traceback holds the local variables of the calls that failed."""
+    tensors, freed = [], []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append([tensor() is None for tensor in tensors]))
+
+    def fill(depth):
+        activations = torch.ones(8)
+        tensors.append(weakref.ref(activations))
+        if depth:
+            fill(depth - 1)
+        try:
+            {}["another error on the way"]
+        except KeyError:
+            raise error  # noqa: B904
+
+    with pytest.raises(OutOfDeviceMemory, match="ran out of memory in generate"), stage("generate"):
+        fill(3)
+    assert freed == [[True] * 4]
+
+
+def test_a_rendering_holds_the_seconds_of_each_stage_of_its_brief():
+    with_all = studio(scorers=(FakeScorer("red", 0),), finishers=(FakeFinisher("dimmed"),))
+    first, second = with_all.render([BRIEF, dataclasses.replace(BRIEF, request_id="request-2")])
+    for rendering in (first, second):
+        assert list(rendering.stage_seconds) == ["generate", "rerank", "score", "upscale", "finish", "encode"]
+        drawn = sum(value for name, value in rendering.stage_seconds.items() if name != "encode")
+        assert 0 < drawn <= rendering.device_seconds

@@ -1,12 +1,15 @@
 """docker-compose.yml and Dockerfile agree with the settings. No test starts Docker."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from streams.products.photos import PHOTOS
 from streams.settings import Settings
+from streams.store.keys import PARKED
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,3 +73,13 @@ def test_the_image_runs_as_a_user_and_dockerignore_admits_every_copied_file():
     for copied in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
         for name in copied.split():
             assert f"!{name.split('/')[0]}" in allowed, name
+
+
+def test_the_policies_name_the_prefixes_of_the_keys():
+    known = {"creatives/*", "concepts/*", "checkpoints/*", f"{PARKED}*", f"{PHOTOS}*", "doctor/*"}
+    bucket = f"arn:aws:s3:::{Settings().storage.bucket}"
+    for path in (ROOT / "deploy" / "policies" / "minio").glob("*.json"):
+        for statement in json.loads(path.read_text())["Statement"]:
+            for resource in statement["Resource"]:
+                assert resource == bucket or resource.removeprefix(f"{bucket}/") in known, path
+                assert "*" not in "".join(statement["Action"]), path

@@ -15,8 +15,10 @@ NEVER_DELIVERED = {
     "certificate_unusable",  # of the start, before any event is read
     "no_services",
     "port_taken",
+    "signing_key_missing",
+    "topics_forbidden",
     "topics_missing",
-    "wrong_partitions",
+    "unknown_settings",
     "device_stuck",  # these three end the worker
     "weights_changed",
     "unsettled",

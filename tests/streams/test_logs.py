@@ -106,3 +106,27 @@ def test_remembered_templates_are_bounded() -> None:
     for number in range(3 * logs._MAX_TEMPLATES):
         assert repeats.filter(logging.LogRecord("faust", logging.ERROR, "", 0, f"line {number}", (), None))
     assert len(repeats._last) <= logs._MAX_TEMPLATES
+
+
+FORGED = "milk\n2026-11-28T00:00:00Z [error    ] the worker stops reason=x\x1b[2K\u202e"
+
+
+def test_foreign_text_can_forge_neither_a_line_nor_a_field(written: io.StringIO) -> None:
+    log = structlog.get_logger("streams")
+    message = f"photo {FORGED}"
+    log.info(message, product_id=FORGED, reason="a verdict=done", name="Żółć", place="\u202ex")
+    logging.getLogger("aiokafka").warning("bad header %s", FORGED)
+    log.error("failed", key='x" y', exc_info=ValueError(FORGED))
+    lines = written.getvalue().splitlines()
+    assert sum(not line.startswith("    ") for line in lines) == 3  # the lines of a traceback are indented
+    assert "\x1b[2K" not in written.getvalue()
+    assert "\u202e" not in written.getvalue()
+    assert "reason='a verdict=done'" in lines[0]
+    assert "name=Żółć" in lines[0]
+    assert lines[0].count("\\n2026-11-28T00:00:00Z") == 2
+
+
+@pytest.mark.parametrize("value", ["s3://creatives/photos/jam/1.png", "segment-updated", "127.0.0.1:9092,[::1]:9092"])
+def test_plain_values_are_not_quoted(written: io.StringIO, value: str) -> None:
+    structlog.get_logger("streams").info("x", value=value)
+    assert f"value={value}" in written.getvalue()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner
-from pydantic import ValidationError
 
 from streams.cli.main import cli
 from streams.setting_types import Group
 from streams.settings import Settings
 from streams.training_settings import TrainingSettings
+from streams.unknown_variables import UnknownSettings
 
 
 def test_each_method_has_its_own_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_each_method_has_its_own_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_setting_of_another_method_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREATIVES_TRAINING__TEXTUAL_INVERSION__RANK", "8")
-    with pytest.raises(ValidationError, match="rank"):
+    with pytest.raises(UnknownSettings, match="RANK"):
         Settings()
 
 

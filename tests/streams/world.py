@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.events import ProductRegistered, SegmentUpdated, Source
-from streams.messages import Outcome
+from streams.messages import Headers, Outcome
 from streams.products.train import train_product
 from streams.requests import Tools
 from streams.segments.prompting import Prompter
@@ -49,10 +49,15 @@ class World:
             self.store.objects[f"photos/jam/{number}.png"] = f"photo {number}".encode()
 
     async def train(self, event: ProductRegistered, offset: int = 5) -> Outcome:
-        return await train_product(event, SOURCE.model_copy(update={"offset": offset}), self.tools)
+        """Handle a registration as `streams.kafka.delivery` does. The outcome itself is only returned."""
+        outcome = await train_product(event, SOURCE.model_copy(update={"offset": offset}), self.tools)
+        if outcome.follow_up is not None:
+            await outcome.follow_up()
+        return outcome
 
-    async def render(self, event: SegmentUpdated) -> Outcome | None:
-        return await render_segment(event, Source(topic="segment-updated", partition=0, offset=1), self.tools)
+    async def render(self, event: SegmentUpdated, headers: Headers = ()) -> Outcome | None:
+        source = Source(topic="segment-updated", partition=0, offset=1)
+        return await render_segment(event, source, self.tools, headers)
 
     def restart(self, revision: str = "1") -> None:
         """Replace the device and tools, as a new worker process would. revision: of its diffusion weights."""

@@ -16,6 +16,7 @@ from streams.cli.event_sender import send_events
 from streams.cli.progress import StageBars
 from streams.cli.topic_reader import TopicMessage, TopicReader, topic_reader
 from streams.kafka.topics import dead_letter_topic
+from streams.printable import printable
 from streams.settings import Settings
 
 UPDATE_SECONDS = 0.2  # between two requests for the worker's status
@@ -32,10 +33,10 @@ async def collect_results(
     topics = settings.topics
     outcomes = [topics.creative_ready, topics.product_ready, topics.creative_rejected]
     dead_letters = [dead_letter_topic(topics, name) for name in (topics.segment_updated, topics.product_registered)]
-    async with topic_reader(outcomes + dead_letters, settings, from_beginning=False) as reader:
+    async with topic_reader(outcomes + dead_letters, settings) as reader:
         await send_events(events, settings)
         collecting = asyncio.create_task(_collect_outcomes(reader, events, bars))
-        updating = asyncio.create_task(_update_bars(worker.url, bars))
+        updating = asyncio.create_task(_update_bars(worker, bars))
         exited = asyncio.create_task(worker.process.wait())
         try:
             await asyncio.wait({collecting, exited}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,7 +46,7 @@ async def collect_results(
         finally:
             for task in (collecting, updating, exited):
                 task.cancel()
-        await _show_status(worker.url, bars)  # the last stages may have begun and ended since the last update
+        await _show_status(worker, bars)  # the last stages may have begun and ended since the last update
         bars.finish()
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
         return [await fetch_result(event, values[event.content.event_id], client) for event in events]
@@ -72,20 +73,20 @@ async def _collect_outcomes(reader: TopicReader, events: Sequence[ValidEvent], b
 
 def _failure_reason(message: TopicMessage, fields: dict[str, Any]) -> str:
     headers = {name: value.decode(errors="replace") for name, value in message.headers}
-    return str(fields.get("reason") or headers.get("dead_message") or message.topic)
+    return printable(str(fields.get("reason") or headers.get("dead_message") or message.topic))
 
 
-async def _update_bars(url: str, bars: StageBars) -> None:
+async def _update_bars(worker: WorkerProcess, bars: StageBars) -> None:
     while True:
-        await _show_status(url, bars)
+        await _show_status(worker, bars)
         await asyncio.sleep(UPDATE_SECONDS)
 
 
-async def _show_status(url: str, bars: StageBars) -> None:
+async def _show_status(worker: WorkerProcess, bars: StageBars) -> None:
     """Show the stages of the running batch, or of the last one, from the worker's status page."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=5.0, headers=worker.headers) as client:
         try:
-            status = (await client.get(f"{url}/status")).json()
+            status = (await client.get(f"{worker.url}/status")).json()
             device, training = status["device_process"], status["training_process"] or {}
         except (httpx.HTTPError, ValueError, KeyError):
             device, training = {"state": "loading"}, {}  # the worker does not serve its pages yet

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from schemas.events import ProductRegistered
 from streams.cli.demo.results import ProductResult, Result, SegmentResult, product_results, segment_results
+from streams.cli.terminal import counted
 
 METHOD_LABELS = {  # in the order of the columns
     "textual_inversion": "Textual Inversion",
@@ -63,7 +64,7 @@ def other_segments(results: Sequence[Result], comparisons: Sequence[Comparison])
 def training_facts(result: ProductResult) -> tuple[str, ...]:
     """Return steps and duration of a training, and the likeness to the photos if it was measured."""
     ready = result.ready
-    cost = f"{ready.steps} steps, {ready.cost.device_seconds:.0f} s"
+    cost = f"{counted(ready.steps, 'step')}, {ready.cost.device_seconds:.0f} s"
     if "fidelity" not in ready.scores:
         return (cost,)
     after, before = ready.scores["fidelity"], ready.scores.get("fidelity_before", float("nan"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streams.cli.demo.products import EXAMPLES, product_events
 from streams.cli.event_file import InvalidEntry, ValidEvent, read_events
-from streams.cli.terminal import InputError
+from streams.cli.terminal import InputError, counted
 from streams.settings import Settings
 
 SEGMENTS = ("coffee-enthusiast", "cooking-enthusiast", "healthy-vegan")
@@ -30,5 +30,6 @@ def demo_events(files: Sequence[Path], settings: Settings, *, products: bool) ->
     events += product_events(settings) if products else []
     repeated = len(events) - len({event.content.event_id for event in events})
     if repeated:
-        raise InputError(f"{repeated} of the events repeat the event_id of another. Give every event its own.")
+        verb = "repeats" if repeated == 1 else "repeat"
+        raise InputError(f"{counted(repeated, 'event')} {verb} the event_id of another. Give every event its own.")
     return events

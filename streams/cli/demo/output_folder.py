@@ -12,11 +12,12 @@ from streams.cli.demo.comparisons import Comparison, compare_products, other_seg
 from streams.cli.demo.page import demo_page
 from streams.cli.demo.results import FetchedPicture, Result, SegmentResult
 from streams.cli.pictures import rank_label, ranking_score
+from streams.cli.terminal import counted, require_writable
 
 
 def clear(folder: Path) -> None:
-    """Make the folder and remove the files of an earlier demo. Other files stay."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the folder and remove the files of an earlier demo. Other files stay. Raises InputError."""
+    require_writable(folder)
     shutil.rmtree(folder / "pictures", ignore_errors=True)
     for name in ("events.jsonl", "contact-sheet.png", "index.html", "worker.log"):
         (folder / name).unlink(missing_ok=True)
@@ -52,7 +53,7 @@ def _segment_strip(result: SegmentResult) -> Strip:
         _frame(picture, rank_label(picture.image.rank, picture.image.format, shapes)) for picture in result.pictures
     )
     cost = result.ready.cost
-    fact = f"{cost.candidates} candidates, {cost.device_seconds:.1f} s"
+    fact = f"{counted(cost.candidates, 'candidate')}, {cost.device_seconds:.1f} s"
     return Strip(result.segment.name, result.ready.prompt, (fact,), frames)
 
 

@@ -98,7 +98,7 @@ async def _send_and_show(options: DemoOptions, settings: Settings, events: list[
 async def _serve(worker: WorkerProcess, settings: Settings) -> None:
     """Keep worker and services up until Ctrl-C. Raises DemoFailed if the worker exits first."""
     objects = settings.storage.public_base or settings.storage.endpoint
-    err_console.print(f"Serving the gallery {worker.url} and the objects {objects}. Press Ctrl-C to stop.")
+    err_console.print(f"Serving the gallery {worker.gallery_url} and the objects {objects}. Press Ctrl-C to stop.")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -14,19 +14,24 @@ from pathlib import Path
 
 from streams.cli.demo.errors import DemoFailed
 from streams.cli.embedded_services import connection_variables
-from streams.settings import DEFAULT_WEB_PORT, Settings
+from streams.printable import printable
+from streams.settings import Settings
+from streams.web_settings import DEFAULT_GALLERY_PORT, DEFAULT_WEB_PORT
 
 WORKER_COMMAND = (sys.executable, "-m", "streams.cli", "worker")
 STOP_SECONDS = 30.0  # between SIGTERM and SIGKILL
 LOG_LINES = 15
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """A running worker and the address of its web pages."""
+    """A running worker, the addresses of its web pages, and the headers that they require."""
 
     process: asyncio.subprocess.Process
     url: str
+    gallery_url: str
+    headers: dict[str, str]
 
     def exit_error(self) -> DemoFailed:
         """Return the error for a worker that exited although the demo needs it."""
@@ -37,7 +42,13 @@ class WorkerProcess:
 async def worker_process(settings: Settings, log: Path) -> AsyncIterator[WorkerProcess]:
     """Start a worker that writes its output to `log`, and stop it at the end."""
     port = free_port(DEFAULT_WEB_PORT if settings.web.port is None else settings.web.port)
-    variables = connection_variables(settings) | {"CREATIVES_WEB__PORT": str(port), "CREATIVES_WEB__HOST": "127.0.0.1"}
+    gallery = free_port(DEFAULT_GALLERY_PORT if settings.web.gallery_port is None else settings.web.gallery_port)
+    variables = connection_variables(settings) | {
+        "CREATIVES_WEB__HOST": LOOPBACK,
+        "CREATIVES_WEB__PORT": str(port),
+        "CREATIVES_WEB__GALLERY_HOST": LOOPBACK,
+        "CREATIVES_WEB__GALLERY_PORT": str(gallery),
+    }
     if settings.storage.public_base is not None:
         variables["CREATIVES_STORAGE__PUBLIC_BASE"] = settings.storage.public_base
     with log.open("wb") as output:
@@ -49,7 +60,9 @@ async def worker_process(settings: Settings, log: Path) -> AsyncIterator[WorkerP
             stderr=output,
         )
     try:
-        yield WorkerProcess(process, f"http://127.0.0.1:{port}")
+        token = settings.web.token
+        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+        yield WorkerProcess(process, f"http://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{gallery}", headers)
     finally:
         await _stop(process)
 
@@ -70,14 +83,14 @@ def free_port(preferred: int) -> int:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((LOOPBACK, port))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise DemoFailed(reason="There is no free port on 127.0.0.1.")
+    raise DemoFailed(reason=f"There is no free port on {LOOPBACK}.")
 
 
 def last_log_lines(log: Path) -> str:
-    """Return the end of the worker's log."""
-    lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
-    return "\n".join(lines[-LOG_LINES:])
+    """Return the end of the worker's log, without anything that controls a terminal."""
+    lines = log.read_text("utf-8", errors="replace").split("\n") if log.exists() else []
+    return "\n".join(map(printable, lines[-LOG_LINES:])).strip()

@@ -51,6 +51,13 @@ def test_the_subject_is_found_and_the_background_becomes_grey():
     assert crop[0, 48, 48] > 0.7
 
 
+def test_each_cropped_picture_is_reported():
+    reports = []
+    pictures = pil_to_pixels(ball(RED, WHITE), ball(GREEN, BLUE))
+    fidelity.crop_subjects(pictures, lambda *done: reports.append(done))
+    assert reports == [(1, 2), (2, 2)]
+
+
 def test_fidelity_ignores_the_background():
     photos = fidelity.crop_subjects(pil_to_pixels(ball(RED, WHITE), ball(RED, WHITE, (44, 50))))
     elsewhere, other = (fidelity.crop_subjects(pil_to_pixels(one)) for one in (ball(RED, BLUE), ball(GREEN, WHITE)))

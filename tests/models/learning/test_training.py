@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.errors import Cancelled, TrainingDiverged
+from models.errors import Cancelled, ScratchDiskUnusable, TrainingDiverged
 from models.learning import training
 from models.learning.training import Schedule, generator_for, train
 from models.learning.training_checkpoints import CHECKPOINTS
-from models.weights.tensor_file import write_tensors
+from models.weights.tensor_file import _DTYPES, write_tensors
+from tests.fakes import small_disk
 
 
 class Regression:
@@ -253,6 +254,60 @@ def test_equal_tensors_give_equal_files(tmp_path):
         assert torch.equal(load_file(path)["b"], torch.ones(2))
     assert len(contents) == 1
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_file_is_that_of_the_safetensors_library(tmp_path):
+    numbers = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 100
+    tensors = {f"ż.{position}": numbers.to(dtype) for position, dtype in enumerate(reversed(_DTYPES))}
+    tensors |= {
+        "scalar": torch.tensor(1.5),
+        "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(numbers.clone()),
+    }
+    tensors["laid out"] = numbers.to(memory_format=torch.channels_last)
+    write_tensors(tensors, tmp_path / "ours", {"format": "pt"})
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, tmp_path / "theirs", {"format": "pt"}
+    )
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_writing_reports_every_chunk_and_ends_when_the_job_is_cancelled(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.weights.tensor_file._CHUNK", 8)
+    reports = []
+    tensors = {"a": torch.zeros(5), "b": torch.zeros(1)}
+    write_tensors(tensors, tmp_path / "a.safetensors", {}, lambda *done: reports.append(done))
+    assert reports == [(8, 24), (16, 24), (20, 24), (24, 24)]
+
+    def cancel(_done, _total):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_tensors(tensors, tmp_path / "b.safetensors", {}, cancel)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    small_disk(tmp_path, 100, monkeypatch)
+    with pytest.raises(ScratchDiskUnusable, match="No space left on device"):
+        write_tensors({"a": torch.zeros(100)}, tmp_path / "a.safetensors", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_and_restoring_a_checkpoint_report_progress(tmp_path):
+    reports = []
+
+    class Recorder(SilentReporter):
+        def progress(self, stage, done, total):
+            reports.append((stage, done, total))
+
+    train(Regression(), schedule(steps=2, checkpoint_every=2), tmp_path, Recorder())
+    assert reports.count(("train", 2, 2)) > 1  # while the file is written, and at the end
+    reports.clear()
+    train(Regression(), schedule(steps=2, checkpoint_every=2), tmp_path, Recorder())
+    loads = [report for report in reports if report[0] == "load"]
+    assert loads
+    assert loads[-1][1] == loads[-1][2]
 
 
 def test_generators_depend_on_seed_and_place_alone():

@@ -71,9 +71,9 @@ def record_loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     noted: list[tuple[str, ...]] = []
     loading = concept_shelf._load
 
-    def load(pipeline, requested):
+    def load(pipeline, requested, report):
         noted.append(tuple(one.product_id for one in requested))
-        return loading(pipeline, requested)
+        return loading(pipeline, requested, report)
 
     monkeypatch.setattr(concept_shelf, "_load", load)
     return noted
@@ -125,6 +125,16 @@ def test_a_full_shelf_drops_the_oldest_and_loads_it_again(tiny_studio, concepts,
                 rows = pipeline.text_encoder.get_input_embeddings().weight[-2:]
                 assert torch.equal(rows, load_file(concepts["milk"].path)["<milk>"])
     assert noted[3:] == [("tea",)]
+
+
+@pytest.mark.parametrize("product", ["milk", "tea", "jam"])
+def test_reading_a_concept_reports_progress_once(tiny_studio, concepts, product):
+    reports, shelf = [], ConceptShelf(1)
+    for _ in range(2):
+        with shelf.apply(tiny_studio.generator.pipeline, (concepts[product],), lambda *done: reports.append(done)):
+            pass
+    tensors, size = len(load_file(concepts[product].path)), Path(concepts[product].path).stat().st_size
+    assert reports == [*((number, tensors) for number in range(1, tensors + 1)), (size, size)]
 
 
 @pytest.mark.parametrize("product", ["milk", "tea"])

@@ -11,7 +11,7 @@ def message(value, key=b"k", headers=()):
 
 def test_rows_of_every_topic():
     topics = TopicSettings()
-    ready = {"segment_id": "s", "prompt": "p", "images": [{"url": "u", "scores": {"clip": 0.25}}]}
+    ready = {"segment_id": "s", "prompt": "p", "images": [{"url": "https://u/1.png", "scores": {"clip": 0.25}}]}
     cells = {
         "segment-updated": event_row("segment_updated", message(b'{"segment_id":"s","name":"n","event_id":"e"}')),
         "product-registered": event_row("product_registered", message(b'{"product_id":"p","images":[1,2,3]}')),
@@ -25,12 +25,15 @@ def test_rows_of_every_topic():
     }
     assert cells["segment-updated"][1:] == ("s", "n", "e")
     assert cells["product-registered"][1:] == ("p", "", "", "3", "")
-    assert cells["creative-ready"][1:] == ("s", "p", "1", "0.250", "u")
-    assert cells["product-ready"][1:] == ("p", "", "5", "")
+    assert cells["creative-ready"][1:] == ("s", "p", "1", "0.250", "https://u/1.png")
+    assert cells["product-ready"][1:] == ("p", "", "5", "", "")
     assert cells["creative-rejected"][1:] == ("p", "c", "r")
     assert cells["x.dead"][1:] == ("x[1]@?", "c", "")
     assert cells["other"][1:] == ("k", "�x")
-    assert event_row("creative_ready", message(b"no json"))[1:] == ("k", "no json")
+    assert event_row("creative_ready", message(b"no json"))[1:] == ("k", "no json", "", "", "")
+    assert event_row("product_registered", message(b'{"images":7}'))[1:] == ("k", '{"images":7}', "", "", "")
+    assert event_row("product_ready", message(b'{"images":["x"]}'))[1:] == ("k", "", "", '{"images":["x"]}', "")
+    assert event_row("creative_ready", message(b'{"images":[{"url":"javascript:x"}]}'))[-1] == ""
     kinds = [topic_kind(topic, topics) for topic in cells]
     assert kinds == [
         "segment_updated",

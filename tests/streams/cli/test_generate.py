@@ -1,8 +1,10 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import save_file
 
 from streams.cli import local_rendering
 from streams.cli.main import cli
@@ -39,6 +41,35 @@ def test_wrong_options_are_usage_errors(arguments, message):
     result = CliRunner().invoke(cli, ["generate", *arguments])
     assert result.exit_code == 2
     assert message in result.output
+
+
+@pytest.mark.parametrize("command", [["generate", "a cup"], ["train", __file__, "--product", "p", "--class-noun", "c"]])
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(monkeypatch, tmp_path, command):
+    for name in ("local_rendering.render_locally", "local_training.train_locally"):
+        monkeypatch.setattr(f"streams.cli.{name}", None)  # must not be reached
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(cli, [*command, "--out", str(tmp_path / "file" / "folder")])
+    assert result.exit_code == 2, result.output
+    assert f"Cannot write to {tmp_path / 'file' / 'folder'}: Not a directory" in result.output
+    assert "--out" in result.output
+
+
+def test_a_concept_file_is_part_of_the_brief(monkeypatch, tmp_path):
+    briefs = []
+
+    async def recording(brief, *_):
+        briefs.append(brief)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_rendering, "render_locally", recording)
+    concept = tmp_path / "jam" / "concept.safetensors"
+    concept.parent.mkdir()
+    meta = {"method": "dreambooth", "placeholder_token": "sks", "class_noun": "jar of jam"}
+    save_file({"w": np.zeros(2, np.float32)}, concept, meta)
+    arguments = ["generate", "a jar of jam", "--concept", str(concept), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(cli, arguments).exit_code == 130
+    [brief] = briefs
+    assert (brief.prompt, brief.concept.path) == ("a sks jar of jam", str(concept))
 
 
 def test_an_unknown_sampler_is_a_settings_error(monkeypatch):

@@ -45,3 +45,21 @@ def test_without_a_terminal_every_stage_is_one_line():
         for stages in ({"generate": (1, 2)}, {"generate": (2, 2), "rerank": (1, 2)}, {"generate": (1, 2)}):
             bars.show_stages(stages)
     assert file.getvalue().splitlines() == ["generating candidates", "reranking with CLIP"]
+
+
+def test_without_a_terminal_a_long_stage_prints_a_line_every_ten_seconds():
+    file, now = io.StringIO(), 100.0
+    with StageBars(Console(file=file), lambda: now) as bars:
+        bars.show_count("events", 0, 2)
+        for second in range(25):
+            now = 100.0 + second
+            bars.show_process("loading", {})
+        for second in range(60):
+            now = 125.0 + second
+            bars.show_stages({"train": (second * 2, 118)}, TRAINING_PREFIX)
+        bars.show_count("events", 1, 2)
+        bars.finish()
+    lines = file.getvalue().splitlines()
+    assert lines[:3] == ["loading the models", "loading the models: 10 s", "loading the models: 20 s"]
+    training = [f"products: training on the photos: {done}/118" for done in (20, 40, 60, 80, 100)]
+    assert lines[3:] == ["products: training on the photos", *training, "events: 1/2"]

@@ -51,6 +51,7 @@ def test_the_env_file_has_every_variable_of_a_client_and_is_private(services):
         "CREATIVES_STORAGE__BUCKET",
         "CREATIVES_STORAGE__ENDPOINT",
         "CREATIVES_STORAGE__SECRET_KEY",
+        "CREATIVES_STORAGE__SIGNING_KEYS",
     ]
     assert mode == 0o600
 
@@ -91,20 +92,21 @@ def test_doctor_and_topics_accept_both(services):
         assert result.exit_code == 0, result.output
         assert services[0]["CREATIVES_STORAGE__ENDPOINT"] in result.output
         assert services[0]["CREATIVES_STORAGE__SECRET_KEY"] not in result.output
+        assert services[0]["CREATIVES_STORAGE__SIGNING_KEYS"] not in result.output
 
 
 async def test_doctor_counts_segments_that_wait_for_a_product(services):
     names = ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY", "BUCKET")
     storage = {name.lower(): services[0][f"CREATIVES_STORAGE__{name}"] for name in names}
     settings = Settings(storage=storage)
-    assert len((await run_check(STORE, settings)).lines) == 1
+    assert len((await run_check(STORE, settings)).lines) == 2
     store = MinioStore(settings.storage)
     for product, count in (("milk", 1), ("jam", 3)):
         for number in range(count):
             await store.put(f"parked/{product}/{number}.json", b"{}", "application/json")
     result = await run_check(STORE, settings)
     store.close()
-    assert result.lines[1] == "4 segments wait for a product that is not trained yet: jam 3, milk 1"
+    assert result.lines[2] == "4 segments wait for a product that is not trained yet: jam 3, milk 1"
 
 
 def test_a_missing_bucket_is_named_and_created(services):

@@ -10,6 +10,7 @@ def test_json_of_a_dead_letter_contains_the_whole_message():
         "partition": 2,
         "offset": 7,
         "timestamp": 0,
+        "time": "1970-01-01T00:00:00.000Z",
         "key": None,
         "headers": {"dead_code": "invalid_event"},
         "value": "base64:/wA=",

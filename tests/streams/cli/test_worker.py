@@ -18,10 +18,12 @@ from tests.streams.cli.processes import CREATIVES, ROOT, environment
             "The broker at 127.0.0.1:1 does not answer: Connection refused. Start it, or correct CREATIVES_KAFKA__BOOT",
         ),
         (
-            {"CREATIVES_STORAGE__ENDPOINT": "http://127.0.0.1:1"},
+            {"CREATIVES_STORAGE__ENDPOINT": "http://127.0.0.1:1", "CREATIVES_STORAGE__SIGNING_KEYS": "k" * 32},
             "The object store at http://127.0.0.1:1 does not answer",
         ),
+        ({"CREATIVES_STORAGE__ENDPOINT": "http://127.0.0.1:1"}, "No signing key is set. Set CREATIVES_STORAGE__SIGN"),
         ({"CREATIVES_WEB__PORT": "taken"}, "CREATIVES_WEB__PORT"),
+        ({"CREATIVES_STUDIO__DIFFUSION": "/no/such"}, "No weights for diffusion at /no/such: there is no such path"),
     ],
 )
 def test_a_worker_that_cannot_start_reports_the_reason_in_one_line(variables, message):

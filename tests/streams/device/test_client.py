@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from models import wire_format
 from models.briefs import Brief
 from models.errors import NothingPassed, StageFailed
 from streams.failures import DeviceProcessDied
@@ -133,6 +134,17 @@ async def test_training_hands_over_checkpoints(open_device: Open, tmp_path: Path
     assert Path(result.path).read_bytes() == b"milk trained for 5 steps, from 0"
     assert steps
     assert steps == sorted(set(steps))
+
+
+async def test_a_job_above_the_size_limit_fails_alone(
+    open_device: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await open_device()
+    monkeypatch.setattr(wire_format, "HEADER_LIMIT", 2000)
+    with pytest.raises(StageFailed, match=r"send stage failed with InvalidMessage: .* exceed the limit"):
+        await device.render(brief("a", "long " * 400))
+    assert await device.render(brief("b")) == fakes.rendering(brief("b"))
+    assert device.status().restarts == 0
 
 
 async def test_training_resumes_after_a_crash(open_device: Open, tmp_path: Path) -> None:

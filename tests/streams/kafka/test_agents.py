@@ -29,10 +29,11 @@ class ScriptedDelivery:
         self.ends = {}
         self.started = []
 
-    async def settle(self, raw, attempt):
+    async def settle(self, raw, attempt, turns):
         offset = raw.source.offset
-        self.started.append(offset)
-        return await self.ends.setdefault(offset, asyncio.get_running_loop().create_future())
+        async with turns:
+            self.started.append(offset)
+            return await self.ends.setdefault(offset, asyncio.get_running_loop().create_future())
 
     async def end(self, offset, settlement=Settlement.DONE):
         self.ends[offset].set_result(settlement)

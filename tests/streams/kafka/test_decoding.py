@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.events import ProductRegistered, SegmentUpdated, Source
 from streams.failures import InvalidEvent
+from streams.kafka import decoding
 from streams.kafka.decoding import EventLimits, decode
 from streams.messages import RawEvent
 from streams.settings import Settings
@@ -241,3 +242,18 @@ def test_training_steps_are_capped_unless_the_operator_says_otherwise():
     message = raw(json.dumps(PRODUCT | {"steps": 100_000}).encode())
     with pytest.raises(InvalidEvent, match="steps: 100000 is more than the 5000"):
         decode(message, ProductRegistered, LIMITS)
+
+
+def test_a_bad_event_is_parsed_once_whatever_is_wrong_with_it(monkeypatch):
+    """pydantic's parser would build every list again for each error that it reports."""
+    parsed = []
+
+    def loads(text, **options):
+        parsed.append(text)
+        return json.JSONDecoder(**options).decode(text)
+
+    monkeypatch.setattr(decoding.json, "loads", loads)
+    monkeypatch.setattr(SegmentUpdated, "model_validate_json", None)
+    with pytest.raises(InvalidEvent, match=r"\(and 2 more\)"):
+        decode(raw(json.dumps({"name": 0, "event_id": "e", "unknown": [[]] * 1000}).encode()), SegmentUpdated, LIMITS)
+    assert len(parsed) == 1

@@ -1,10 +1,11 @@
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
-from models.errors import Cancelled, StageFailed
+from models.errors import Cancelled, ScratchDiskUnusable, StageFailed
 from schemas.events import Source
 from streams.failures import (
     BrokerUnavailable,
@@ -16,9 +17,11 @@ from streams.failures import (
     StoreRefused,
     StoreUnavailable,
     UnreadableRecord,
+    code_of,
 )
-from streams.kafka import delivery as delivery_module
-from streams.kafka.delivery import Delivery, Settlement, backoff
+from streams.kafka import retries
+from streams.kafka.delivery import Delivery, Settlement
+from streams.kafka.retries import backoff
 from streams.messages import Outcome, RawEvent
 from streams.settings import DeliverySettings
 
@@ -247,9 +250,9 @@ async def test_a_cancelled_delivery_settles_nothing():
 
 def test_backoff_doubles_up_to_its_cap_with_half_of_it_jitter(monkeypatch):
     settings = DeliverySettings(backoff=1.0, backoff_cap=5.0)
-    monkeypatch.setattr(delivery_module.random, "random", lambda: 1.0)
+    monkeypatch.setattr(retries.random, "random", lambda: 1.0)
     assert [backoff(n, settings) for n in (1, 2, 3, 4, 1000)] == [1.0, 2.0, 4.0, 5.0, 5.0]
-    monkeypatch.setattr(delivery_module.random, "random", lambda: 0.0)
+    monkeypatch.setattr(retries.random, "random", lambda: 0.0)
     assert [backoff(n, settings) for n in (1, 2)] == [0.5, 1.0]
 
 
@@ -270,8 +273,57 @@ async def test_a_dead_letter_waits_between_attempts(monkeypatch):
     async def sleep(seconds):
         waited.append(seconds)
 
-    monkeypatch.setattr(delivery_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr("streams.kafka.delivery.asyncio.sleep", sleep)
     publisher = FakePublisher(dead_letter_errors=[BrokerUnavailable(servers="s", detail="d")] * 3)
     delivery, _ = make(publisher, FAST.model_copy(update={"backoff": 1.0, "backoff_cap": 100.0}))
     assert await delivery.settle(raw(), Attempts(InvalidEvent(field="f", rule="r"))) is Settlement.DEAD_LETTERED
     assert [1 <= seconds / 0.5 / 2**n <= 2 for n, seconds in enumerate(waited)] == [True] * 3
+
+
+async def test_an_event_gives_its_turn_back_while_it_waits_for_the_next_attempt():
+    """Sixteen events wait for the scratch disk; a plain one behind them is served at once."""
+    turns = asyncio.Semaphore(1)
+    delivery, _ = make(FakePublisher(), DeliverySettings(backoff=60, backoff_cap=60))
+    full = ScratchDiskUnusable(folder="/scratch", detail="No space left on device")
+    waiting = [asyncio.create_task(delivery.settle(raw(offset=n), Attempts(*[full] * 9), turns)) for n in range(16)]
+    await asyncio.sleep(0)  # all of them are in the queue
+    async with asyncio.timeout(5):
+        assert await delivery.settle(raw(offset=99), Attempts(), turns) is Settlement.DONE
+    (problem,) = delivery.scratch_problems
+    assert problem.startswith("The scratch folder /scratch cannot be used: No space left on device.")
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert delivery.scratch_problems == []
+
+
+async def test_other_outages_are_no_problem_of_the_scratch_folder():
+    delivery, _ = make(FakePublisher(), DeliverySettings(backoff=60, backoff_cap=60))
+    task = asyncio.create_task(delivery.settle(raw(), Attempts(TimeoutError())))
+    await asyncio.sleep(0.01)
+    assert delivery.scratch_problems == []
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_the_follow_up_runs_after_the_announcement_and_is_retried_without_it():
+    publisher, calls = FakePublisher(), []
+
+    async def follow_up():
+        calls.append(len(publisher.published))
+        if len(calls) == 1:
+            raise TimeoutError
+
+    delivery, _ = make(publisher)
+    attempt = Attempts(result=replace(OUTCOME, follow_up=follow_up))
+    assert await delivery.settle(raw(), attempt) is Settlement.DONE
+    assert calls == [1, 1]
+    assert publisher.published == [OUTCOME]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OSError(), "os_error"), (DeviceProcessDied(), "device_process_died"), (ValueError(), "value_error")],
+)
+def test_a_code_has_one_underscore_per_word(error, code):
+    assert code_of(error) == code

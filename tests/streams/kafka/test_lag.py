@@ -14,6 +14,7 @@ from streams.kafka.lag import LagProbe
 from streams.kafka.ledger import Partition
 from streams.runtime import Runtime
 from streams.settings import KafkaSettings, Settings
+from streams.web import state
 from streams.web.state import unready_reasons
 
 PARTITION = Partition("segment-updated", 0)
@@ -29,7 +30,7 @@ def broker():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(lag, "_INTERVAL", 0.1)
-    monkeypatch.setattr(lag, "_TIMEOUT", 1.0)
+    monkeypatch.setattr(lag, "_TIMEOUT", 0.5)
 
 
 async def until(condition, seconds=30):
@@ -66,6 +67,8 @@ async def test_the_probe_notices_when_the_broker_goes_down_and_comes_up(broker, 
         assert probe.unreachable_seconds == 0
         assert probe.lag_by_partition == ({"segment-updated[0]": 3} if partitions else {})
         broker.refuse_connections()
+        await until(lambda: probe.unreachable_seconds, seconds=2)
+        assert probe.lag_by_partition is None, "an unknown lag is not the last known one"
         await until(lambda: probe.unreachable_seconds > 1)
         before = probe.unreachable_seconds
         await asyncio.sleep(0.2)
@@ -76,6 +79,11 @@ async def test_the_probe_notices_when_the_broker_goes_down_and_comes_up(broker, 
         await until(
             lambda: not probe.unreachable_seconds and probe.lag_by_partition == found
         )  # a probe may have come before the second message
+
+
+def test_a_dead_broker_shows_within_five_seconds(monkeypatch):
+    monkeypatch.undo()
+    assert lag._INTERVAL + lag._TIMEOUT < 5
 
 
 async def test_a_failed_probe_does_not_stop_the_next_one(broker, monkeypatch):
@@ -90,6 +98,7 @@ async def test_a_failed_probe_does_not_stop_the_next_one(broker, monkeypatch):
 
     monkeypatch.setattr(LagProbe, "measure", broken)
     async with following(probe, [PARTITION]) as task:
+        assert probe.lag_by_partition is None, "unknown before the first answer"
         await until(lambda: probe.unreachable_seconds)
         with capture_logs() as lines:
             await until(lambda: not probe.unreachable_seconds)
@@ -98,7 +107,8 @@ async def test_a_failed_probe_does_not_stop_the_next_one(broker, monkeypatch):
         assert not task.done()
 
 
-async def test_a_worker_is_ready_only_with_an_assignment_and_a_broker(broker):
+async def test_a_worker_is_ready_only_with_an_assignment_and_a_broker(broker, monkeypatch):
+    monkeypatch.setattr(state, "_GRACE", 0.1)
     kafka = {"bootstrap_servers": broker.bootstrap_servers}
     runtime = Runtime(Settings(kafka=kafka, storage={"endpoint": "http://127.0.0.1:1"}), "tests.fakes:serve", [].append)
     unassigned = "The consumer group has not assigned partitions yet."

@@ -1,6 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 
-from streams.failures import BrokerUnavailable, CertificateUnusable, TopicsMissing, WrongPartitions
+from streams.failures import BrokerUnavailable, CertificateUnusable, TopicsForbidden, TopicsMissing
 from streams.kafka import topics
 from streams.settings import Settings, TopicSettings
 
@@ -23,10 +25,16 @@ async def test_correct_topics_pass(settings):
     assert {state.found for state in await topics.topic_states(settings)} == {4}
 
 
-async def test_a_wrong_partition_count_is_refused_with_a_remedy(settings):
-    other = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": 3})})
-    with pytest.raises(WrongPartitions, match=r"has 4 partitions, not 3.*Set CREATIVES_TOPICS__PARTITIONS"):
-        await topics.check(other)
+@pytest.mark.parametrize("setting", [3, 12])
+async def test_another_number_of_partitions_is_a_warning(settings, setting, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(topics, "log", SimpleNamespace(warning=lambda text, **fields: warnings.append((text, fields))))
+    other = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": setting})})
+    await topics.check(other)
+    assert len(warnings) == len(topics.expected_topics(settings))
+    text, fields = warnings[0]
+    assert "apply at its creation only" in text
+    assert fields == {"topic": settings.topics.segment_updated, "partitions": 4, "setting": setting}
 
 
 async def test_an_unreachable_broker_is_one_error_with_cause_and_setting(caplog):
@@ -47,15 +55,21 @@ async def test_an_invalid_certificate_is_a_named_error(tmp_path):
         await topics.check(Settings(kafka=kafka))
 
 
-def test_missing_topics_come_before_wrong_partitions():
+def test_only_missing_and_forbidden_topics_are_an_error():
     spec = topics.TopicSpec("t", 4, 1)
-    missing, wrong, right = (topics.TopicState(spec, found) for found in (None, 3, 4))
-    assert topics.topic_problem([right, right]) is None
-    assert isinstance(topics.topic_problem([wrong, missing]), TopicsMissing)
-    assert "--create` never changes an existing topic" in str(topics.topic_problem([right, wrong]))
+    missing, more, right = (topics.TopicState(spec, found) for found in (None, 6, 4))
+    assert topics.topic_problem([right, more]) is None
+    error = topics.topic_problem([more, missing], "k:9092 answers, but ")
+    assert isinstance(error, TopicsMissing)
+    assert str(error).startswith("k:9092 answers, but topic t is missing. Run `creatives topics --create`")
+    forbidden = topics.TopicState(spec, None, forbidden=True)
+    error = topics.topic_problem([missing, forbidden])
+    assert isinstance(error, TopicsForbidden)
+    assert "topic t may not be described by this Kafka user. Give the user in CREATIVES_KAFKA__USERNAME" in str(error)
 
 
-def test_a_missing_topic_is_a_problem():
+def test_a_difference_names_both_numbers():
     spec = topics.TopicSpec("t", 4, 1)
-    assert topics.TopicState(spec, None).problem == "topic t is missing"
-    assert topics.TopicState(spec, 4).problem is None
+    assert topics.TopicState(spec, 6).difference == "6 partitions, CREATIVES_TOPICS__PARTITIONS is 4"
+    assert topics.TopicState(spec, 4).difference is None
+    assert topics.TopicState(spec, None).difference is None

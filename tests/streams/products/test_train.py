@@ -34,10 +34,10 @@ async def test_a_concept_is_trained_stored_and_announced(world: World) -> None:
     assert (training_job.method, training_job.steps, training_job.class_noun) == ("dreambooth", 7, "jar of jam")
     prefix = f"concepts/jam/{ready.request_id}/"
     assert world.keys("concepts/jam/") == sorted(
-        [f"{prefix}square-1.png", f"{prefix}concept-{ready.concept_sha256[:16]}.safetensors", f"{prefix}manifest.json",
+        [ready.images[0].s3_uri.removeprefix("s3://creatives/"), f"{prefix}concept-{ready.concept_sha256[:16]}.safetensors", f"{prefix}manifest.json",
          "concepts/jam/current.json"]
     )  # fmt: skip
-    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}square-1.png"
+    assert ready.images[0].s3_uri == f"s3://creatives/{prefix}square-1-{ready.images[0].sha256[:16]}.png"
     assert world.keys("checkpoints/") == []
     assert not Path(training_job.workdir).exists()
 
@@ -52,7 +52,7 @@ async def test_a_redelivered_old_registration_does_not_become_current(world: Wor
     await world.train(product())
     await world.train(product(event_id="p2", occurred_at="2026-11-23T11:00:00Z"))
     await world.train(product())
-    current = await current_concept(world.store, "jam")
+    current = await current_concept(world.tools.signed, "jam")
     assert current is not None
     assert current.occurred_at.hour == 11
 
@@ -79,7 +79,7 @@ async def test_unreadable_photos_reject_the_product(world: World, images: list[s
     assert reason in message.reason
     assert world.device.training_jobs == []
     assert await world.train(product(images=images)) == outcome
-    assert await current_concept(world.store, "jam") is None
+    assert await current_concept(world.tools.signed, "jam") is None
 
 
 async def test_photos_that_are_too_large_reject_the_product(tmp_path: Path) -> None:
@@ -175,6 +175,6 @@ async def test_the_offset_decides_between_registrations_of_the_same_time(world: 
     await world.train(product(event_id="p1"), offset=5)
     second = ProductReady.model_validate_json((await world.train(product(event_id="p2"), offset=6)).value)
     await world.train(product(event_id="p1"), offset=7)  # replayed
-    current = await current_concept(world.store, "jam")
+    current = await current_concept(world.tools.signed, "jam")
     assert current is not None
     assert current.request_id == second.request_id

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import stat
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,9 @@ from streams.products import photos
 from streams.products.train import train_product
 from streams.requests import Tools
 from streams.settings import DeviceSettings
+from streams.store.transfers import end_with_thread
 from tests import tiny
-from tests.fakes import FakeDevice
+from tests.fakes import FakeDevice, MemoryStore
 from tests.streams.world import SOURCE, World, product
 
 PHOTOS = Path(__file__).parents[3] / "docs" / "examples" / "products" / "jam"
@@ -124,15 +129,90 @@ async def test_stale_scratch_files_are_deleted(world: World) -> None:
         folder = world.folder / "training" / name
         folder.mkdir(parents=True)
         (folder / "checkpoint-1.bin").touch()
+        (folder / "checkpoint-2.1.part").touch()  # of a killed worker
         os.utime(folder, (time.time() - age,) * 2)
-    classes = world.folder / "class-images"
-    classes.mkdir()
-    for number in range(12):
-        (classes / f"class-{number:02}.safetensors").touch()
-        os.utime(classes / f"class-{number:02}.safetensors", (number, number))
     await world.train(product())
-    assert [path.name for path in (world.folder / "training").iterdir()] == ["recent"]
-    assert sorted(path.name for path in classes.iterdir()) == [f"class-{n:02}.safetensors" for n in range(4, 12)]
+    [recent] = (world.folder / "training").iterdir()
+    assert [path.name for path in recent.iterdir()] == ["checkpoint-1.bin"]
+
+
+async def test_the_scratch_folders_are_private(tmp_path: Path) -> None:
+    class LookingDevice(FakeDevice):
+        async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
+            folders = [
+                Path(training_job.workdir),
+                Path(training_job.workdir).parent,
+                Path(str(training_job.class_cache)),
+            ]
+            self.modes = {stat.S_IMODE(folder.stat().st_mode) for folder in folders}
+            return await super().train(training_job, on_checkpoint)
+
+    world, device = World(tmp_path), LookingDevice()
+    world.folder.mkdir(mode=0o755)  # an operator created it
+    await train_product(product(), SOURCE, replace(world.tools, device=device))
+    assert device.modes == {0o700}
+
+
+class SlowStore(MemoryStore):
+    """Uploads of checkpoints end when the test opens `gate`, even after a cancellation, as those of threads do."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        super().__init__()
+        self.objects |= objects
+        self.started, self.gate = asyncio.Event(), asyncio.Event()
+        self._store_now = super().upload
+
+    def upload(self, key: str, path: Path, media_type: str) -> Any:
+        if not key.startswith("checkpoints/"):
+            return self._store_now(key, path, media_type)
+        return end_with_thread(asyncio.ensure_future(self._store_later(key, path, media_type)), threading.Event())
+
+    async def _store_later(self, key: str, path: Path, media_type: str) -> None:
+        self.started.set()
+        await self.gate.wait()
+        await self._store_now(key, path, media_type)
+
+
+class ImpatientDevice(FakeDevice):
+    """Finishes while a checkpoint is being uploaded, and cancels that upload as DeviceClient does."""
+
+    async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
+        uploads: list[asyncio.Task[None]] = []
+
+        async def upload(step: int, path: Path) -> None:
+            uploads.append(asyncio.create_task(on_checkpoint(step, path)))
+
+        result = await super().train(training_job, upload)
+        await asyncio.sleep(0)
+        for task in uploads:
+            task.cancel()
+        await asyncio.wait(uploads)
+        return result
+
+
+async def test_no_checkpoint_stays_of_an_upload_that_was_cancelled_by_the_end_of_the_job(world: World) -> None:
+    store = SlowStore(world.store.objects)
+    tools = replace(world.tools, store=store, device=ImpatientDevice())
+    training = asyncio.create_task(train_product(product(), SOURCE, tools))
+    await asyncio.wait_for(store.started.wait(), 5)
+    await asyncio.wait({training}, timeout=0.02)
+    store.gate.set()
+    assert (await training).topic == "product_ready"
+    await asyncio.sleep(0)
+    assert [key for key in store.objects if key.startswith("checkpoints/")] == []
+
+
+async def test_a_frozen_worker_leaves_no_checkpoint_of_a_job_that_another_one_finished(world: World) -> None:
+    class FrozenDevice(FakeDevice):
+        async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> Any:
+            await world.train(product())
+            return await super().train(training_job, on_checkpoint)
+
+    frozen = replace(world.tools, device=FrozenDevice())
+    await train_product(product(), SOURCE, frozen)
+    assert world.keys("checkpoints/") == []
+    deletions = [key for operation, key in world.store.calls if operation == "delete"]
+    assert any(key.endswith("checkpoint-2.bin") for key in deletions)
 
 
 async def test_good_and_bad_photos_in_a_real_device_process(world: World, tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ async def test_pictures_are_stored_and_announced(tools: Tools) -> None:
     assert isinstance(store, MemoryStore)
     for image in message.images:
         key = image.s3_uri.removeprefix("s3://creatives/")
-        assert key == f"creatives/coffee/{message.request_id}/square-{image.rank}.png"
-        assert image.url == f"memory://creatives/{key}"
+        assert key == f"creatives/coffee/{message.request_id}/square-{image.rank}-{image.sha256[:16]}.png"
+        assert image.url == f"https://memory.example/creatives/{key}"
         assert hashlib.sha256(store.objects[key]).hexdigest() == image.sha256
         assert len(store.objects[key]) == image.bytes
         assert store.media_types[key] == "image/png"
@@ -77,7 +77,8 @@ async def test_the_manifest_is_written_last_and_holds_every_candidate(tools: Too
     store = tools.store
     assert isinstance(store, MemoryStore)
     writes = [(operation, key.rsplit("/", 1)[1]) for operation, key in store.calls if operation != "get"]
-    assert writes == [("put", "square-1.png"), ("put", "square-2.png"), ("put_if_absent", "manifest.json")]
+    names = [image.s3_uri.rsplit("/", 1)[1] for image in CreativeReady.model_validate_json(outcome.value).images]
+    assert writes == [("put", names[0]), ("put", names[1]), ("put_if_absent", "manifest.json")]
     manifest = json.loads(store.objects[store.calls[-1][1]])
     assert manifest["message"].encode() == outcome.value
     assert [one["index"] for one in manifest["candidates"]] == [3, 2, 1, 0]

@@ -27,6 +27,7 @@ class Scripted:
     def __init__(self) -> None:
         self.script: Callable[[str, str, dict[str, str]], tuple[int, str]] = lambda *_: (200, "")
         self.seen: list[tuple[str, str | None]] = []
+        self.body = b""  # of answers without an error code
         self.cut_after: int | None = None  # number of bytes after which a response body is cut off
         scripted = self
 
@@ -35,7 +36,7 @@ class Scripted:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 scripted.seen.append((self.command, self.headers.get("If-None-Match")))
                 status, code = scripted.script(self.command, self.path, dict(self.headers))
-                body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode() if code else b""
+                body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode() if code else scripted.body
                 body = body[: scripted.cut_after]
                 self.send_response(status)
                 self.send_header("Content-Type", "application/xml")

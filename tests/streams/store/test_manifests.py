@@ -3,71 +3,133 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable
 
 import pytest
 
 from models.briefs import Candidate
+from schemas.events import CreativeReady
 from streams.failures import StoreUnavailable
 from streams.messages import Outcome
-from streams.store.manifests import Manifest, ObjectSet, commit, read_outcome, traceparent
-from streams.store.protocol import StoredObject
+from streams.store.manifests import Manifest, ObjectSet, build_manifest, commit, read_manifest
+from streams.store.signed_objects import InvalidObjects, SignedObjects
 from tests import fakes
 from tests.fakes import MemoryStore
+from tests.streams.store.outcome_examples import SEGMENT, creative_set, sha256
+from tests.streams.store.signing import FOREIGN, HOSTILE, SIGNER
+
+KEY = f"{SEGMENT}manifest.json"
 
 
-def manifest(words: str) -> Manifest:
-    made = (Candidate("square", 0, 7, {"clip": 0.5}, 1), Candidate("square", 1, 8, {"clip": 0.25}, None))
-    headers = (("ce_id", "1"), ("ce_id", "é"))
-    return Manifest(topic="creative_ready", key="s1", headers=headers, message=f'{{"said":"{words}"}}', candidates=made)
+def outcome(words: str, count: int = 1) -> Outcome:
+    return creative_set(words, count).manifest.outcome
 
 
-def outcome(words: str) -> Outcome:
-    headers = (("ce_id", b"1"), ("ce_id", "é".encode()))
-    return Outcome("creative_ready", b"s1", f'{{"said":"{words}"}}'.encode(), headers)
+def stored(words: str) -> bytes:
+    return SIGNER.sign(KEY, creative_set(words).manifest.to_json())
 
 
-def items(count: int) -> list[StoredObject]:
-    return [StoredObject(f"{rank}.png", b"x", "image/png") for rank in range(1, count + 1)]
+def announced(published: Outcome) -> dict[str, str]:
+    """Return the announced sha256 by key."""
+    images = json.loads(published.value)["images"]
+    return {image["s3_uri"].removeprefix("s3://creatives/"): image["sha256"] for image in images}
 
 
 def test_a_manifest_holds_the_published_outcome_and_every_candidate() -> None:
-    written = manifest("ours").to_json()
-    assert read_outcome(written) == manifest("ours").outcome == outcome("ours")
-    assert Manifest.model_validate_json(written) == manifest("ours")
+    made = (Candidate("square", 0, 7, {"clip": 0.5}, 1), Candidate("square", 1, 8, {"clip": 0.25}, None))
+    manifest = creative_set("ours").manifest.model_copy(update={"candidates": made})
+    written = manifest.to_json()
+    assert Manifest.model_validate_json(written) == manifest
     assert written.endswith(
         b'"candidates":[{"format":"square","index":0,"seed":7,"scores":{"clip":0.5},"rank":1},'
         b'{"format":"square","index":1,"seed":8,"scores":{"clip":0.25}}]}'
     )
 
 
-async def test_the_manifest_is_written_last() -> None:
-    store = MemoryStore()
-    assert await commit(store, "p/", lambda: ObjectSet(items(2), manifest("mine"))) == outcome("mine")
-    assert store.calls[-1] == ("put_if_absent", "p/manifest.json")
-    assert store.objects["p/manifest.json"] == manifest("mine").to_json()
-    assert await commit(store, "p/", lambda: ObjectSet(items(2), manifest("another's"))) == outcome("mine")
+async def test_the_manifest_is_written_last(store: MemoryStore, signed: SignedObjects) -> None:
+    assert await commit(signed, SEGMENT, lambda: creative_set("mine", 2)) == outcome("mine", 2)
+    assert store.calls[-1] == ("put_if_absent", KEY)
+    assert store.objects[KEY] == SIGNER.sign(KEY, creative_set("mine", 2).manifest.to_json())
+    assert await commit(signed, SEGMENT, lambda: creative_set("another's", 2)) == outcome("mine", 2)
+    assert await read_manifest(signed, SEGMENT) == outcome("mine", 2)
 
 
-async def test_the_set_is_built_while_the_store_answers_and_never_overwrites_a_manifest() -> None:
-    store = MemoryStore()
-    store.objects["p/manifest.json"] = manifest("theirs").to_json()
+async def test_the_set_is_built_while_the_store_answers_and_never_overwrites_a_manifest(
+    store: MemoryStore, signed: SignedObjects
+) -> None:
+    store.objects[KEY] = stored("theirs")
 
     def make() -> ObjectSet:
-        assert store.calls == [("get", "p/manifest.json")]
-        return ObjectSet(items(1), manifest("mine"))
+        assert store.calls == [("get", KEY)]
+        return creative_set("mine")
 
-    assert await commit(store, "p/", make) == outcome("theirs")
+    assert await commit(signed, SEGMENT, make) == outcome("theirs")
     assert len(store.calls) == 1
 
 
 async def test_the_first_of_two_concurrent_writers_wins() -> None:
     class Contested(MemoryStore):
         def put_if_absent(self, key: str, content: bytes, media_type: str) -> Awaitable[bool]:
-            self.objects.setdefault(key, manifest("theirs").to_json())
+            self.objects.setdefault(key, stored("theirs"))
             return super().put_if_absent(key, content, media_type)
 
-    assert await commit(Contested(), "p/", lambda: ObjectSet(items(1), manifest("mine"))) == outcome("theirs")
+    signed = SignedObjects(Contested(), SIGNER, InvalidObjects())
+    assert await commit(signed, SEGMENT, lambda: creative_set("mine")) == outcome("theirs")
+
+
+async def test_a_slow_upload_never_overwrites_what_the_faster_worker_announced() -> None:
+    """A passes the check and uploads slowly. While its uploads are held, B commits other bytes. Then A's uploads arrive."""
+    released = asyncio.Event()
+
+    class Slow(MemoryStore):
+        def put(self, key: str, content: bytes, media_type: str) -> Awaitable[None]:
+            async def later() -> None:
+                await released.wait()
+                await MemoryStore.put(self, key, content, media_type)
+
+            return later() if content.startswith(b"slow") else super().put(key, content, media_type)
+
+    store = Slow()
+    signed = SignedObjects(store, SIGNER, InvalidObjects())
+    slow = asyncio.create_task(commit(signed, SEGMENT, lambda: creative_set("slow", 2)))
+    await asyncio.sleep(0)
+    fast = await commit(signed, SEGMENT, lambda: creative_set("fast", 2))
+    released.set()
+    assert await slow == fast == outcome("fast", 2)
+    assert announced(fast) == {key: sha256(store.objects[key]) for key in announced(fast)}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        *HOSTILE,
+        creative_set("planted").manifest.to_json(),
+        FOREIGN.sign(KEY, creative_set("planted").manifest.to_json()),
+        SIGNER.sign("creatives/s1/r-2/manifest.json", creative_set("copied").manifest.to_json()),
+        SIGNER.sign(KEY, b'{"topic":"segment_updated","key":"s1","headers":[],"message":"{}"}'),
+    ],
+)
+async def test_two_workers_that_replace_a_planted_manifest_announce_one_outcome(planted: bytes) -> None:
+    """Both workers see the planted manifest before either replaces it."""
+    seen = asyncio.Barrier(2)
+
+    class Contested(MemoryStore):
+        def put_if_match(self, key: str, content: bytes, media_type: str, etag: str) -> Awaitable[bool]:
+            async def together() -> bool:
+                await seen.wait()
+                return await MemoryStore.put_if_match(self, key, content, media_type, etag)
+
+            return together()
+
+    store = Contested()
+    store.objects[KEY] = planted
+    a, b = (SignedObjects(store, SIGNER, InvalidObjects()) for _ in range(2))
+    made = await asyncio.gather(
+        commit(a, SEGMENT, lambda: creative_set("from a")), commit(b, SEGMENT, lambda: creative_set("from b"))
+    )
+    assert made[0] == made[1] == await read_manifest(a, SEGMENT)
+    assert announced(made[0]) == {key: sha256(store.objects[key]) for key in announced(made[0])}
 
 
 async def test_a_failed_set_leaves_no_pending_request() -> None:
@@ -83,26 +145,27 @@ async def test_a_failed_set_leaves_no_pending_request() -> None:
 
     before = asyncio.all_tasks()
     with pytest.raises(ZeroDivisionError):
-        await commit(Unanswering(), "p/", make)
+        await commit(SignedObjects(Unanswering(), SIGNER, InvalidObjects()), SEGMENT, make)
     assert [request.cancelled() for request in requests] == [True]
     assert asyncio.all_tasks() == before
 
 
-async def test_a_failed_picture_upload_writes_no_manifest() -> None:
-    store = MemoryStore()
-
+async def test_a_failed_picture_upload_writes_no_manifest(store: MemoryStore, signed: SignedObjects) -> None:
     def fail(operation: str, key: str) -> None:
-        if key.endswith("2.png"):
+        if key.startswith(f"{SEGMENT}square-2-"):
             fakes.unavailable(operation, key)
 
     store.fail = fail
     with pytest.raises(StoreUnavailable):  # not an exception group: the verdict depends on the type
-        await commit(store, "p/", lambda: ObjectSet(items(3), manifest("mine")))
-    assert "p/manifest.json" not in store.objects
+        await commit(signed, SEGMENT, lambda: creative_set("mine", 3))
+    assert KEY not in store.objects
 
 
-@pytest.mark.parametrize(
-    "parent", [b"", b"\xff\xfe", b"00-zz", b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01", b"01-a-b-c"]
-)
-def test_a_broken_trace_is_replaced(parent: bytes) -> None:
-    assert traceparent("r", (("traceparent", parent),)) == traceparent("r", ())
+async def test_a_manifest_that_no_reader_would_accept_is_never_written(
+    store: MemoryStore, signed: SignedObjects
+) -> None:
+    message = CreativeReady.model_validate_json(creative_set("mine").manifest.message)
+    wrong = build_manifest("product_ready", "s1", message, ())
+    with pytest.raises(ValueError, match="product_ready is not a topic"):
+        await commit(signed, SEGMENT, lambda: ObjectSet([], wrong))
+    assert store.objects == {}

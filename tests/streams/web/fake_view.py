@@ -24,6 +24,7 @@ class FakeView:
         self.current = STATE
         self.creatives: list[CreativeReady] = []
         self.store_error: Exception | None = None
+        self.pictures: dict[str, bytes] = {}
 
     def state(self) -> WorkerState:
         return self.current
@@ -34,6 +35,10 @@ class FakeView:
     async def check_store(self) -> None:
         if self.store_error is not None:
             raise self.store_error
+
+    async def fetch_picture(self, uri: str) -> bytes | None:
+        await self.check_store()
+        return self.pictures.get(uri)
 
 
 async def rendered_outcome(tmp_path: Path, name: str = "coffee enthusiast", segment_id: str = "coffee") -> Outcome:

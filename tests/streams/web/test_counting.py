@@ -29,11 +29,13 @@ async def test_only_confirmed_messages_are_counted(tmp_path: Path) -> None:
     for outcome in (first, second, first):
         await publisher.publish(outcome)
     await publisher.publish(Outcome("creative_ready", b"k", b'{"of": "another version"}'))
+    await publisher.publish(Outcome("segment_updated", b"k", b"{}"))
     await publisher.dead_letter(RawEvent(SOURCE, None, None), 1, "invalid_event", "x")
     inner.down = True
     with pytest.raises(ConnectionError):
         await publisher.publish(first)
     assert publisher.outcomes == {"creative_ready": 4}, "a creative that the gallery cannot parse was still delivered"
+    assert publisher.released == 1, "a parked segment that is sent again is an input, not an outcome"
     assert publisher.dead_letters == {"invalid_event": 1}
     assert [creative.segment_id for creative in publisher.latest] == ["other", "coffee"]
     shown = json.loads(

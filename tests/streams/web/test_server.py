@@ -1,20 +1,20 @@
-"""The worker's health, status and gallery pages over real HTTP."""
+"""The worker's health and status pages over real HTTP, and the addresses of both listeners."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
-from schemas.events import CreativeReady
 from streams.failures import PortTaken, StoreUnavailable
-from streams.settings import DEFAULT_WEB_PORT, WebSettings
 from streams.web.server import WebServer
-from tests.streams.web.fake_view import IDLE, STATE, FakeView, rendered_outcome
+from streams.web_settings import DEFAULT_WEB_PORT, WebSettings
+from tests.streams.web.fake_view import IDLE, STATE, FakeView
 
 
 async def test_a_healthy_worker_is_live_and_ready(client: httpx.AsyncClient) -> None:
@@ -68,51 +68,51 @@ async def test_status_and_metrics_show_the_training_process(client: httpx.AsyncC
     assert 'creatives_device_running{process="train"} 1.0' in (await client.get("/metrics")).text
 
 
-async def test_the_gallery_shows_creatives(client: httpx.AsyncClient, view: FakeView, tmp_path: Path) -> None:
-    assert "No creatives yet" in (await client.get("/")).text
-    creative = CreativeReady.model_validate_json((await rendered_outcome(tmp_path)).value)
-    image = creative.images[0].model_copy(update={"url": "http://store/creatives/1.png?a=1&b=2"})
-    view.creatives = [creative.model_copy(update={"images": (image,)})]
-    page = await client.get("/gallery")
-    assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert '<img src="http://store/creatives/1.png?a=1&amp;b=2"' in page.text
-    assert "an advertising photo of coffee, soft light" in page.text
-    assert "CLIP 0.207" in page.text
+async def test_the_gallery_has_an_address_of_its_own_and_can_be_disabled(view: FakeView) -> None:
+    for gallery in (True, False):
+        server = WebServer(view, WebSettings(port=0, gallery_port=0, gallery=gallery))
+        async with httpx.AsyncClient(base_url=await server.start(), trust_env=False) as client:
+            assert (await client.get("/gallery")).status_code == 404
+            assert (await client.get("/status")).status_code == 200
+            assert bool(server.gallery_address) == gallery
+            if gallery:
+                assert (await client.get(f"{server.gallery_address}/gallery")).status_code == 200
+                assert (await client.get(f"{server.gallery_address}/status")).status_code == 404
+        await server.stop()
 
 
-async def test_the_gallery_escapes_event_text(client: httpx.AsyncClient, view: FakeView, tmp_path: Path) -> None:
-    creative = CreativeReady.model_validate_json((await rendered_outcome(tmp_path)).value)
-    evil = "\"><script>alert(1)</script>'"
-    image = creative.images[0].model_copy(update={"url": "javascript:alert(1)"})
-    view.creatives = [
-        creative.model_copy(
-            update={
-                "prompt": evil,
-                "negative_prompt": evil,
-                "rationale": (evil,),
-                "segment_id": evil,
-                "images": (image,),
-            }
-        )
-    ]
-    page = await client.get("/gallery")
-    assert "<script" not in page.text
-    assert "javascript:" not in page.text
-    assert page.headers["content-security-policy"].startswith("default-src 'none'")
-
-
-async def test_the_gallery_can_be_disabled(view: FakeView) -> None:
-    server = WebServer(view, WebSettings(port=0, gallery=False))
-    async with httpx.AsyncClient(base_url=await server.start(), trust_env=False) as client:
-        assert (await client.get("/gallery")).status_code == 404
-        assert (await client.get("/status")).status_code == 200
+@pytest.mark.parametrize(("host", "token", "warned"), [("0.0.0.0", None, True), ("0.0.0.0", "secret", False)])
+async def test_an_open_gallery_is_announced(view: FakeView, host: str, token: str | None, warned: bool) -> None:
+    settings = WebSettings.model_validate({"port": 0, "gallery_port": 0, "gallery_host": host, "token": token})
+    server = WebServer(view, settings)
+    with capture_logs() as lines:
+        await server.start()
     await server.stop()
+    assert any("everyone who reaches the gallery" in line["event"] for line in lines) == warned
+
+
+async def test_readiness_probes_at_the_same_time_share_one_check_of_the_store(
+    client: httpx.AsyncClient, view: FakeView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[int] = []
+    all_asked = asyncio.Event()
+
+    async def check_store() -> None:
+        checks.append(1)
+        await all_asked.wait()
+
+    monkeypatch.setattr(view, "check_store", check_store)
+    asked = [asyncio.create_task(client.get("/health/ready")) for _ in range(8)]
+    await asyncio.sleep(0.1)
+    all_asked.set()
+    assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+    assert len(checks) == 1
 
 
 async def test_two_workers_on_one_machine_use_different_ports(view: FakeView) -> None:
     servers = [WebServer(view, WebSettings()), WebServer(view, WebSettings())]
     addresses = [await server.start() for server in servers]
-    assert len(set(addresses)) == 2
+    assert len({*addresses, *(server.gallery_address for server in servers)}) == 4
     for server in servers:
         await server.stop()
 
@@ -126,4 +126,9 @@ async def test_a_taken_configured_port_is_an_error(view: FakeView) -> None:
             PortTaken, match=rf"Cannot serve on 127.0.0.1:{port}: address already in use. Set CREATIVES"
         ):
             await WebServer(view, WebSettings(port=port)).start()
+        server = WebServer(view, WebSettings(port=0, gallery_port=port))
+        with pytest.raises(PortTaken, match="Set CREATIVES_WEB__GALLERY_PORT"):
+            await server.start()
+        with pytest.raises(httpx.ConnectError):
+            await httpx.AsyncClient(trust_env=False).get(server.address)
     assert DEFAULT_WEB_PORT == 6066

@@ -16,6 +16,8 @@ from tests.streams.web.fake_view import IDLE, STATE
         (replace(STATE, main_loop_silence=31.0), "The main loop has not moved for 31 s."),
         (replace(STATE, draining=True), "The worker is shutting down."),
         (replace(STATE, broker_unreachable=41.0), "The broker has not answered for 41 s."),
+        (replace(STATE, broker_unreachable=5.1), "The broker has not answered for 5 s."),
+        (replace(STATE, scratch_problems=("The scratch folder /s is full.",)), "The scratch folder /s is full."),
         (replace(STATE, joined=False), "The consumer group has not assigned partitions yet."),
         (replace(STATE, device_process=replace(IDLE, state="loading")), "The device process is loading."),
         (replace(STATE, device_process=replace(IDLE, state="restarting", error_message="no weights")),
@@ -32,6 +34,10 @@ def test_an_unused_training_process_is_no_reason() -> None:
     assert unready_reasons(replace(STATE, training_process=replace(stopped, error_message="no memory"))) == [
         "The training process is stopped: no memory"
     ]
+
+
+def test_a_leader_election_is_no_reason() -> None:
+    assert unready_reasons(replace(STATE, broker_unreachable=4.0, lag=None)) == []
 
 
 def test_a_worker_without_partitions_is_ready() -> None:

@@ -1,0 +1,158 @@
+"""The format of the pipe: every message crosses it unchanged, and nothing but such a message is read."""
+
+import dataclasses
+import json
+import typing
+
+import pytest
+
+from models import errors, wire
+from models.briefs import (
+    Brief,
+    Candidate,
+    Concept,
+    DeviceProbe,
+    Picture,
+    Rendering,
+    StudioPlan,
+    StudioReady,
+    StudioRecipe,
+    TrainingJob,
+    TrainingResult,
+    WeightsUsed,
+)
+from models.errors import CreativesError, StageFailed
+from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
+from models.wire_format import FROM_DEVICE, KINDS, PREFIX, TO_DEVICE, InvalidMessage, decode, encode
+
+CONCEPT = Concept("jam", "textual_inversion", "/jam", "0" * 64, "<jam>", "jar of jam")
+PICTURES = (Picture(1, "square", 2**53 - 1, 8, 9, "image/png", b"\x00\xff{}", {"clip": 1.0}),) * 2
+RECIPE = StudioRecipe("f", (WeightsUsed("diffusion", "a", "b", "c"),), {"a": 1, "b": True, "c": 1.0, "d": "ż\n"})
+MESSAGES = [
+    StudioPlan(steps=4, guidance_scale=2.0, sampler="lcm", compile=True),
+    StudioReady(RECIPE, "cpu", "/tokenizer.json", 77, ""),
+    DeviceProbe("cuda", "H100", "bfloat16", "2.9", 2**40, 1),
+    Render(1, (Brief("r", "a \U0001f9c3 cup", "", (1, 2), 1, ("story",), CONCEPT), Brief("s", "", "", (), 0))),
+    Train(2, TrainingJob("r", "jam", "jar", "<jam>", "dreambooth", (b"", b"photo"), 1, "/w", CONCEPT, rank=4)),
+    Cancel(3),
+    Stop(),
+    Progress(4, "train", 1, 2),
+    Checkpointed(5, 100, "/w/checkpoint-000100.safetensors"),
+    Answer(6, "r", Rendering("r", PICTURES, (Candidate("square", 0, 1, {"clip": -0.5}, None),), 0.25)),
+    Answer(7, "r", TrainingResult("r", "/w/concept", "0" * 64, 2, {}, PICTURES, 1.0)),
+]
+
+
+def cross(message, accepted=frozenset(KINDS)):
+    """Return a message after its way through the pipe."""
+    frame = b"".join(encode(message))
+    header, blobs = PREFIX.unpack_from(frame)
+    content = frame[PREFIX.size :]
+    assert len(content) == header + blobs
+    return decode(content[:header], content[header:], accepted)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_crosses_unchanged(message):
+    crossed = cross(message)
+    assert crossed == message
+    assert repr(crossed) == repr(message), "1, 1.0 and True are equal, but not the same"
+
+
+def test_a_string_of_a_librarys_own_class_arrives_as_a_string():
+    """Unpickled, torch's TorchVersion would import torch into the worker."""
+
+    class TorchVersion(str):
+        __slots__ = ()
+
+    arrived = cross(dataclasses.replace(MESSAGES[1], recipe=StudioRecipe("f", (), {"torch": TorchVersion("2.9")})))
+    assert type(arrived.recipe.settings["torch"]) is str
+
+
+def test_every_message_is_tested_and_has_one_direction():
+    messages = {
+        kind.__name__
+        for kind in vars(wire).values()
+        if dataclasses.is_dataclass(kind) and kind.__module__ == wire.__name__
+    }
+    assert {type(message).__name__ for message in MESSAGES} | {"CreativesError"} == set(KINDS)
+    assert messages <= set(KINDS)
+    assert typing.cast("object", TO_DEVICE | FROM_DEVICE) == set(KINDS)
+    assert not TO_DEVICE & FROM_DEVICE
+
+
+@pytest.mark.parametrize("kind", [kind for kind in vars(errors).values() if isinstance(kind, type)])
+def test_every_named_error_crosses_with_its_message(kind):
+    names = (
+        "role",
+        "reference",
+        "hint",
+        "path",
+        "architecture",
+        "detail",
+        "digest",
+        "sampler",
+        "device",
+        "folder",
+        "stage",
+        "kind",
+        "when",
+    )
+    error = kind(**{name: f"the {name}" for name in names})
+    for crossed in (cross(error), cross(Answer(1, "r", None, error, crowded=True)).error):
+        assert (type(crossed), str(crossed), crossed.fields) == (kind, str(error), error.fields)
+
+
+def test_an_error_of_another_module_crosses_as_a_failed_stage():
+    class Foreign(CreativesError):
+        """Foreign: {text}"""
+
+    error = cross(Answer(1, "r", None, Foreign(text="x"))).error
+    assert (type(error), error.fields["kind"], error.fields["detail"]) == (StageFailed, "Foreign", "Foreign: x")
+
+
+@pytest.mark.parametrize("result", [(n for n in range(3)), "text", object(), {"a": 1}])
+def test_a_field_of_another_type_is_not_sent(result):
+    with pytest.raises(InvalidMessage):
+        encode(Answer(1, "r", result))
+
+
+def frame(kind="Answer", fields=None, lengths=()):
+    return json.dumps({"kind": kind, "blobs": list(lengths), "fields": fields}).encode()
+
+
+ERROR = {"ticket": 1, "request_id": "r", "result": None}
+INVALID = {
+    "pickle": b"cos\nsystem\n(S'true'\ntR.",
+    "empty": b"",
+    "not an object": b"[]",
+    "no fields": b"{}",
+    "deep": b"[" * 100_000,
+    "not UTF-8": b'{"kind": "\xff"}',
+    "long number": b'{"kind": ' + b"9" * 5000 + b"}",
+    "unknown kind": frame("Exit"),
+    "kind of the other direction": frame("Stop", {}),
+    "kind of another type": frame(["Stop"]),
+    "missing field": frame("Progress", {"ticket": 1}),
+    "unknown stage": frame("Progress", {"ticket": 1, "stage": "x", "done": 1, "total": 1}),
+    "field of another type": frame("Checkpointed", {"ticket": [], "step": 1, "path": "x"}),
+    "class of Python": frame(fields=ERROR | {"error": {"name": "SystemExit", "fields": {}}}),
+    "class of typing": frame(fields=ERROR | {"error": {"name": "annotations", "fields": {}}}),
+    "error without its field": frame(fields=ERROR | {"error": {"name": "StageFailed", "fields": {}}}),
+    "error with an object": frame(fields=ERROR | {"error": {"name": "Cancelled", "fields": {"a": {}}}}),
+    "error of another type": frame(fields=ERROR | {"error": []}),
+    "blobs that do not add up": frame("CreativesError", {"name": "Cancelled", "fields": {}}, [5]),
+    "blobs of another type": frame("CreativesError", {"name": "Cancelled", "fields": {}}, ["a"]),
+    "blob that is not there": frame("CreativesError", {"blob": 4}),
+}
+
+
+@pytest.mark.parametrize("header", INVALID.values(), ids=INVALID)
+def test_anything_else_is_an_invalid_message(header):
+    with pytest.raises(InvalidMessage):
+        decode(header, b"", FROM_DEVICE)
+
+
+def test_negative_blobs_are_invalid():
+    with pytest.raises(InvalidMessage, match="add up"):
+        decode(frame("CreativesError", {}, [5, -1]), b"1234", FROM_DEVICE)

@@ -1,0 +1,83 @@
+"""What a device process gets: the variables and files that it needs, and nothing that is secret."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.briefs import StudioPlan
+from models.errors import StageFailed
+from streams.device.child import child_environment
+from streams.device.client import DeviceClient
+from streams.device.process import DeviceProcess
+from streams.failures import DeviceProcessDied
+from tests.streams.device.helpers import SETTINGS, Open, ignore_checkpoint, training_job, until
+
+SECRETS = {
+    "CREATIVES_STORAGE__SECRET_KEY": "hidden",
+    "CREATIVES_KAFKA__PASSWORD": "hidden",
+    "AWS_SECRET_ACCESS_KEY": "hidden",
+    "MINIO_ROOT_PASSWORD": "hidden",
+}
+
+
+def test_the_environment_holds_what_the_libraries_read_and_no_secret() -> None:
+    needed = {
+        "PATH": "/bin",
+        "HOME": "/root",
+        "LC_ALL": "C",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "HF_HOME": "/hf",
+        "OMP_NUM_THREADS": "2",
+    }
+    passed = child_environment(SECRETS | needed | {"OTHER": "x"})
+    assert passed == needed | {"PYTHONPATH": passed["PYTHONPATH"]}
+    assert str(Path(sys.prefix)) in passed["PYTHONPATH"]
+
+
+def test_a_setting_passes_more_variables_but_never_a_setting() -> None:
+    passed = child_environment(SECRETS | {"ROCM_PATH": "/opt", "MY_A": "1", "MY_B": "2"}, ("ROCM_PATH", "MY_*", "*"))
+    assert {"ROCM_PATH", "MY_A", "MY_B"} < passed.keys()
+    assert not any(name.startswith("CREATIVES_") for name in passed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and seccomp")
+async def test_a_real_device_process_finds_no_secret_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    process = DeviceProcess("tests.streams.device.hostile_studio:look_around", StudioPlan())
+    environ = Path(f"/proc/{process.pid}/environ").read_bytes()  # noqa: ASYNC240
+    assert b"PATH=" in environ
+    assert b"hidden" not in environ
+    await process.ended.wait()
+    message = process.messages.get_nowait()
+    assert isinstance(message, StageFailed)
+    found = dict(line.split(" ", 1) for line in str(message.fields["detail"]).splitlines())
+    assert not set(SECRETS) & set(found["environment"].split())
+    assert found["files"] == "1", "the pipe, beside stdin, stdout and stderr"
+    assert (found["parent"], found["internet"], found["child's"]) == ("refused", "refused", "internet refused")
+
+
+async def test_the_status_shows_what_the_kernel_refuses(open_device: Open) -> None:
+    device = await open_device()
+    assert device.status().isolation == ("new_privileges",), "the fake studio keeps its network"
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "concept"])
+@pytest.mark.parametrize("place", ["/etc/hostname", "{work}/../other", "{work}/link/hostname", "{work}"])
+async def test_a_child_that_names_a_file_outside_its_folder_is_killed(tmp_path: Path, kind: str, place: str) -> None:
+    """The worker would upload any file that it may read."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "link").symlink_to("/etc")
+    plan = StudioPlan(diffusion=kind, reranking=place.format(work=work))
+    device = DeviceClient(plan, SETTINGS, "tests.streams.device.hostile_studio:name_file")
+    await device.start()
+    try:
+        with pytest.raises(DeviceProcessDied, match="named a file outside its job's folder"):
+            await device.train(training_job(tmp_path), ignore_checkpoint)
+        await until(lambda: device.status().restarts)
+    finally:
+        await device.stop(grace=0)
