@@ -3,7 +3,7 @@
 The nouns are those of `scripts/lexicon/polish.tsv` among the 11,500 most frequent Polish words (wordfreq). They were
 chosen by hand, and the table was written for them. So the figure does not say how much of an unknown text is
 translated: it says whether the inflected forms that people write lead to the nouns. A form counts if wordfreq lists it,
-and simplemma ties it to the noun. Needs the development packages.
+and if simplemma or the noun's case endings tie it to the noun. Needs the development packages.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections import defaultdict
 import simplemma
 import wordfreq
 
+from scripts.lexicon import polish_cases
 from scripts.lexicon.tables import polish_terms
 from streams.segments.lexicon import foreign
 
 MOST_FREQUENT = 11_500
-RARE = 1.5  # Zipf frequency below which wordfreq's list ends in misprints
 
 
 def nouns() -> list[str]:
@@ -28,15 +28,15 @@ def nouns() -> list[str]:
 
 
 def forms(chosen: list[str]) -> dict[str, set[str]]:
-    """Return the inflected forms of each noun that wordfreq lists and simplemma ties to it, the noun included."""
+    """Return the inflected forms of each noun that wordfreq lists, the noun included."""
     found: dict[str, set[str]] = defaultdict(set)
     wanted = {simplemma.lemmatize(noun, lang="pl").lower(): noun for noun in chosen}
     for word in wordfreq.top_n_list("pl", 200_000):
-        if wordfreq.zipf_frequency(word, "pl") >= RARE:
+        if wordfreq.zipf_frequency(word, "pl") >= polish_cases.RARE:
             noun = wanted.get(simplemma.lemmatize(word, lang="pl").lower())
             if noun is not None:
                 found[noun].add(word)
-    return {noun: {noun, *found[noun]} for noun in chosen}
+    return {noun: {noun, *found[noun], *polish_cases.forms(noun)} for noun in chosen}
 
 
 def main() -> None:

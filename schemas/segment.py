@@ -62,7 +62,7 @@ class SegmentUpdated(InputEvent):
     ] = Field(
         default="en",
         description="Language of every text of the event that has no English form. Built-in tables translate the names "
-        "of visible things in 43 languages, most of them in Polish. What they lack is left out of the picture.",
+        "of visible things in 42 languages, most of them in Polish. What they lack is left out of the picture.",
         examples=["pl"],
     )
     keywords: Annotated[tuple[Keyword, ...], AtMost(200)] = Field(

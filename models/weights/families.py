@@ -10,8 +10,8 @@ from typing import Any
 
 from models.errors import UnusableCard
 
-MOST_NAMES, MOST_WORDS, MOST_CHARACTERS = 5000, 100, 100
-"""Limits of a vocabulary: names, words of a name, characters of each."""
+MOST_NAMES, MOST_WORDS, MOST_CHARACTERS, MOST_IN_ALL = 5000, 100, 100, 500_000
+"""Limits of a vocabulary: names, words of a name, characters of each, characters of all. One message carries it all."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def _is_vocabulary(value: object) -> bool:
         isinstance(value, dict)
         and len(value) <= MOST_NAMES
         and all(isinstance(words, list) and len(words) <= MOST_WORDS for words in value.values())
-        and all(map(_is_phrase, (*value, *(word for words in value.values() for word in words))))
+        and all(map(_is_phrase, phrases := [*value, *(word for words in value.values() for word in words)]))
+        and sum(map(len, phrases)) <= MOST_IN_ALL
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import npm_packages
-from scripts.lexicon import english, translations
+from scripts.lexicon import english, polish_cases, translations
 from scripts.lexicon.wordnet import WordNet
 
 PACKAGES = {
@@ -65,6 +65,8 @@ def _write_terms(terms: dict[str, str], language: str, target: Path) -> None:
     for form, lemma in translations.forms(lemmas, language):
         of_lemma[lemma].append(form)
     forms = {form: lemma for lemma, all_forms in of_lemma.items() for form in sorted(all_forms, key=len)[:_MAX_FORMS]}
+    if language == "pl":
+        forms |= dict(polish_cases.missing(lemmas, set(forms)))
     parts = ("\n".join(f"{left}\t{right}" for left, right in sorted(rows.items())) for rows in (terms, forms))
     target.mkdir(exist_ok=True)
     target.joinpath(f"{language}.tsv.gz").write_bytes(gzip.compress("\n\n".join(parts).encode(), 9, mtime=0))

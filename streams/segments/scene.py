@@ -99,7 +99,7 @@ class _Chooser:
             return REPEATS_PRODUCT
         if any(thing.same_as(other) for other in self._things):
             return REPEATED
-        is_place = thing.kind == "place" and thing.lemma not in _LANDMARKS
+        is_place = thing.kind == "place" and _LANDMARKS.isdisjoint((thing.lemma, thing.lemma.rpartition(" ")[2]))
         reason = self._no_room(mention, is_place=is_place)
         if reason:
             return reason

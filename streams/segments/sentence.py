@@ -64,7 +64,7 @@ def place_phrase(thing: Thing) -> str:
             return f"at {thing.lemma}"
         if words in sets.PLACE_PHRASES:
             return sets.PLACE_PHRASES[words].replace(words, thing.lemma)
-    if head in {"mountain", "hill"} and is_plural(thing.words):
+    if head in {"mountain", "hill", "alp"} and is_plural(thing.words):
         return f"in the {thing.words}"
     preposition = "on" if thing.lemma in _PLACES_ON or head in _PLACES_ON else "in"
     return f"{preposition} {with_article(thing.lemma)}"

@@ -16,7 +16,7 @@ from streams.segments.words import fold
 
 _BEFORE_NOUNS, _BEFORE_VERBS, _MEDIA = map(sets.words, ("before_nouns", "before_verbs", "media"))
 _CONTAINERS, _PREPOSITIONS, _COLOURS = map(sets.words, ("containers", "prepositions", "colours"))
-_FOLLOWERS = sets.words("followers")
+_FOLLOWERS, _NEVER_SPECIFYING = map(sets.words, ("followers", "never_specifying"))
 _OWNERS = frozenset({"the", "a", "an", "their", "his", "her", "our", "my", "your", "its"})
 _DESCRIBING = sets.words("describing") | _COLOURS
 _SPECIFYING: frozenset[Kind] = frozenset({"thing", "food", "matter", "plant", "animal"})
@@ -139,7 +139,7 @@ def _specifies(word: str) -> bool:
     """Return whether a word before a noun tells which one: a colour, or something visible (`rain jacket`)."""
     noun = english.noun(word)
     visible = noun is not None and not noun.often_verb and noun.kind in _SPECIFYING
-    return word in _DESCRIBING or (visible and word not in _BEFORE_NOUNS)
+    return word in _DESCRIBING or (visible and word not in _BEFORE_NOUNS | _NEVER_SPECIFYING)
 
 
 def _specifies_next(words: Sequence[str], position: int) -> bool:
