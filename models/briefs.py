@@ -81,8 +81,7 @@ class StudioReady:
 
     tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
     max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
-    negative_prompt: the family's own default.
-    vocabulary: the things that the weights draw, each with words for it; empty if they draw anything.
+    negative_prompt, vocabulary: the family's own; see `models.weights.families.Family`.
     """
 
     recipe: StudioRecipe

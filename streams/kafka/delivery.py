@@ -15,12 +15,12 @@ from enum import Enum
 import structlog
 
 from models.errors import CreativesError
+from streams.delivery_settings import DeliverySettings
 from streams.event_line import EventLine, event_line, timed
 from streams.failures import BREACHES, OUTAGES, SCRATCH_PROBLEMS, DeadLetterFailed, Verdict, code_of, judge
 from streams.kafka.dead_letter_limit import DeadLetterLimit
 from streams.kafka.retries import backoff
 from streams.messages import Outcome, OutcomePublisher, RawEvent
-from streams.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
 _NO_TURNS = nullcontext()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from streams.settings import DeliverySettings
+from streams.delivery_settings import DeliverySettings
 
 
 def backoff(attempt: int, settings: DeliverySettings) -> float:

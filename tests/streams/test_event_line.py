@@ -11,11 +11,11 @@ import pytest
 from models.errors import NothingPassed
 from schemas.events import Source
 from streams import event_line
+from streams.delivery_settings import DeliverySettings
 from streams.device.client import DeviceClient
 from streams.handlers import Handlers
 from streams.kafka.delivery import Delivery
 from streams.messages import OutcomePublisher, RawEvent
-from streams.settings import DeliverySettings
 from tests.streams.world import World, product, segment
 
 PLACE = Source(topic="segment-updated", partition=3, offset=17)
@@ -64,7 +64,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
 
 async def settle(world: World, value: bytes, *, train: bool = False) -> None:
     """Deliver one event, with three attempts."""
-    handlers = Handlers(world.tools, cast("DeviceClient", ReadyDevice(world)), 2**18)
+    handlers = Handlers(world.tools, cast("DeviceClient", ReadyDevice(world)))
     settings = DeliverySettings(backoff=0.0001, attempts=3)
     delivery = Delivery(cast("OutcomePublisher", Broker()), settings, lambda _: None)
     await delivery.settle(RawEvent(PLACE, b"k", value), handlers.train if train else handlers.render)

@@ -7,6 +7,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from models.errors import Cancelled, ScratchDiskUnusable, StageFailed
 from schemas.events import Source
+from streams.delivery_settings import DeliverySettings
 from streams.failures import (
     BrokerUnavailable,
     DeadLetterFailed,
@@ -23,7 +24,6 @@ from streams.kafka import retries
 from streams.kafka.delivery import Delivery, Settlement
 from streams.kafka.retries import backoff
 from streams.messages import Outcome, RawEvent
-from streams.settings import DeliverySettings
 
 FAST = DeliverySettings(backoff=0.0001, backoff_cap=0.0002, attempts=3, dead_letter_limit=3)
 OUTCOME = Outcome("creative_ready", b"key", b"value")

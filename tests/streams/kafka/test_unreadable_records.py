@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from schemas.events import SegmentUpdated, Source
+from streams.delivery_settings import DeliverySettings
 from streams.failures import UnreadableRecord
 from streams.kafka.decoding import EventLimits, decode
 from streams.kafka.delivery import Delivery, Settlement
 from streams.kafka.in_flight import raw_event
 from streams.kafka.record_batches import Unreadable
 from streams.messages import RawEvent
-from streams.settings import DeliverySettings, Settings
+from streams.settings import Settings
 
 EVENT = {"event_id": "e", "occurred_at": "2026-11-23T10:00:00Z", "segment_id": "s", "name": "coffee enthusiast"}
 RAW = RawEvent(Source(topic="segment-updated", partition=1, offset=7), b"s", json.dumps(EVENT).encode())

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schemas.events import CreativeReady, CreativeRejected, SegmentUpdated
+from streams.delivery_settings import DeliverySettings
 from streams.failures import StoreUnavailable
 from streams.kafka.delivery import Delivery, Settlement
 from streams.messages import Outcome, RawEvent
 from streams.products.release import reject_expired, release_parked
 from streams.products.train import train_product
-from streams.settings import DeliverySettings
 from streams.store.parked import park_segment
 from tests import fakes
 from tests.streams.world import SOURCE, RecordingPublisher, World, product, segment
