@@ -27,6 +27,13 @@ NEARBY = {
     "coat": ("jacket", "rain jacket"),
     "high heel": ("shoes",),
     "sneaker": ("running shoes", "shoe"),
+    "hiking boot": ("boot",),
+    "cooking pot": ("pot",),
+    "sun hat": ("hat",),
+    "light bulb": ("bulb",),
+    "chili pepper": ("pepper",),
+    "shopping cart": ("cart",),
+    "world map": ("map",),
     "smartphone": ("mobile phone", "cell phone"),
     "bubble tea": ("milkshake",),
 }

@@ -30,7 +30,6 @@ class Vocabulary:
         self._names: dict[str, str] = {}
         self._suggested: dict[str, str] = {}
         self._narrower: dict[str, str] = {}
-        self._heads: dict[str, str] = {}
         for name, words in names.items():
             self._names.setdefault(_lemma(name), name)
             for word in words:
@@ -38,7 +37,6 @@ class Vocabulary:
             noun = english.noun(_lemma(name))
             for broader in noun.broader[:1] if noun else ():
                 self._narrower.setdefault(broader, name)
-            self._heads.setdefault(_lemma(name).rpartition(" ")[2], name)
 
     def nearest(self, thing: Thing) -> str | None:
         """Return the name of the nearest thing that the family draws, or None if nothing is near.
@@ -58,7 +56,6 @@ class Vocabulary:
             (self._suggested, plain),
             (self._names, broader),
             (self._narrower, plain),
-            (self._heads, plain),
         ]
         return next((table[word] for table, words in steps for word in words if word in table), None)
 

@@ -30,6 +30,8 @@ DEMO = json.loads((Path(models.__file__).parent / "demo" / "family.json").read_t
         ("park", None),
         ("helmet", None),
         ("water bottle", None),
+        ("bottle", None),  # a baby bottle is another thing
+        ("boots", "hiking boot"),
         ("telescope", None),
     ],
 )
