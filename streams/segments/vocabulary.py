@@ -51,7 +51,10 @@ class Vocabulary:
         broader = (noun or english.noun(lemmas[-1]) or english.Noun("", "thing")).broader[:2]
         if thing.kind == "place":  # a park suggests a ferris wheel, but is none
             return next((self._names[word] for word in (*exact, *broader) if word in self._names), None)
+        written = [_lemma(thing.words)]  # a `carton of milk` is no glass of milk
         steps = [
+            (self._names, written),
+            (self._suggested, written),
             (self._names, exact),
             (self._suggested, plain),
             (self._names, broader),

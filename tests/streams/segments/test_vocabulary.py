@@ -30,6 +30,9 @@ DEMO = json.loads((Path(models.__file__).parent / "demo" / "family.json").read_t
         ("park", None),
         ("helmet", None),
         ("water bottle", None),
+        ("carton of milk", "milk carton"),
+        ("cup of coffee", "coffee"),
+        ("jars of jam", "jam"),
         ("bottle", None),  # a baby bottle is another thing
         ("boots", "hiking boot"),
         ("telescope", None),
