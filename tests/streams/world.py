@@ -91,7 +91,7 @@ def segment(event_id: str = "s1", **changes: Any) -> SegmentUpdated:
         "occurred_at": "2026-11-23T10:00:00Z",
         "segment_id": "breakfast",
         "name": "breakfast lovers",
-        "keywords": [{"term": "bread", "weight": 2}],
+        "keywords": [{"term": "bread"}],
         "product_id": "jam",
     }
     return SegmentUpdated.model_validate(fields | changes)
