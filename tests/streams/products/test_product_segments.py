@@ -99,7 +99,7 @@ async def test_a_new_registration_changes_later_events_only(world: World) -> Non
     assert await world.render(segment("s1")) == first
     await world.render(segment("s2"))
     before, after = world.device.briefs
-    assert "sks jar of jam and" in before.prompt
+    assert "sks jar of jam, " in before.prompt
     assert "sks jar of raspberry jam and" in after.prompt
     assert before.concept is not None
     assert after.concept is not None
