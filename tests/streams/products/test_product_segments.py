@@ -100,7 +100,7 @@ async def test_a_new_registration_changes_later_events_only(world: World) -> Non
     await world.render(segment("s2"))
     before, after = world.device.briefs
     assert "sks jar of jam, " in before.prompt
-    assert "sks jar of raspberry jam and" in after.prompt
+    assert "sks jar of raspberry jam, " in after.prompt
     assert before.concept is not None
     assert after.concept is not None
     assert before.concept.sha256 != after.concept.sha256
