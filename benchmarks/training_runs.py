@@ -19,11 +19,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from models.briefs import StudioPlan, TrainingJob, placeholder
+from models.briefs import StudioPlan, TrainingJob
 from models.learning.training_job import run_training_job
 from models.opening import open_studio
 from models.photo_files import PhotoFile
 from models.studio import Studio
+from models.subjects import placeholder
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "products"

@@ -83,7 +83,7 @@ class StudioReady:
 
     tokenizer: path of the text encoder's `tokenizer.json`, or of a folder with `vocab.json` and `merges.txt`.
     max_tokens: length of the text encoder's context, start and end tokens included (77 for CLIP).
-    negative_prompt: the family's own default. notes: on the weights, for the log.
+    negative_prompt, vocabulary: the family's own; see `models.weights.families.Family`. notes: on the weights.
     """
 
     recipe: StudioRecipe
@@ -91,6 +91,7 @@ class StudioReady:
     tokenizer: str
     max_tokens: int
     negative_prompt: str
+    vocabulary: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -241,20 +242,3 @@ class TrainingResult:
     scores: dict[str, float]
     pictures: tuple[Picture, ...]
     device_seconds: float
-
-
-RARE_WORD = "sks"
-
-
-def placeholder(product_id: str, method: Method) -> str:
-    """Return the word that stands for a product in prompts.
-
-    Textual Inversion adds a new token. DreamBooth takes a rare word of the tokenizer's vocabulary
-    (Ruiz et al. 2022, section 3.2). All products can share that word, because each has its own weights.
-    """
-    return f"<{product_id.lower()}>" if method == "textual_inversion" else RARE_WORD
-
-
-def subject(placeholder_token: str, class_noun: str, method: Method) -> str:
-    """Return a product's name in prompts: `<milk>`, or `sks jar of jam` (the rare word before the class noun)."""
-    return placeholder_token if method == "textual_inversion" else f"{placeholder_token} {class_noun}"

@@ -5,7 +5,7 @@ A new stage is one file in `models/rendering` with a Scorer or a Finisher, and o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -102,7 +102,7 @@ class Networks:
     """The parts of a studio.
 
     scorers, finishers: run in this order; a finisher gets the picture of the one before it.
-    negative_prompt, training: the diffusion family's own defaults; see `families.Family`.
+    negative_prompt, training, vocabulary: the diffusion family's own; see `families.Family`.
     full_precision: the diffusion weights in float32; None: the generator's own are.
     """
 
@@ -115,3 +115,4 @@ class Networks:
     scorers: tuple[Scorer, ...] = ()
     finishers: tuple[Finisher, ...] = ()
     full_precision: FullPrecision | None = None
+    vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)

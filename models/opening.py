@@ -89,6 +89,7 @@ def open_studio(
         scorers=(),
         finishers=(),
         full_precision=FullPrecision(pipeline, diffusion),
+        vocabulary=diffusion.family.vocabulary,
     )
     check_networks(networks)
     if plan.compile:

@@ -82,9 +82,14 @@ def collected_notes() -> Iterator[list[str]]:
 def studio_ready(studio: Studio, notes: Sequence[str] = ()) -> StudioReady:
     """Return the facts about a studio that the worker needs. notes: what loading found out about the weights."""
     tokenizer = studio.generator.pipeline.tokenizer
-    path = str(vocabulary.vocabulary_path(tokenizer))
     return StudioReady(
-        studio.recipe, str(studio.device), path, tokenizer.model_max_length, studio.negative_prompt, tuple(notes)
+        studio.recipe,
+        str(studio.device),
+        str(vocabulary.vocabulary_path(tokenizer)),
+        tokenizer.model_max_length,
+        studio.negative_prompt,
+        {name: tuple(words) for name, words in studio.vocabulary.items()},
+        tuple(notes),
     )
 
 

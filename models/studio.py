@@ -57,6 +57,7 @@ class Studio:
         self.scorers, self.finishers = networks.scorers, networks.finishers
         self.negative_prompt, self.training = networks.negative_prompt, networks.training
         self._full_precision = networks.full_precision
+        self.vocabulary = networks.vocabulary
         self.shelf = ConceptShelf(plan.concepts, networks.full_precision)
 
     def warm_up(self) -> None:

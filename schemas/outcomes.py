@@ -43,7 +43,7 @@ class CreativeReady(Contract):
     )
     prompt: str = Field(
         description="The text that the pictures were generated from. English, except for words without a translation.",
-        examples=["an advertising photo of sks carton of milk with breakfast and milk, breakfast lovers, soft light"],
+        examples=["an advertising photo of sks carton of milk and a croissant on a wooden table, soft light"],
     )
     negative_prompt: str = Field(
         description="What the pictures should not show: `CREATIVES_STUDIO__NEGATIVE_PROMPT` of the worker, else the "
@@ -54,7 +54,7 @@ class CreativeReady(Contract):
         default=(),
         description="For people: field by field, which words of the event the prompt uses, which it translates, and "
         "which it leaves out and why. The wording may change; do not parse it.",
-        examples=[["template 2", "product_id: used: sks carton of milk", "27 of 77 tokens"]],
+        examples=[["template 3", "product_id: used: sks carton of milk", "21 of 77 tokens"]],
     )
     formats: tuple[Format, ...] = Field(
         default=(),

@@ -35,8 +35,8 @@ class SegmentUpdated(InputEvent):
         examples=["coffee-enthusiast"],
     )
     name: Name = Field(
-        description="The segment's name in the event's `language`. It is the last term of the prompt. If keywords, "
-        "interests and description yield nothing, the picture shows the name itself.",
+        description="The segment's name in the event's `language`. Visible things in it become subjects if the other "
+        "fields name fewer than two. If no field names any, the picture shows the name itself.",
         examples=["Miłośnik kawy"],
     )
     name_en: Name | None = Field(
@@ -46,8 +46,8 @@ class SegmentUpdated(InputEvent):
     )
     description: Prose = Field(
         default="",
-        description="The segment in a few sentences. The prompt takes at most 3 names of visible things from it "
-        "(`croissant`, not `lifestyle`); the sentences themselves are not used.",
+        description="The segment in a few sentences. The prompt takes visible things and places from it (`croissant`, "
+        "not `lifestyle`), after those of the keywords; the sentences themselves are not used.",
         examples=["Writes about the morning cup and compares roasts."],
     )
     description_en: Prose | None = Field(
@@ -61,20 +61,20 @@ class SegmentUpdated(InputEvent):
         rule("two lower-case letters, or those, `-` and two capitals (`pl`, `pl-PL`)"),
     ] = Field(
         default="en",
-        description="Language of every text of the event that has no English form. Polish is translated by a built-in "
-        "glossary; other languages pass through unchanged, and their descriptions need `description_en`.",
+        description="Language of every text of the event that has no English form. Built-in tables translate the names "
+        "of visible things in 42 languages, most of them in Polish. What they lack is left out of the picture.",
         examples=["pl"],
     )
     keywords: Annotated[tuple[Keyword, ...], AtMost(200)] = Field(
         default=(),
-        description="What users of the segment write about. The picture shows the two heaviest concrete terms; the "
-        "prompt takes at most 6 more.",
+        description="What users of the segment write about. The picture shows the two heaviest visible things, in the "
+        "heaviest place. Beside a product it shows the heaviest visible thing with a weight above 1.",
         examples=[[{"term": "cup of coffee", "weight": 9.4}, "croissant"]],
     )
     interests: Annotated[tuple[Phrase, ...], AtMost(100)] = Field(
         default=(),
-        description="What else the segment likes, the most important first. The prompt takes at most 3, and fills "
-        "missing subjects from here if there are fewer than two concrete keywords.",
+        description="What else the segment likes, the most important first. Visible things in it become subjects if "
+        "keywords and description name fewer than two.",
         examples=[["home barista", {"term": "śniadania", "en": "breakfast"}]],
     )
     brand: Brand | None = Field(
@@ -84,8 +84,9 @@ class SegmentUpdated(InputEvent):
     )
     product_id: Identifier | None = Field(
         default=None,
-        description="Shows this product, registered by `product-registered`. The event waits, without an outcome, "
-        "until the product has a usable concept.",
+        description="Shows this product, registered by `product-registered`, as the only subject. A keyword of weight "
+        'above 1 adds a second thing: for a bottle beside running shoes, `{"term": "running shoes", "weight": 2}`. '
+        "The event waits, without an outcome, until the product has a usable concept.",
         examples=["mleko-laka"],
     )
     ad_copy: Copy | None = Field(

@@ -44,7 +44,8 @@ class Keyword(_StringOrObject):
     """A term that users of the segment write about: a plain string, or an object that adds weight or English form."""
 
     term: ShortText = Field(
-        description="The term in the event's `language`. The prompt shows it if it is among the heaviest; "
+        description="The term in the event's `language`. The prompt shows it if it names something visible and is "
+        "among the heaviest; "
         "emoji and punctuation are removed first. A plain string is short for an object with `term` alone.",
         examples=["filiżanka kawy"],
     )
@@ -54,7 +55,8 @@ class Keyword(_StringOrObject):
         ge=0.0,
         le=1_000_000.0,
         description="How much the segment cares about the term, on any scale of your own. The service only sorts by "
-        "it: heavier terms come first, equal weights keep your order, 0 drops the term.",
+        "it: heavier terms come first, equal weights keep your order, 0 drops the term. One exception: beside a "
+        "product, only a keyword of weight above 1 is shown.",
         examples=[9.4],
     )
     en: ShortText | None = Field(
@@ -93,7 +95,9 @@ class Brand(Contract):
     )
     features: Annotated[tuple[Phrase, ...], AtMost(50)] = Field(
         default=(),
-        description="What the brand's advertising looks like, the most important first. The prompt takes the first 4.",
+        description="What the brand's advertising looks like, the most important first: colours, materials, "
+        "background, light, look, or a surface such as `wooden table`. The prompt takes the first 4 that a picture can "
+        "show.",
         examples=[["wooden table", {"term": "ciepłe brązy", "en": "warm brown tones"}]],
     )
 

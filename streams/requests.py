@@ -48,6 +48,14 @@ class Device(Protocol):
 
 
 @dataclass(frozen=True)
+class ShownProduct:
+    """A product in a prompt. words: its name there (`models.subjects.subject`). class_noun: what it is."""
+
+    words: str
+    class_noun: str
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A prompt and its rationale. tokens: number of tokens in `text`, start and end tokens included."""
 
@@ -66,8 +74,8 @@ class PromptWriter(Protocol):
         """The settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
         ...
 
-    def compose(self, event: SegmentUpdated, subject: str | None = None) -> Prompt:
-        """Return the prompt. subject: how the prompt names the product. Raises InvalidEvent if no field has a word."""
+    def compose(self, event: SegmentUpdated, product: ShownProduct | None = None) -> Prompt:
+        """Return the prompt. Raises InvalidEvent if no field has a word."""
         ...
 
 

@@ -95,7 +95,8 @@ class Runtime:
             log.info("weights", note=note)
         await self._publisher.start()
         negative = settings.studio.negative_prompt
-        prompter = Prompter(ready.tokenizer, ready.max_tokens, ready.negative_prompt if negative is None else negative)
+        negative = ready.negative_prompt if negative is None else negative
+        prompter = Prompter(ready.tokenizer, ready.max_tokens, negative, ready.vocabulary)
         tools = Tools(self._device, self._store, prompter, settings, self._counting_publisher)
         self.use_tools(tools)
         if settings.role != "render":

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from models.briefs import Brief, Concept, Stage, StudioPlan, TrainingJob, subject
+from models.briefs import Brief, Concept, Stage, StudioPlan, TrainingJob
 from models.learning.fidelity import ImageEmbedder
 from models.learning.method_options import Options
 from models.learning.training import JobReporter, generator_for
 from models.precision import non_finite
+from models.subjects import subject
 
 PICTURES_KEPT = 2
 SEED_LIMIT = 2**53  # product-ready carries these seeds, and readers of JSON round larger numbers

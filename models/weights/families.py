@@ -10,6 +10,9 @@ from typing import Any
 
 from models.errors import UnusableCard
 
+MOST_NAMES, MOST_WORDS, MOST_CHARACTERS, MOST_IN_ALL = 5000, 100, 100, 500_000
+"""Limits of a vocabulary: names, words of a name, characters of each, characters of all. One message carries it all."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -17,6 +20,7 @@ class Family:
 
     size: native side of a square picture in pixels.
     training: per training method, the options that differ from those of its paper.
+    vocabulary: the things that the weights draw, each with words that mean or suggest it; empty if they draw anything.
     """
 
     size: int | None = None
@@ -24,6 +28,7 @@ class Family:
     guidance_scale: float | None = None
     negative_prompt: str | None = None
     training: dict[str, dict[str, float]] = field(default_factory=dict)
+    vocabulary: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _is_number(value: object, minimum: float = 0) -> bool:
@@ -38,6 +43,21 @@ def _is_training(value: object) -> bool:
     )
 
 
+def _is_vocabulary(value: object) -> bool:
+    """Return whether the value lists words for each name. Every prompt searches it, so its size has limits."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= MOST_NAMES
+        and all(isinstance(words, list) and len(words) <= MOST_WORDS for words in value.values())
+        and all(map(_is_phrase, phrases := [*value, *(word for words in value.values() for word in words)]))
+        and sum(map(len, phrases)) <= MOST_IN_ALL
+    )
+
+
+def _is_phrase(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != "" and len(value) <= MOST_CHARACTERS
+
+
 # The fields of a card, and the check of each value.
 FIELDS: dict[str, Callable[[Any], bool]] = {
     "size": lambda value: isinstance(value, int) and _is_number(value, 8),
@@ -45,6 +65,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "guidance_scale": _is_number,
     "negative_prompt": lambda value: isinstance(value, str),
     "training": _is_training,
+    "vocabulary": _is_vocabulary,
 }
 
 

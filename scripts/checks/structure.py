@@ -37,6 +37,7 @@ CROSS_CUTTING = {
     "tests/streams/products/test_planted_checkpoints.py": "foreign objects among the checkpoints of a training job",
     "tests/streams/products/test_planted_objects.py": "both handlers, in a bucket into which an attacker writes",
     "tests/streams/products/test_product_segments.py": "both handlers: segments that show a product",
+    "tests/streams/segments/test_personas.py": "prompts of 30 segments as marketers write them",
 }
 """Test modules that mirror no single module, each with its subject."""
 

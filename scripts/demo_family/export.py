@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from . import clip, concepts, swinir, text, tokens, unet, vae
+from . import clip, concepts, swinir, text, tokens, unet, vae, vocabulary
 
 CPU = torch.device("cpu")
 CARD = {
@@ -87,8 +87,14 @@ def card(work: Path, target: Path, revision: str) -> None:
     """family.json: how to use the family, what it draws, and the hash of every file."""
     files = sorted(p for p in target.rglob("*") if p.is_file() and p.parent != target)
     hashes = {p.relative_to(target).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-    drawn = [c.noun for c in concepts.read(work / "concepts.json") if c.drawn]
-    body: dict[str, Any] = {**CARD, "revision": revision, "concepts": drawn, "sha256": hashes}
+    drawn = [concept for concept in concepts.read(work / "concepts.json") if concept.drawn]
+    body: dict[str, Any] = {
+        **CARD,
+        "revision": revision,
+        "concepts": [concept.noun for concept in drawn],
+        "vocabulary": vocabulary.vocabulary(drawn),
+        "sha256": hashes,
+    }
     (target / "family.json").write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -1,10 +1,8 @@
-"""The art and its words as npm packages: fetched by name, checked by hash, unpacked once."""
+"""The art and its words as npm packages, with their hashes."""
 
-import base64
-import hashlib
-import subprocess
-import tarfile
 from pathlib import Path
+
+from scripts import npm_packages
 
 PACKAGES: dict[str, str] = {
     "@lobehub/fluent-emoji-3d@1.1.0": (
@@ -22,28 +20,6 @@ PACKAGES: dict[str, str] = {
 }
 
 
-class PackageChanged(RuntimeError):
-    """A fetched package does not have the hash that this recipe was written for."""
-
-
 def unpacked(name: str, folder: Path) -> Path:
-    """Fetch package `name` (as "name@version") under `folder` unless it is there; returns its root."""
-    root = folder / name.replace("/", "+")
-    if (root / "complete").exists():
-        return root / "package"
-    folder.mkdir(parents=True, exist_ok=True)
-    listing = subprocess.run(["npm", "pack", name, "--silent"], cwd=folder, check=True, capture_output=True, text=True)
-    archive = folder / listing.stdout.split()[-1]
-    check(archive, name)
-    with tarfile.open(archive) as files:
-        files.extractall(root, filter="data")
-    (root / "complete").touch()
-    archive.unlink()
-    return root / "package"
-
-
-def check(archive: Path, name: str) -> None:
-    """Compare the archive's SHA-512 with the pinned one; raises PackageChanged."""
-    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    if digest != PACKAGES[name]:
-        raise PackageChanged(name)
+    """Fetch package `name` (as "name@version") into `folder` if it is not there. Return its root."""
+    return npm_packages.unpacked(name, PACKAGES[name], folder)

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from streams.cli.event_file import InvalidEntry, ValidEvent
+    from streams.cli.event_file import ValidEvent
     from streams.settings import Settings
 
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   creatives emit docs/examples/coffee-enthusiast.json
-  creatives emit --dry-run segments.jsonl           check the file, show the prompts and send nothing
+  creatives emit --dry-run segments.jsonl           check the file, show its prompts and send nothing
   creatives emit --strict segments.jsonl            send nothing if a field is unknown, perhaps misspelt
   creatives emit --keep-going segments.jsonl        send the valid events, report the others
   jq -c '.[]' segments.json | creatives emit -
@@ -48,6 +48,7 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, strict: bool, dry_
     file before it sends anything.
     """
     from streams.cli.event_file import InvalidEntry, ValidEvent, read_events
+    from streams.cli.prompts import report_faults, show_prompts
     from streams.cli.terminal import InputError, read_settings, require_broker
 
     settings = read_settings()
@@ -57,9 +58,9 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, strict: bool, dry_
     entries = read_events(file.read(), settings, topic)
     invalid = [entry for entry in entries if isinstance(entry, InvalidEntry) or (strict and entry.unknown)]
     valid = [entry for entry in entries if isinstance(entry, ValidEvent) and entry not in invalid]
-    _report(getattr(file, "name", "<stdin>"), entries, strict=strict)
+    report_faults(getattr(file, "name", "<stdin>"), entries, strict=strict)
     if dry_run:
-        _show_prompts(valid, settings)
+        show_prompts(valid, settings)
     if invalid and not keep_going:
         advice = "Fix the file, or send only the valid events with --keep-going."
         raise InputError(f"{len(invalid)} of {len(entries)} events are invalid. Nothing was sent. {advice}")
@@ -69,35 +70,6 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, strict: bool, dry_
         raise click.ClickException(f"{len(invalid)} of {len(entries)} events are invalid and were not sent.")
     if dry_run:
         click.echo(f"Valid events: {len(valid)}. Nothing was sent.", err=True)
-
-
-def _report(name: str, entries: list[ValidEvent | InvalidEntry], *, strict: bool) -> None:
-    from streams.cli.event_file import InvalidEntry
-
-    for entry in entries:
-        for fault in entry.faults if isinstance(entry, InvalidEntry) else ():
-            click.echo(f"{name}, line {entry.line}: {fault}", err=True)
-        for field in entry.unknown:
-            click.echo(f"{name}, line {entry.line}: unknown field{'' if strict else ', ignored'}: {field}", err=True)
-
-
-def _show_prompts(events: list[ValidEvent], settings: Settings) -> None:
-    """Print the prompt of each segment, and how it came about."""
-    from schemas.events import ProductRegistered, SegmentUpdated
-    from streams.cli.local_prompter import local_prompter, stand_in, subjects
-
-    segments = [event.content for event in events if isinstance(event.content, SegmentUpdated)]
-    named = subjects(event.content for event in events if isinstance(event.content, ProductRegistered))
-    prompter = local_prompter(settings.studio) if segments else None
-    for segment in segments:
-        assert prompter is not None
-        product = segment.product_id
-        prompt = prompter.compose(segment, product and (named.get(product) or stand_in(product)))
-        click.echo(f"{segment.event_id}: {prompt.text}")
-        for line in (f"negative prompt: {prompt.negative}", *prompt.rationale):
-            click.echo(f"  {line}")
-        if product and product not in named:
-            click.echo(f"  {stand_in(product)} stands for the words of the registration of {product}")
 
 
 async def _send(events: list[ValidEvent], settings: Settings) -> None:

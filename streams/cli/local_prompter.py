@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import models
-from models.briefs import placeholder, subject
 from models.errors import WeightsNotFound
+from models.subjects import placeholder, subject
 from models.weights.families import parse_card, read_card
+from streams.requests import ShownProduct
 from streams.segments.prompting import Prompter
 
 if TYPE_CHECKING:
@@ -33,14 +34,15 @@ def local_prompter(settings: StudioSettings) -> Prompter:
     card = (_DEMO if demo else folder) / "family.json"
     family = parse_card(read_card(card), card) if card.is_file() else None
     default = (family.negative_prompt if family else None) or ""
+    vocabulary = family.vocabulary if family else {}
     negative = default if settings.negative_prompt is None else settings.negative_prompt
     tokenizer = folder / "tokenizer"
     if not tokenizer.is_dir():
         _require_known(settings.diffusion, folder)
         from models.weights.vocabulary import clip_vocabulary
 
-        return Prompter(str(clip_vocabulary()), _CLIP_LENGTH, negative)
-    return Prompter(str(tokenizer), _context_length(tokenizer), negative)
+        return Prompter(str(clip_vocabulary()), _CLIP_LENGTH, negative, vocabulary)
+    return Prompter(str(tokenizer), _context_length(tokenizer), negative, vocabulary)
 
 
 def _require_known(reference: str, path: Path) -> None:
@@ -55,14 +57,16 @@ def _context_length(tokenizer: Path) -> int:
     return int(fields.get("model_max_length", _CLIP_LENGTH))
 
 
-def subjects(registrations: Iterable[ProductRegistered]) -> Mapping[str, str]:
-    """Return how the prompts name each of these products; the last registration of a product counts."""
+def subjects(registrations: Iterable[ProductRegistered]) -> Mapping[str, ShownProduct]:
+    """Return how the prompts show each of these products; the last registration of a product counts."""
     return {
-        event.product_id: subject(placeholder(event.product_id, event.method), event.class_noun, event.method)
+        event.product_id: ShownProduct(
+            subject(placeholder(event.product_id, event.method), event.class_noun, event.method), event.class_noun
+        )
         for event in registrations
     }
 
 
-def stand_in(product_id: str) -> str:
+def stand_in(product_id: str) -> ShownProduct:
     """Return a word for a product whose registration is not at hand."""
-    return placeholder(product_id, "textual_inversion")
+    return ShownProduct(placeholder(product_id, "textual_inversion"), class_noun="")

@@ -12,6 +12,7 @@ from streams.cli.doctor import doctor
 from streams.cli.emit import emit
 from streams.cli.evaluate import evaluate
 from streams.cli.generate import generate
+from streams.cli.prompt import prompt
 from streams.cli.services import services
 from streams.cli.topics import topics
 from streams.cli.train import train
@@ -95,7 +96,7 @@ def _enable_debug(context: click.Context, _option: click.Parameter, enabled: boo
         set_library_logging(enabled=True)
 
 
-for command in (demo, generate, train, evaluate, worker, services, topics, upload_photos, emit, watch, doctor):
+for command in (demo, generate, train, evaluate, worker, services, topics, upload_photos, emit, prompt, watch, doctor):
     option = click.Option(["--debug"], is_flag=True, expose_value=False, callback=_enable_debug, help=DEBUG_HELP)
     command.params.append(option)
     cli.add_command(command)

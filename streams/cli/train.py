@@ -84,7 +84,7 @@ def _check_options(options: dict[str, Any]) -> None:
 
 def _job_fields(product: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the training job: the options, and the settings for options that were not given."""
-    from models.briefs import placeholder
+    from models.subjects import placeholder
     from streams.cli.terminal import read_settings
 
     training = read_settings().training

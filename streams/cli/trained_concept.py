@@ -10,7 +10,8 @@ from typing import get_args
 import click
 from safetensors import SafetensorError, safe_open
 
-from models.briefs import Concept, Method, subject
+from models.briefs import Concept, Method
+from models.subjects import subject
 from streams.cli.terminal import InputError
 
 

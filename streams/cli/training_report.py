@@ -10,7 +10,8 @@ import click
 from PIL import Image, ImageDraw
 from rich.table import Table
 
-from models.briefs import Picture, StudioReady, TrainingJob, TrainingResult, subject
+from models.briefs import Picture, StudioReady, TrainingJob, TrainingResult
+from models.subjects import subject
 from streams.cli.contact_sheet import ACCENT, FAINT, PAPER, RULE, Frame, Strip, contact_sheet
 from streams.cli.terminal import console, counted
 from streams.store.keys import FILE_EXTENSIONS

@@ -193,7 +193,7 @@ async def _models(settings: Settings) -> tuple[str, ...]:
     finally:
         await device.stop()
     negative = settings.studio.negative_prompt
-    prompts = prompt_settings(ready.negative_prompt if negative is None else negative)
+    prompts = prompt_settings(ready.negative_prompt if negative is None else negative, ready.vocabulary)
     recipe = segment_recipe(ready.recipe, prompts, settings.studio).fingerprint
     models = [f"{model.role}: {model.id} ({model.revision[:16]}, {model.licence})" for model in ready.recipe.models]
     return f"on {ready.device}, recipe {recipe}, studio_recipe {ready.recipe.fingerprint}", *models, *ready.notes

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from models.briefs import placeholder
 from models.errors import Refused
+from models.subjects import placeholder
 from schemas.events import Cost, CreativeRejected, ProductReady, ProductRegistered, Source
 from streams.event_line import note, timed
 from streams.messages import Headers, Outcome

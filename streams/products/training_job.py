@@ -16,10 +16,11 @@ from pathlib import Path
 
 import structlog
 
-from models.briefs import TrainingJob, TrainingResult, placeholder
+from models.briefs import TrainingJob, TrainingResult
 from models.errors import CreativesError, UnusablePhotos, WeightsError
 from models.local_files import delete_partials, partial_file, private_folder
 from models.photo_files import PhotoFile
+from models.subjects import placeholder
 from schemas.events import ProductRegistered, Source
 from streams.event_line import timed
 from streams.failures import PhotoUnavailable, TrainingUnsupportedByWeights, Verdict, judge

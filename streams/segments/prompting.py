@@ -1,211 +1,104 @@
-"""Builds a segment's prompt: the most important terms first, within the context length of the text encoder.
+"""Fits a segment's scene into the context length of the text encoder, and explains the prompt.
 
-Template 2: `an advertising photo of {the product,} {two heaviest things}, {further terms}, {brand features},
-{segment name}, soft light`. The same event always gives the same prompt. The rationale lists for each field the words
-that the prompt uses, translates or leaves out, and why (`streams.segments.words`).
+Template 3: `an advertising photo of {subjects} {place or surface}, {look of the brand}, soft light`. The same event
+always gives the same prompt. The rationale lists for each field which words the prompt uses, translates, replaces or
+leaves out, and why.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 
-from schemas.events import Phrase, SegmentUpdated
+from schemas.events import SegmentUpdated
 from streams.failures import InvalidEvent
-from streams.requests import Prompt
-from streams.segments.rationale import FieldTerms, unused_fields
+from streams.requests import Prompt, ShownProduct
+from streams.segments import lexicon
+from streams.segments.mentions import Mention
+from streams.segments.rationale import rationale_lines, unused_fields
+from streams.segments.scene import Scene, choose_scene
+from streams.segments.sentence import sentence
 from streams.segments.token_count import TokenCounter
-from streams.segments.words import Term, abstract_words, clean, glossary, is_polish, visible_things
+from streams.segments.translation import things_in_prose
+from streams.segments.vocabulary import Names, Vocabulary, names_digest
 
-TEMPLATE_VERSION = 2
-_OPENING = "an advertising photo of"
-_CLOSING = "soft light"
-_FURTHER = {"keywords": 6, "brand.features": 4, "interests": 3, "description": 3}  # more terms dilute the picture
+TEMPLATE_VERSION = 3
 
 
-def prompt_settings(negative_prompt: str) -> dict[str, str | int]:
+def prompt_settings(negative_prompt: str, vocabulary: Names | None = None) -> dict[str, str | int]:
     """Return the settings that decide a prompt apart from the event and the tokenizer; part of the recipe."""
-    digest = hashlib.sha256(json.dumps(glossary(), sort_keys=True).encode()).hexdigest()[:12]
-    return {"template": TEMPLATE_VERSION, "glossary": digest, "negative_prompt": negative_prompt}
+    settings: dict[str, str | int] = {
+        "template": TEMPLATE_VERSION,
+        "word_tables": lexicon.digest(),
+        "negative_prompt": negative_prompt,
+    }
+    return settings | ({"vocabulary": names_digest(vocabulary)} if vocabulary else {})
 
 
 class Prompter:
-    """Composes prompts. tokenizer: see `TokenCounter`. max_tokens: context length of the text encoder (77 for CLIP)."""
+    """Composes prompts. tokenizer: see `TokenCounter`. max_tokens: context length of the text encoder (77 for CLIP).
 
-    def __init__(self, tokenizer: str, max_tokens: int, negative_prompt: str) -> None:
+    vocabulary: the things that the weights draw, each with words for it; empty if they draw anything.
+    """
+
+    def __init__(self, tokenizer: str, max_tokens: int, negative_prompt: str, vocabulary: Names | None = None) -> None:
         self._tokens = TokenCounter(tokenizer)
         self._max_tokens = max_tokens
         self._negative = negative_prompt
+        self._names = vocabulary
+        self._vocabulary = Vocabulary(vocabulary) if vocabulary else None
+        for language in ("en", "pl"):
+            things_in_prose("a", language)  # reads the tables now and not during the first event
 
     @cached_property
     def recipe_settings(self) -> dict[str, str | int]:
         """See `prompt_settings`."""
-        return prompt_settings(self._negative)
+        return prompt_settings(self._negative, self._names)
 
-    def compose(self, event: SegmentUpdated, subject: str | None = None) -> Prompt:
-        """Return the prompt of a segment. subject: the product's name in the prompt (`models.briefs.subject`).
+    def compose(self, event: SegmentUpdated, product: ShownProduct | None = None) -> Prompt:
+        """Return the prompt of a segment. product: the product that the segment shows.
 
         Raises InvalidEvent if no field contains a usable word.
         """
-        parts = _PromptParts.from_event(event, subject)
-        if not parts.main_things:
+        scene = choose_scene(event, product, self._vocabulary)
+        if not scene.subjects:
             raise InvalidEvent(field="name", rule="holds no word that can go into a prompt")
-        text, omitted = self._fit(parts)
+        text, omitted = self._fit(scene)
         tokens = self._tokens.count(text)
         rationale = (
             f"template {TEMPLATE_VERSION}",
-            *_product_line(event, subject),
-            *parts.rationale(omitted),
+            *([scene.fallback] if scene.fallback else []),
+            *rationale_lines(scene.mentions, omitted),
             *unused_fields(event),
             f"{tokens} of {self._max_tokens} tokens",
         )
         return Prompt(text, self._negative, rationale, tokens, TEMPLATE_VERSION)
 
-    def _fit(self, parts: _PromptParts) -> tuple[str, list[Term]]:
+    def _fit(self, scene: Scene) -> tuple[str, list[Mention]]:
         """Return the text of the most important terms that fit, and the omitted terms."""
-        whole = parts.text(list(parts.by_importance()), _CLOSING)
+        whole = scene.text(scene.by_importance(), scene.closing)
         if self._fits(whole):
             return whole, []
-        chosen: list[Term] = []
-        omitted: list[Term] = []
-        for term in parts.by_importance():
-            if self._fits(parts.text([*chosen, term])):
-                chosen.append(term)
+        chosen: list[Mention] = []
+        omitted: list[Mention] = []
+        for mention in scene.by_importance():
+            if self._fits(scene.text([*chosen, mention])):
+                chosen.append(mention)
             elif not chosen:
-                chosen.append(self._shorten(term, parts))
+                mention.shown = self._shorten(mention.shown)
+                chosen.append(mention)
             else:
-                omitted.append(term)
-        with_closing = parts.text(chosen, _CLOSING)
-        return with_closing if self._fits(with_closing) else parts.text(chosen), omitted
+                omitted.append(mention)
+        with_closing = scene.text(chosen, scene.closing)
+        return with_closing if self._fits(with_closing) else scene.text(chosen), omitted
 
-    def _shorten(self, term: Term, parts: _PromptParts) -> Term:
-        """Return the term cut to as many words as fit, or to the first letters if not even one word fits."""
-        words = term.words.split()
-        pieces = [words[0][:count] for count in range(1, len(words[0]))]
-        pieces += [" ".join(words[:count]) for count in range(1, len(words) + 1)]
-
-        def too_long(piece: str) -> bool:
-            return not self._fits(parts.text_about(replace(term, words=piece)))
-
-        longest = bisect_left(pieces, True, lo=1, key=too_long) - 1
-        shorter = replace(term, words=pieces[longest])
-        parts.replace(term, shorter)
-        return shorter
+    def _shorten(self, words: str) -> str:
+        """Return as many of the words as fit, or the first letters if not even one word fits."""
+        first, *_ = listed = words.split()
+        pieces = [first[:count] for count in range(1, len(first))]
+        pieces += [" ".join(listed[:count]) for count in range(1, len(listed) + 1)]
+        longest = bisect_left(pieces, True, lo=1, key=lambda piece: not self._fits(sentence([piece]))) - 1
+        return pieces[longest]
 
     def _fits(self, text: str) -> bool:
         return self._tokens.count(text) <= self._max_tokens
-
-
-@dataclass
-class _PromptParts:
-    """The terms of an event by template slot. main_things: the subjects of the picture, the product first."""
-
-    main_things: list[Term]
-    further: list[Term]
-    features: list[Term]
-    name: list[Term]
-    fields: list[FieldTerms]
-
-    @classmethod
-    def from_event(cls, event: SegmentUpdated, subject: str | None) -> _PromptParts:
-        """Sort the terms of an event's fields into the template slots."""
-        language, seen = event.language, set[str]()
-        weighted = ((keyword.term, keyword.en, keyword.weight) for keyword in event.keywords)
-        brand_features = _unweighted(event.brand.features if event.brand else ())
-        keywords = FieldTerms("keywords").add_terms(weighted, language, seen)
-        features = FieldTerms("brand.features").add_terms(brand_features, language, seen)
-        name = FieldTerms("name").add_terms([(event.name, event.name_en, 1.0)], language, seen)
-        interests = FieldTerms("interests").add_terms(_unweighted(event.interests), language, seen)
-        description = _description_terms(event, seen)
-        things = _main_things(keywords.terms, interests.terms, description.terms, name.terms or features.terms)
-        product = [Term(subject, subject)] if subject else []
-        for group in (keywords, interests, description, features):
-            main = [term for term in group.terms if term in things]
-            group.terms = main + _without(things, group)
-            group.limit_terms(len(main) + _FURTHER[group.name])
-        return cls(
-            main_things=[*product, *things],
-            further=_without(things, keywords, interests, description),
-            features=_without(things, features),
-            name=_without(things, name),
-            fields=[keywords, features, name, interests, description],
-        )
-
-    def by_importance(self) -> list[Term]:
-        """Return every term, the most important first: main things, segment name, brand features, further terms."""
-        return [*self.main_things, *self.name, *self.features, *self.further]
-
-    def text(self, chosen: Sequence[Term], closing: str = "") -> str:
-        """Return the template filled with the chosen terms."""
-        things = [term.words for term in self.main_things if term in chosen]
-        others = [term.words for term in (*self.further, *self.features, *self.name) if term in chosen]
-        return ", ".join([f"{_OPENING} {_join_things(things)}", *others, *([closing] if closing else [])])
-
-    def text_about(self, thing: Term) -> str:
-        """Return the template filled with one thing alone."""
-        return f"{_OPENING} {thing.words}"
-
-    def replace(self, old: Term, new: Term) -> None:
-        """Replace the main thing `old` with `new`, in the rationale too."""
-        self.main_things = [new if term is old else term for term in self.main_things]
-        for group in self.fields:
-            group.terms = [new if term is old else term for term in group.terms]
-
-    def rationale(self, omitted: Sequence[Term]) -> list[str]:
-        """Return the rationale of each field. omitted: terms that did not fit into the prompt."""
-        return [line for group in self.fields for line in group.lines(omitted)]
-
-
-def _without(things: list[Term], *groups: FieldTerms) -> list[Term]:
-    return [term for group in groups for term in group.terms if term not in things]
-
-
-def _main_things(*groups: list[Term]) -> list[Term]:
-    """Return the two subjects of the picture: the first concrete terms, in order of the groups.
-
-    The last group is the fallback if the others are empty.
-    """
-    candidates = [term for group in groups[:-1] for term in group]
-    concrete = [term for term in candidates if not abstract_words().issuperset(term.words.lower().split())]
-    return (concrete or candidates or groups[-1])[:2]
-
-
-def _description_terms(event: SegmentUpdated, seen: set[str]) -> FieldTerms:
-    """Return the visible things that the description names. Whole sentences would not help a picture."""
-    terms = FieldTerms("description")
-    english = clean(event.description_en or "")
-    language = "en" if english else event.language
-    prose = english or event.description
-    foreign = language[:2] not in {"en", "pl"}
-    things = [] if foreign else visible_things(prose, language)
-    seen_words = {word for key in seen for word in key.split()}
-    terms.terms = [thing for thing in things if not seen_words.issuperset(thing.key.split())]
-    terms.add_note("dropped, said before", [thing.original for thing in things if thing not in terms.terms])
-    if prose and not things:
-        terms.notes.append(f"description: left out, {_no_things_reason(prose, language, foreign=foreign)}")
-    return terms
-
-
-def _no_things_reason(prose: str, language: str, *, foreign: bool) -> str:
-    if foreign:
-        return f"its language is {language} and there is no description_en"
-    if is_polish(prose, language):
-        return "it is Polish without description_en, and the glossary knows nothing to be seen in it"
-    return "it names nothing to be seen"
-
-
-def _product_line(event: SegmentUpdated, subject: str | None) -> list[str]:
-    return [f"product_id: used: {subject}"] if subject and event.product_id else []
-
-
-def _unweighted(phrases: Iterable[Phrase]) -> list[tuple[str, str | None, float]]:
-    return [(phrase.term, phrase.en, 1.0) for phrase in phrases]
-
-
-def _join_things(things: list[str]) -> str:
-    """Return `a`, `a and b`, or `a with b and c` for a product with two things around it."""
-    return " and ".join(things) if len(things) < 3 else f"{things[0]} with {' and '.join(things[1:])}"

@@ -16,7 +16,7 @@ from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
 from streams.event_line import add_seconds, note, timed
 from streams.messages import PARKED_SINCE, Headers, Outcome
-from streams.requests import Prompt, Tools, request_id, seeds_from, usable_concept
+from streams.requests import Prompt, ShownProduct, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
 from streams.store.keys import creative_prefix, parked_key
@@ -52,7 +52,7 @@ async def render_segment(event: SegmentUpdated, source: Source, tools: Tools, he
         if concept is None:
             note(stored=tools.store.uri(parked_key(str(event.product_id), identity)))
             return None
-        prompt = tools.prompter.compose(event, concept.subject)
+        prompt = tools.prompter.compose(event, ShownProduct(concept.subject, concept.class_noun))
     make = await _render(_RenderRequest(event, source, headers, identity, prefix, prompt, concept), tools)
     with timed("store"):
         return await commit(tools.signed, prefix, make)

@@ -9,7 +9,7 @@ import structlog
 from pydantic import Field, StringConstraints, model_validator
 
 from models.briefs import StudioRecipe
-from models.briefs import subject as subject_of
+from models.subjects import subject as subject_of
 from schemas.base import Contract, Identifier, Method, Sha256, Timestamp
 from streams.store.keys import concept_name, concept_prefix, current_concept_key, pinned_concept_key
 from streams.store.signed_objects import Expected, SignedObjects

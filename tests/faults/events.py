@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 
 def segment_event(event_id: str, segment_id: str, name: str = "Coffee enthusiast") -> dict[str, object]:
-    """Return a segment-updated event. Words of the name, such as `slowly`, control the fake studio."""
+    """Return a segment-updated event. Words of the name, such as `slowly`, control the fake studio.
+
+    A prompt holds such words only if the event names nothing visible.
+    """
+    commands = " ".join(word for word in name.split() if word not in {"Coffee", "enthusiast"})
+    if commands:
+        return {
+            "event_id": event_id,
+            "occurred_at": "2026-11-23T10:00:00Z",
+            "segment_id": segment_id,
+            "name": commands,
+        }
     return {
         "event_id": event_id,
         "occurred_at": "2026-11-23T10:00:00Z",

@@ -37,7 +37,7 @@ def generator(monkeypatch, tmp_path):
     generator = FakeGenerator()
     (tmp_path / "vocab.json").write_text("{}")
     generator.pipeline = SimpleNamespace(tokenizer=SimpleNamespace(name_or_path=str(tmp_path), model_max_length=77))
-    networks = Networks(generator, FakeReranker(), FakeUpscaler(), FakeEncoder(), "blurry")
+    networks = Networks(generator, FakeReranker(), FakeUpscaler(), FakeEncoder(), "blurry", vocabulary={"dog": ["pet"]})
     studio = Studio(StudioPlan(), StudioRecipe("f" * 64, (), {}), networks, torch.device("cpu"))
     monkeypatch.setattr(serving, "open_studio", lambda plan, on_fetched: studio)
     return generator
@@ -83,7 +83,7 @@ def answers(messages):
 
 def test_ready_comes_first_then_progress_and_one_answer_per_brief(pipe, generator, tmp_path):
     ready, *rest = serve_messages(pipe, Render(7, (brief(1), brief(2))), Render(8, (brief(3),)))
-    assert ready == StudioReady(StudioRecipe("f" * 64, (), {}), "cpu", str(tmp_path), 77, "blurry")
+    assert ready == StudioReady(StudioRecipe("f" * 64, (), {}), "cpu", str(tmp_path), 77, "blurry", {"dog": ("pet",)})
     assert [(a.ticket, a.request_id, a.error) for a in answers(rest)] == [
         (7, "request-1", None),
         (7, "request-2", None),

@@ -33,6 +33,7 @@ RECIPE = StudioRecipe("f", (WeightsUsed("diffusion", "a", "b", "c"),), {"a": 1, 
 MESSAGES = [
     StudioPlan(steps=4, guidance_scale=2.0, sampler="lcm", compile=True),
     StudioReady(RECIPE, "cpu", "/tokenizer.json", 77, ""),
+    StudioReady(RECIPE, "cpu", "/tokenizer.json", 77, "", {"dog": ("pet", "piesek"), "blob": ()}),
     DeviceProbe("cuda", "H100", "bfloat16", "2.9", 2**40, 1),
     Render(1, (Brief("r", "a \U0001f9c3 cup", "", (1, 2), 1, ("story",), CONCEPT), Brief("s", "", "", (), 0))),
     Train(2, TrainingJob("r", "jam", "jar", "<jam>", "dreambooth", PHOTOS, 1, "/w", PhotoLimits(9), CONCEPT, rank=4)),

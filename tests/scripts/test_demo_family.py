@@ -16,7 +16,6 @@ from scripts.demo_family import (
     latents,
     material,
     measures,
-    packages,
     scenes,
     swinir,
     unet,
@@ -210,8 +209,8 @@ def test_an_incomplete_checkpoint_is_not_read(tmp_path: Path) -> None:
     assert checkpoints.load(path, torch.device("cpu")) == {"step": 1}
 
 
-def test_a_changed_package_is_refused(tmp_path: Path) -> None:
-    archive = tmp_path / "x.tgz"
-    archive.write_bytes(b"not what was published")
-    with pytest.raises(packages.PackageChanged):
-        packages.check(archive, "emojibase-data@17.0.0")
+def test_the_vocabulary_on_the_card_leaves_out_tags_of_other_kinds() -> None:
+    from scripts.demo_family.vocabulary import vocabulary
+
+    puppy = Concept("dog face", "puppy", ("young dog",), ("face", "pet", "puppy"), "", "", True)
+    assert vocabulary([puppy]) == {"puppy": ["dog face", "young dog", "pet"]}

@@ -1,18 +1,20 @@
 """The figures that docs/events.md states about prompts, pictures and photos are those of the code."""
 
+import json
 import math
-import re
 from pathlib import Path
 
 import pytest
 
+import models
 from models.learning import dreambooth, photo_decoder, photo_decoding, photos, textual_inversion
 from models.rendering.formats import ASPECTS, shape_of
 from scripts.contract_docs.events_page import NATIVE_SIZES, SIZES
 from streams.products import photo_hosts, photo_keys
-from streams.segments import prompting
+from streams.segments import lexicon, mentions, prompting, scene, translation
 from streams.training_settings import TrainingSettings
 
+DEMO = json.loads((Path(models.__file__).parent / "demo" / "family.json").read_text())
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 GRAINS = {64: 16, 512: 64, 768: 64, 1024: 32}  # the demo family, SD 1.5, SD 2.x, SDXL: see DiffusionGenerator.grain
 
@@ -31,12 +33,15 @@ def test_every_format_has_a_size():
 
 
 def test_the_prompts_template_and_limits():
-    keywords, features, interests, things = map(
-        int, re.search(r"most (\d) keywords, (\d) brand features, (\d) interests and (\d) things", PAGE).groups()
-    )
-    stated = {"keywords": keywords, "brand.features": features, "interests": interests, "description": things}
-    assert stated == prompting._FURTHER
-    assert f"Template {prompting.TEMPLATE_VERSION} of the prompt" in PAGE
+    assert f"(template {prompting.TEMPLATE_VERSION})" in PAGE
+    page = " ".join(PAGE.split())
+    keywords, interests, features = mentions.MOST_READ.values()
+    assert f"first {keywords} keywords (by weight), {interests} interests and {features} features" in page
+    assert f"first {translation._MOST_WORDS} words of the description" in page
+    assert f"Up to {scene._MOST_FEATURES} features" in page
+    languages = sum(1 for _ in (Path(lexicon.__file__).parent / "terms").iterdir())
+    assert f"the word table of its `language` ({languages} languages" in page
+    assert f"demo family lists {len(DEMO['vocabulary'])}" in page
 
 
 def test_the_limits_of_photos():

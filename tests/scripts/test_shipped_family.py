@@ -37,7 +37,7 @@ def test_training_can_resume_from_the_shipped_weights(tmp_path: Path) -> None:
     """Restoring and exporting the family gives the same bytes. A second restore overwrites no checkpoint."""
     judged = DEMO.parents[1] / "benchmarks" / "judge" / "model.safetensors"
     trained_on = len(load_file(judged)["head.bias"])
-    shown = [Concept(n, n, (), (), "", n, True) for n in CARD["concepts"]]
+    shown = [Concept(n, n, tuple(CARD["vocabulary"][n]), (), "", n, True) for n in CARD["concepts"]]
     others = [Concept(f"other {n}", f"other {n}", (), (), "", str(n), False) for n in range(trained_on - len(shown))]
     concepts.save([*shown, *others], tmp_path / "concepts.json")
     restore(tmp_path, DEMO, judged)

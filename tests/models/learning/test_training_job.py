@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from models.briefs import Brief, Concept, StudioPlan, TrainingJob, TrainingResult, placeholder
+from models.briefs import Brief, Concept, StudioPlan, TrainingJob, TrainingResult
 from models.errors import Cancelled, Refused, TrainingDiverged, UnusablePhotos, WeightsNotFound
 from models.learning import dreambooth
 from models.learning.class_images import class_images
@@ -33,6 +33,7 @@ from models.learning.training_run import TrainingRun, seeds_for
 from models.opening import open_studio
 from models.photo_files import PhotoFile
 from models.studio import Studio
+from models.subjects import placeholder
 from tests import tiny
 from tests.models.learning.photo_files import photo_file
 

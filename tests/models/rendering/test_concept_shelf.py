@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.briefs import Brief, Concept, TrainingJob, placeholder
+from models.briefs import Brief, Concept, TrainingJob
 from models.learning.concept_file import write_concept
 from models.opening import open_studio
 from models.rendering import concept_shelf
 from models.rendering.concept_shelf import ConceptShelf, group_by_concept
 from models.studio import Studio
+from models.subjects import placeholder
 
 NOUNS = {"milk": "carton of milk", "jam": "jar of jam", "tea": "box of tea"}
 

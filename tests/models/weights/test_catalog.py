@@ -157,6 +157,14 @@ def test_a_hub_that_fails_is_a_named_error(hub, revision, hint):
         ('{"guidance_scale": -1}', "its guidance_scale is -1"),
         ('{"negative_prompt": 5}', "its negative_prompt is 5"),
         ('{"training": {"dreambooth": 5}}', "its training is"),
+        ('{"vocabulary": ["dog"]}', "its vocabulary is"),
+        ('{"vocabulary": {"dog": "pet"}}', "its vocabulary is"),
+        ('{"vocabulary": {" ": []}}', "its vocabulary is"),
+        ('{"vocabulary": {"dog": [5]}}', "its vocabulary is"),
+        (json.dumps({"vocabulary": {"dog": ["x" * 101]}}), "its vocabulary is"),
+        (json.dumps({"vocabulary": {"dog": ["pet"] * 101}}), "its vocabulary is"),
+        (json.dumps({"vocabulary": {f"dog {n}": [] for n in range(5001)}}), "its vocabulary is"),
+        (json.dumps({"vocabulary": {f"dog {n}": ["x" * 99] * 20 for n in range(300)}}), "its vocabulary is"),
     ],
 )
 def test_a_card_with_an_invalid_value_is_named(sd_folder, card, message):
@@ -164,6 +172,12 @@ def test_a_card_with_an_invalid_value_is_named(sd_folder, card, message):
     with pytest.raises(UnusableCard, match=message) as caught:
         catalog.resolve("diffusion", str(sd_folder))
     assert str(sd_folder.parent) not in str(caught.value)
+
+
+def test_a_card_may_list_what_the_weights_draw(sd_folder):
+    (sd_folder / "family.json").write_text('{"vocabulary": {"dog": ["pet"]}}')
+    assert catalog.resolve("diffusion", str(sd_folder)).family.vocabulary == {"dog": ["pet"]}
+    assert "coffee" in catalog.resolve("diffusion", "demo").family.vocabulary
 
 
 def test_a_folders_card_sets_its_defaults(sd_folder):

@@ -13,6 +13,8 @@ import pytest
 from models.errors import WeightsNotFound
 from schemas.events import SegmentUpdated
 from streams.cli.local_prompter import local_prompter, stand_in, subjects
+from streams.requests import ShownProduct
+from streams.segments.prompting import Prompter
 from streams.segments.token_count import TokenCounter
 from streams.settings import StudioSettings
 from tests.streams.segments.examples import segment
@@ -40,10 +42,11 @@ def test_a_folder_brings_its_own_tokenizer_and_negative_prompt(tmp_path: Path) -
     shutil.copytree(DEMO / "diffusion" / "tokenizer", tmp_path / "tokenizer")
     config = tmp_path / "tokenizer" / CONFIG
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_max_length": 20}))
-    (tmp_path / "family.json").write_text('{"negative_prompt": "ugly"}')
+    (tmp_path / "family.json").write_text('{"negative_prompt": "ugly", "vocabulary": {"pudding": ["thing"]}}')
     prompt = local_prompter(settings(diffusion=str(tmp_path))).compose(LONG)
     assert prompt.rationale[-1].endswith("of 20 tokens")
     assert prompt.negative == "ugly"
+    assert "vocabulary" in local_prompter(settings(diffusion=str(tmp_path))).recipe_settings
     assert local_prompter(settings(diffusion=str(tmp_path), negative_prompt="")).compose(LONG).negative == ""
 
 
@@ -57,7 +60,9 @@ def test_other_weights_have_clips_own_tokenizer(
     (tmp_path / "model.safetensors").touch()
     reference = str(tmp_path / "model.safetensors") if reference == "FILE" else reference
     prompt = local_prompter(settings(diffusion=reference)).compose(LONG)
-    assert prompt == local_prompter(settings(negative_prompt="")).compose(LONG)
+    demo = Prompter(str(DEMO / "diffusion" / "tokenizer"), 77, "")
+    assert prompt == demo.compose(LONG)
+    assert demo.recipe_settings == local_prompter(settings(diffusion=reference)).recipe_settings
 
 
 @pytest.mark.parametrize("reference", ["owner/name", "/no/such@folder"])
@@ -68,8 +73,11 @@ def test_weights_that_cannot_exist_are_refused(reference: str) -> None:
 
 def test_the_prompt_names_a_product_as_its_registration_does() -> None:
     named = subjects([product(), product(product_id="milk", method="textual_inversion")])
-    assert named == {"jam": "sks jar of jam", "milk": "<milk>"}
-    assert stand_in("Jam-2") == "<jam-2>"
+    assert named == {
+        "jam": ShownProduct("sks jar of jam", "jar of jam"),
+        "milk": ShownProduct("<milk>", "jar of jam"),
+    }
+    assert stand_in("Jam-2").words == "<jam-2>"
 
 
 def test_prompts_need_no_torch() -> None:

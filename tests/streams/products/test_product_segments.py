@@ -24,7 +24,7 @@ async def test_a_segment_shows_the_product(world: World) -> None:
     outcome = await world.render(segment())
     assert outcome is not None
     ready = CreativeReady.model_validate_json(outcome.value)
-    assert ready.prompt.startswith("an advertising photo of sks jar of jam and bread, ")
+    assert ready.prompt.startswith("an advertising photo of sks jar of jam, soft light")
     assert ready.product_id == "jam"
     [brief] = world.device.briefs
     assert brief.concept is not None
@@ -35,7 +35,7 @@ async def test_a_segment_shows_the_product(world: World) -> None:
 async def test_a_textual_inversion_prompt_uses_its_own_token(world: World) -> None:
     await world.train(product(method="textual_inversion"))
     await world.render(segment())
-    assert world.device.briefs[0].prompt.startswith("an advertising photo of <jam> and bread, ")
+    assert world.device.briefs[0].prompt.startswith("an advertising photo of <jam>, soft light")
 
 
 async def test_a_segment_waits_for_its_product_and_is_released(world: World) -> None:
@@ -99,8 +99,8 @@ async def test_a_new_registration_changes_later_events_only(world: World) -> Non
     assert await world.render(segment("s1")) == first
     await world.render(segment("s2"))
     before, after = world.device.briefs
-    assert "sks jar of jam and" in before.prompt
-    assert "sks jar of raspberry jam and" in after.prompt
+    assert "sks jar of jam, " in before.prompt
+    assert "sks jar of raspberry jam, " in after.prompt
     assert before.concept is not None
     assert after.concept is not None
     assert before.concept.sha256 != after.concept.sha256
@@ -142,7 +142,7 @@ async def test_every_delivery_of_a_segment_shows_the_same_concept(world: World) 
     outcome = await world.render(segment("s1"))
     assert outcome is not None
     ready = CreativeReady.model_validate_json(outcome.value)
-    assert ready.prompt.startswith("an advertising photo of sks jar of jam and bread, ")
+    assert ready.prompt.startswith("an advertising photo of sks jar of jam, soft light")
     pinned = json.loads(world.store.objects[f"creatives/breakfast/{ready.request_id}/concept.json"])
     assert (pinned["sha256"], f"s3://creatives/{pinned['key']}") == (ready.concept_sha256, ready.concept_uri)
     later = await world.render(segment("s2"))

@@ -54,7 +54,7 @@ async def test_pictures_are_stored_and_announced(tools: Tools) -> None:
     outcome = await rendered(tools, segment())
     assert (outcome.topic, outcome.key) == ("creative_ready", b"coffee")
     message = CreativeReady.model_validate_json(outcome.value)
-    assert message.prompt == ("an advertising photo of espresso and croissant, coffee enthusiast, soft light")
+    assert message.prompt == ("an advertising photo of espresso and a croissant, soft light")
     assert message.negative_prompt == "blurry"
     assert message.source == SOURCE
     assert message.recipe == tools.recipe

@@ -1,4 +1,4 @@
-"""Cleaning of words, and their translation from Polish."""
+"""Cleaning of words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.segments import words as words_module
-from streams.segments.words import abstract_words, clean, fold, glossary, translate, visible_words
+from streams.segments.words import clean, fold
 
 
 @pytest.mark.parametrize(
@@ -81,54 +81,3 @@ def test_cleaning_equals_nfkc(text: str) -> None:
     kept = [word for word in stripped if any(sign.isalnum() for sign in word)]
     if "&" not in unicodedata.normalize("NFKC", text) and clean(text):
         assert clean(text) == " ".join(kept)
-
-
-@pytest.mark.parametrize(
-    ("text", "english", "words", "origin"),
-    [
-        ("kawa", None, "coffee", "glossary"),
-        ("KAWĘ", None, "coffee", "glossary"),
-        ("gołąbki", None, "cabbage rolls", "glossary"),
-        ("golabki", None, "cabbage rolls", "glossary"),
-        ("filiżanka kawy", "espresso cup", "espresso cup", "given"),
-        ("źdźbło", None, "zdzblo", "folded"),
-        ("Łódź", None, "Lodz", "folded"),
-        ("coffee cup", None, "coffee cup", "own"),
-        ("Fluence", None, "Fluence", "passed"),
-        ("kawa", "☕", "coffee", "glossary"),
-    ],
-)
-def test_translate_in_a_polish_event(text: str, english: str | None, words: str, origin: str) -> None:
-    term = translate(text, english, "pl", 2.0)
-    assert term is not None
-    assert (term.words, term.origin, term.original, term.weight) == (words, origin, text, 2.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "words", "origin"),
-    [
-        ("kawa", "coffee", "glossary"),  # not an English word
-        ("filiżanka kawy", "cup of coffee", "glossary"),
-        ("góry", "mountains", "glossary"),
-        ("kremówka", "kremowka", "folded"),
-        ("pies", "pies", "own"),  # `dog` in Polish, but an English word too
-        ("gory", "gory", "own"),  # `góry` without its diacritics
-        ("latte", "latte", "own"),
-        ("café", "café", "own"),
-    ],
-)
-def test_translate_detects_polish_in_an_english_event(text: str, words: str, origin: str) -> None:
-    term = translate(text, None, "en")
-    assert term is not None
-    assert (term.words, term.origin) == (words, origin)
-
-
-def test_the_glossary_is_consistent() -> None:
-    entries = glossary()
-    assert len(entries) > 500
-    for polish, english in entries.items():
-        assert polish == fold(polish).casefold() == polish.strip()
-        assert english == clean(english) == english.strip() != ""
-        assert english.isascii()
-    assert "coffee" in visible_words()
-    assert not visible_words() & abstract_words()

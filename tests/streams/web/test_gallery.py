@@ -28,7 +28,7 @@ async def test_it_shows_creatives_without_store_links(gallery: httpx.AsyncClient
     page = await gallery.get("/gallery")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["content-security-policy"].startswith("default-src 'none'; img-src 'self';")
-    assert "an advertising photo of coffee enthusiast" in page.text
+    assert "an advertising photo of coffee, soft light" in page.text
     assert "CLIP 0.207" in page.text
     assert "AKIA-OF-THE-WORKER" not in page.text
     assert "http://store" not in page.text
