@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import string
 import typing
 
 import pytest
@@ -86,21 +87,7 @@ def test_every_message_is_tested_and_has_one_direction():
 
 @pytest.mark.parametrize("kind", [kind for kind in vars(errors).values() if isinstance(kind, type)])
 def test_every_named_error_crosses_with_its_message(kind):
-    names = (
-        "role",
-        "reference",
-        "hint",
-        "path",
-        "architecture",
-        "detail",
-        "digest",
-        "sampler",
-        "device",
-        "folder",
-        "stage",
-        "kind",
-        "when",
-    )
+    names = [name for _, name, _, _ in string.Formatter().parse(kind.__doc__ or "") if name]
     error = kind(**{name: f"the {name}" for name in names})
     for crossed in (cross(error), cross(Answer(1, "r", None, error, crowded=True)).error):
         assert (type(crossed), str(crossed), crossed.fields) == (kind, str(error), error.fields)
