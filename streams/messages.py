@@ -10,7 +10,9 @@ from schemas.events import Source
 
 Headers = tuple[tuple[str, bytes], ...]
 PARKED_SINCE = "creatives-parked-since"
-"""Header of a segment that waited for its product for too long: a time in ISO 8601. It is rejected, not parked."""
+"""Header of a segment that waited for its product for too long: a time in ISO 8601, and a tag by the signing key. The
+segment is rejected, not parked.
+"""
 OutcomeTopic = Literal["creative_ready", "product_ready", "creative_rejected", "segment_updated"]
 
 

@@ -86,6 +86,12 @@ class TrainingSettings(Group):
         ge=0,
         description="size limit of the concept files in the scratch folder; files in use stay above it",
     )
+    max_concept_bytes: int = Field(
+        default=16 * 2**30, ge=1, description="size limit of one trained concept that a worker downloads"
+    )
+    max_checkpoint_bytes: int = Field(
+        default=64 * 2**30, ge=1, description="size limit of one training checkpoint that a worker downloads"
+    )
     max_class_cache_bytes: int = Field(
         default=4 * 2**30, ge=0, description="size limit of the class images in the scratch folder"
     )

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from models.errors import CreativesError
-from streams.messages import PARKED_SINCE, Headers, Outcome, OutcomePublisher
+from streams.messages import Headers, Outcome, OutcomePublisher
 from streams.store.outcomes import traceparent
-from streams.store.parked import expired_keys, parked_keys, parked_segment
+from streams.store.parked import expired_keys, expiry_header, parked_keys, parked_segment
 from streams.store.signed_objects import SignedObjects
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ async def reject_expired(signed: SignedObjects, publisher: OutcomePublisher, max
     keys = await expired_keys(signed, limit)
     if keys:
         log.warning("rejecting segments that waited for their product for too long", days=max_days, segments=len(keys))
-    await _release(keys, signed, publisher, ((PARKED_SINCE, limit.isoformat(timespec="seconds").encode()),))
+    await _release(keys, signed, publisher, expired_before=limit)
 
 
 async def follow_expiry(signed: SignedObjects, publisher: OutcomePublisher, max_days: float) -> None:
@@ -56,13 +56,19 @@ async def follow_expiry(signed: SignedObjects, publisher: OutcomePublisher, max_
         await asyncio.sleep(_EXPIRY_INTERVAL)
 
 
-async def _release(keys: Iterable[str], signed: SignedObjects, publisher: OutcomePublisher, headers: Headers) -> None:
+async def _release(
+    keys: Iterable[str],
+    signed: SignedObjects,
+    publisher: OutcomePublisher,
+    headers: Headers = (),
+    expired_before: datetime | None = None,
+) -> None:
     async def release(key: str) -> None:
         event = await parked_segment(signed, key)
         if event is None:
             return
         trace = ("traceparent", traceparent(event.event_id, headers).encode())
-        marks = tuple(header for header in headers if header[0] == PARKED_SINCE)
+        marks = (expiry_header(signed.signer, event, expired_before),) if expired_before is not None else ()
         key_bytes, value = event.segment_id.encode(), event.to_json()
         await publisher.publish(Outcome("segment_updated", key_bytes, value, (trace, *marks)))
         await signed.store.delete(key)

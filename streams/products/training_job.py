@@ -6,6 +6,7 @@ The next owner of the partition resumes from the newest checkpoint; no file on t
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import shutil
 import time
@@ -17,19 +18,28 @@ from pathlib import Path
 import structlog
 
 from models.briefs import TrainingJob, TrainingResult
-from models.errors import CreativesError, UnusablePhotos, WeightsError
-from models.local_files import delete_partials, partial_file, private_folder
+from models.errors import CreativesError, StageFailed, UnusablePhotos, WeightsError
+from models.local_files import delete_partials, disk_errors, partial_file, private_folder
 from models.photo_files import PhotoFile
 from models.subjects import placeholder
 from schemas.events import ProductRegistered, Source
 from streams.event_line import timed
-from streams.failures import PhotoUnavailable, TrainingUnsupportedByWeights, Verdict, judge
+from streams.failures import (
+    ObjectRefused,
+    ObjectTooLarge,
+    PhotoUnavailable,
+    TrainingUnsupportedByWeights,
+    Verdict,
+    judge,
+)
 from streams.messages import Headers
 from streams.products.photos import FetchedPhotos, fetch_photos
 from streams.requests import Tools, seeds_from
 from streams.scratch import scratch_folder, scratch_path
-from streams.store.keys import checkpoint_prefix, manifest_key
+from streams.store.keys import checkpoint_prefix
+from streams.store.manifests import read_manifest
 from streams.store.protocol import ObjectStore
+from streams.store.signed_objects import SignedObjects
 
 log = structlog.get_logger(__name__)
 
@@ -61,25 +71,25 @@ class TrainingRequest:
 async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult:
     """Return the result of training on the product's photos.
 
-    Raises Refused, TrainingUnsupportedByWeights, and the errors of the store and the device process.
+    Raises Refused, TrainingUnsupportedByWeights, StageFailed, and the errors of the store and the device process.
     """
     training = tools.settings.training
     with _scratch_folder(request.folder):
         with timed("photos"):
             fetched = await fetch_photos(request.event.images, request.folder / "photos", tools.store, training)
         _check_photo_count(fetched)
-        await _fetch_checkpoint(request, tools.store)
+        await _fetch_checkpoint(request, tools.store, training.max_checkpoint_bytes)
         private_folder(request.folder)
         class_cache = scratch_folder(training, "class-images")
         await asyncio.to_thread(_delete_stale_folders, request.folder)
         training_job = _training_job(request, tools, fetched.photos, class_cache)
 
         async def on_checkpoint(_: int, path: Path) -> None:
-            await _store_checkpoint(request, tools.store, path)
+            await _store_checkpoint(request, tools.signed, path)
 
         try:
             with timed("device"):
-                return await tools.device.train(training_job, on_checkpoint)
+                trained = await tools.device.train(training_job, on_checkpoint)
         except WeightsError as error:
             raise TrainingUnsupportedByWeights(product_id=request.event.product_id, detail=str(error)) from error
         except UnusablePhotos as refusal:
@@ -87,6 +97,20 @@ async def run_training(request: TrainingRequest, tools: Tools) -> TrainingResult
                 raise
             detail = f"{refusal.fields['detail']}, of the {len(fetched.photos)} fetched; {_join_errors(fetched)}"
             raise UnusablePhotos(detail=detail) from refusal
+        await asyncio.to_thread(_check_digest, trained)
+        return trained
+
+
+def _check_digest(trained: TrainingResult) -> None:
+    """Raise StageFailed unless the concept file has its sha256, which names an object and is announced.
+
+    The device process reads foreign weights and photos, so it may send anything.
+    """
+    path = Path(trained.path)
+    with disk_errors(path.parent), suppress(FileNotFoundError), path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == trained.sha256:
+            return
+    raise StageFailed(stage="train", kind="TrainingResult", detail="the concept file does not have the sha256 it names")
 
 
 def _check_photo_count(fetched: FetchedPhotos) -> None:
@@ -160,27 +184,29 @@ async def delete_checkpoints(request: TrainingRequest, store: ObjectStore) -> No
         await store.delete(key)
 
 
-async def _store_checkpoint(request: TrainingRequest, store: ObjectStore, path: Path) -> None:
+async def _store_checkpoint(request: TrainingRequest, signed: SignedObjects, path: Path) -> None:
     """Upload a checkpoint, then delete the older ones.
 
     Another worker may have finished the job while this one, frozen or cut off, still trained. It has deleted the
     checkpoints, and nobody would delete this one.
     """
+    store = signed.store
     prefix = checkpoint_prefix(request.event.product_id, request.id)
     try:
         await store.upload(prefix + path.name, path, SAFETENSORS)
     except FileNotFoundError:
         return  # the device process has replaced this checkpoint with a newer one
-    finished = await store.get(manifest_key(request.prefix)) is not None
+    finished = await read_manifest(signed, request.prefix) is not None
     for key in await store.list(prefix):
         if finished or key < prefix + path.name:
             await store.delete(key)
 
 
-async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> None:
+async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore, limit: int) -> None:
     """Download the newest checkpoints unless the scratch folder holds one at least as new.
 
-    Other writers of the bucket can put objects there, so only names that the device process writes count.
+    Other writers of the bucket can put objects there, so only names that the device process writes count, and objects
+    of no more than `limit` bytes.
     """
     prefix = checkpoint_prefix(request.event.product_id, request.id)
     names = [key.removeprefix(prefix) for key in await store.list(prefix)]
@@ -191,6 +217,9 @@ async def _fetch_checkpoint(request: TrainingRequest, store: ObjectStore) -> Non
         return
     private_folder(request.folder)
     for name in ours[-_MAX_CHECKPOINTS:]:  # the newest may be planted; the device process takes the newest of its own
-        with partial_file(scratch_path(request.folder, name)) as file:
-            if await store.download(prefix + name, file.write):
-                await asyncio.to_thread(file.commit)
+        try:
+            with partial_file(scratch_path(request.folder, name)) as file:
+                if await store.download(prefix + name, file.write, limit):
+                    await asyncio.to_thread(file.commit)
+        except (ObjectTooLarge, ObjectRefused) as error:
+            log.warning("ignoring an unusable checkpoint", reason=str(error))

@@ -15,13 +15,13 @@ from models.briefs import Brief, Concept, Rendering
 from models.errors import Refused, StageFailed
 from schemas.events import Cost, CreativeReady, CreativeRejected, SegmentUpdated, Source
 from streams.event_line import add_seconds, note, timed
-from streams.messages import PARKED_SINCE, Headers, Outcome
+from streams.messages import Headers, Outcome
 from streams.requests import Prompt, ShownProduct, Tools, request_id, seeds_from, usable_concept
 from streams.settings import Settings
 from streams.store.concepts import CurrentConcept, pin_concept, pinned_concept
 from streams.store.keys import creative_prefix, parked_key
 from streams.store.manifests import ObjectSet, build_manifest, commit, now, prepare_pictures, read_manifest
-from streams.store.parked import park_segment, unpark_segment
+from streams.store.parked import expired_since, park_segment, unpark_segment
 from streams.store.protocol import overlap
 
 
@@ -95,14 +95,14 @@ async def _pin_or_park(
     concept = await pinned_concept(tools.signed, prefix)
     if concept is None:
         assert event.product_id is not None
-        since = dict(headers).get(PARKED_SINCE)
+        since = expired_since(tools.signed.signer, event, headers)
         concept = await (
             _find_or_park(event, event.product_id, request_id, tools)
             if since is None
             else usable_concept(event.product_id, tools)
         )
         if concept is None and since is not None:
-            raise ProductNotReady(product_id=event.product_id, since=since.decode("ascii", "replace")[:40])
+            raise ProductNotReady(product_id=event.product_id, since=since.isoformat())
         if concept is not None:
             concept = await pin_concept(tools.signed, prefix, concept)
     return concept

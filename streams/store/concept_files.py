@@ -19,7 +19,7 @@ from pathlib import Path
 from models.briefs import Concept
 from models.errors import WeightsError
 from models.local_files import PartialFile, delete_partials, delete_unused, disk_errors, hold_file, oldest_first
-from streams.failures import ConceptFileLost, ConceptUnusable, ObjectMissing
+from streams.failures import ConceptFileLost, ConceptUnusable, ObjectMissing, ObjectTooLarge
 from streams.scratch import scratch_folder, scratch_path
 from streams.store.concepts import CurrentConcept
 from streams.store.protocol import ObjectStore
@@ -44,8 +44,8 @@ class ConceptFiles:
     ) -> AsyncIterator[Concept]:
         """Yield the concept with a local file.
 
-        Raises ObjectMissing if the store has no intact copy, ConceptUnusable if the device cannot use the concept,
-        ConceptFileLost if the file disappeared or changed in the meantime, ScratchDiskUnusable.
+        Raises ObjectMissing if the store has no intact copy, ConceptUnusable if the concept is too large or the device
+        cannot use it, ConceptFileLost if the file disappeared or changed in the meantime, ScratchDiskUnusable.
         """
         folder, digest = scratch_folder(settings, "concepts"), concept.sha256
         path = scratch_path(folder, f"{digest}.safetensors")
@@ -53,7 +53,7 @@ class ConceptFiles:
         held = None
         try:
             async with self.locks.setdefault(digest, asyncio.Lock()):
-                held = await self._intact_file(store, concept, path, settings.max_concept_cache_bytes)
+                held = await self._intact_file(store, concept, path, settings)
             yield Concept(
                 concept.product_id, concept.method, str(path), digest, concept.placeholder_token, concept.class_noun
             )
@@ -69,11 +69,14 @@ class ConceptFiles:
             if not self.used[digest]:
                 del self.used[digest], self.locks[digest]
 
-    async def _intact_file(self, store: ObjectStore, concept: CurrentConcept, path: Path, limit: int) -> int:
+    async def _intact_file(
+        self, store: ObjectStore, concept: CurrentConcept, path: Path, settings: TrainingSettings
+    ) -> int:
         """Return the descriptor of the locked file; download it unless an intact one is there."""
+        limit = settings.max_concept_cache_bytes
         while (held := await self._hold_verified(concept.sha256, path)) is None:
             await asyncio.to_thread(_clean_up, path.parent, limit)
-            downloaded = await _download(store, concept, path)
+            downloaded = await _download(store, concept, path, settings.max_concept_bytes)
             self.verified[concept.sha256] = downloaded.st_ino, downloaded.st_size
             await asyncio.to_thread(_clean_up, path.parent, limit)
         return held
@@ -132,7 +135,7 @@ def _make_room(folder: Path) -> bool:
     return any(delete_unused(path) for path, _ in oldest_first(folder.glob("*.safetensors")))
 
 
-async def _download(store: ObjectStore, concept: CurrentConcept, path: Path) -> os.stat_result:
+async def _download(store: ObjectStore, concept: CurrentConcept, path: Path, limit: int) -> os.stat_result:
     """Download the concept, and return the state of the file. A full disk makes room with files that no job uses."""
     file = await asyncio.to_thread(PartialFile, path, partial(_make_room, path.parent))
     digest = hashlib.sha256()
@@ -142,10 +145,12 @@ async def _download(store: ObjectStore, concept: CurrentConcept, path: Path) -> 
         file.write(chunk)
 
     try:
-        if not await store.download(concept.key, write) or digest.hexdigest() != concept.sha256:
+        if not await store.download(concept.key, write, limit) or digest.hexdigest() != concept.sha256:
             raise ObjectMissing(uri=store.uri(concept.key))
         await asyncio.to_thread(file.commit, overwrite=False)
         return file.stat()
+    except ObjectTooLarge as error:
+        raise ConceptUnusable(product_id=concept.product_id, detail=str(error)) from error
     finally:
         file.close()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from schemas.events import SegmentUpdated
+from streams.messages import PARKED_SINCE, Headers
 from streams.store.keys import PARKED, parked_key, parked_prefix, parked_product
-from streams.store.signed_objects import Expected, SignedObjects
+from streams.store.signed_objects import Expected, SignedObjects, Signer
 
 _MAX_BYTES = 2 * 2**20  # the largest valid event takes half of it
 
@@ -35,6 +37,23 @@ async def expired_keys(signed: SignedObjects, before: datetime) -> list[str]:
 async def parked_segment(signed: SignedObjects, key: str) -> SegmentUpdated | None:
     """Return the segment that is parked at `key`, or None if there is none. key: one of `parked_keys`."""
     return await signed.read(_parked(key))
+
+
+def expiry_header(signer: Signer, event: SegmentUpdated, since: datetime) -> tuple[str, bytes]:
+    """Return the header that has an expired segment rejected: the time and a tag, which no emitter can make."""
+    text = since.isoformat(timespec="seconds")
+    return PARKED_SINCE, f"{text} {signer.tag(PARKED_SINCE, _expiry(event, text))}".encode()
+
+
+def expired_since(signer: Signer, event: SegmentUpdated, headers: Headers) -> datetime | None:
+    """Return the time in the segment's expiry header, or None without a header that a worker wrote for this segment."""
+    text, _, tag = dict(headers).get(PARKED_SINCE, b"").decode("utf-8", "replace").partition(" ")
+    return datetime.fromisoformat(text) if signer.has_tag(PARKED_SINCE, _expiry(event, text), tag) else None
+
+
+def _expiry(event: SegmentUpdated, since: str) -> str:
+    """Return what the tag covers. Unlike a request id, it survives an upgrade between parking and expiry."""
+    return json.dumps([event.event_id, event.content(), since])
 
 
 def _is_own_key(signed: SignedObjects, key: str) -> bool:

@@ -49,6 +49,8 @@ class ObjectReader:
             return False
         received = 0
         try:
+            if limit is not None and (response.length_remaining or 0) > limit:
+                raise ObjectTooLarge(uri=self._uri(key), limit=limit)
             for chunk in response.stream(_CHUNK, decode_content=False):
                 received += len(chunk)
                 if limit is not None and received > limit:

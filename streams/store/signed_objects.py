@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _JSON = "application/json"
 _DOMAIN = b"creatives signed object 1\0"  # keeps these signatures apart from any other use of the keys
+_TAG_DOMAIN = b"creatives tag 1\0"
 _FINGERPRINT = b"creatives signing key 1"
 _OPENING, _DIGITS, _CLOSING = b',"signature":"', 64, b'"}'
 _SUFFIX = len(_OPENING) + _DIGITS + len(_CLOSING)
@@ -67,6 +68,18 @@ class Signer:
         if not any(hmac.compare_digest(_signature(each, key, body), found) for each in self._keys):
             raise ValueError("its signature does not match its key and CREATIVES_STORAGE__SIGNING_KEYS")
         return body + b"}"
+
+    def tag(self, purpose: str, text: str) -> str:
+        """Return 64 hex digits that show that this deployment wrote `text`. purpose: keeps apart what tags are for."""
+        return _tag(self._keys[0], purpose, text)
+
+    def has_tag(self, purpose: str, text: str, tag: str) -> bool:
+        """Return whether `tag` is that of the text under any of the keys."""
+        return any(hmac.compare_digest(_tag(each, purpose, text).encode(), tag.encode()) for each in self._keys)
+
+
+def _tag(secret: bytes, purpose: str, text: str) -> str:
+    return hmac.digest(secret, _TAG_DOMAIN + purpose.encode() + b"\0" + text.encode(), hashlib.sha256).hex()
 
 
 def _signature(secret: bytes, key: str, body: bytes) -> bytes:
@@ -110,7 +123,7 @@ class SignedObjects:
     def __init__(self, store: ObjectStore, signer: Signer, invalid: InvalidObjects) -> None:
         self.store = store
         self.invalid = invalid
-        self._signer = signer
+        self.signer = signer
 
     def read(self, expected: Expected[T]) -> Awaitable[T | None]:
         """Return the object's value, or None if it is missing or invalid. Starts when called, as `get` does."""
@@ -147,7 +160,7 @@ class SignedObjects:
 
     def _signed(self, expected: Expected[T], content: bytes) -> bytes:
         """Return the signed content. Raises ValueError if it is larger than readers accept."""
-        signed = self._signer.sign(expected.key, content)
+        signed = self.signer.sign(expected.key, content)
         if len(signed) > expected.max_bytes:
             raise ValueError(f"{expected.key} has {len(signed)} bytes, and readers accept {expected.max_bytes}")
         return signed
@@ -155,7 +168,7 @@ class SignedObjects:
     async def _value(self, expected: Expected[T], answer: Awaitable[bytes | None]) -> T | None:
         try:
             signed = await answer
-            return None if signed is None else expected.parse(self._signer.verify(expected.key, signed))
+            return None if signed is None else expected.parse(self.signer.verify(expected.key, signed))
         except ValidationError as error:
             self.invalid.report(expected.key, error.errors(include_input=False)[0]["msg"])
         except (ValueError, ObjectTooLarge, ObjectRefused) as error:

@@ -11,12 +11,17 @@ from schemas.events import CreativeReady, CreativeRejected, SegmentUpdated
 from streams.delivery_settings import DeliverySettings
 from streams.failures import StoreUnavailable
 from streams.kafka.delivery import Delivery, Settlement
-from streams.messages import Outcome, RawEvent
+from streams.messages import PARKED_SINCE, Outcome, RawEvent
 from streams.products.release import reject_expired, release_parked
 from streams.products.train import train_product
-from streams.store.parked import park_segment
+from streams.settings import Settings
+from streams.store.parked import expiry_header, park_segment
+from streams.store.signed_objects import Signer
 from tests import fakes
+from tests.streams.store.signing import FOREIGN
 from tests.streams.world import SOURCE, RecordingPublisher, World, product, segment
+
+OURS = Signer.from_settings(Settings().storage)
 
 
 class GatedPublisher(RecordingPublisher):
@@ -146,3 +151,39 @@ async def test_a_late_product_still_serves_a_segment_that_waited_for_too_long(wo
     await world.train(product())
     outcome = await world.render(segment(), world.publisher.outcomes[0].headers)
     assert CreativeReady.model_validate_json(outcome.value if outcome else b"").product_id == "jam"
+
+
+def mark(signer: Signer, since: datetime) -> bytes:
+    return expiry_header(signer, segment(), since)[1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"2001 \x1b[31m",
+        b"2001-01-01T00:00:00+00:00",
+        b"2001-01-01T00:00:00+00:00 " + b"0" * 64,
+        b"\xff \xff",
+        mark(FOREIGN, datetime(2001, 1, 1, tzinfo=UTC)),
+        mark(OURS, datetime(2026, 1, 1, tzinfo=UTC)).replace(b"2026", b"2001"),
+    ],
+)
+async def test_an_emitter_cannot_have_a_waiting_segment_rejected(value: bytes, world: World) -> None:
+    assert await world.render(segment(), ((PARKED_SINCE, value),)) is None
+    trained = await train_product(product(), SOURCE, world.tools, ((PARKED_SINCE, value),))
+    assert trained.follow_up is not None
+    await trained.follow_up()
+    [sent] = [sent for sent in world.publisher.outcomes if sent.topic == "segment_updated"]
+    assert [name for name, _ in sent.headers] == ["traceparent"]
+    outcome = await world.render(segment(), sent.headers)
+    assert CreativeReady.model_validate_json(outcome.value if outcome else b"").product_id == "jam"
+
+
+async def test_an_expiry_header_is_valid_for_its_own_segment_only(world: World) -> None:
+    header = expiry_header(OURS, segment(), datetime(2001, 1, 1, tzinfo=UTC))
+    for other in (segment("another"), segment(name="other words")):
+        assert await world.render(other, (header,)) is None
+    outcome = await world.render(segment(), (header,))
+    message = CreativeRejected.model_validate_json(outcome.value if outcome else b"")
+    assert "since before 2001-01-01T00:00:00+00:00, and" in message.reason

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from models.briefs import StudioPlan, TrainingJob
+from models.briefs import StudioPlan, TrainingJob, TrainingResult
 from models.errors import Cancelled, StageFailed, UnusablePhotos
 from schemas.events import CreativeRejected, ProductReady
 from streams.device.client import DeviceClient
-from streams.failures import DeviceProcessDied, PhotoUnavailable
+from streams.failures import DeviceProcessDied, PhotoUnavailable, Verdict, judge
 from streams.products import photos
 from streams.products.train import train_product
 from streams.requests import Tools
@@ -115,6 +115,22 @@ async def test_the_scratch_folder_stays_only_if_the_job_may_resume(
             await train_product(product(), SOURCE, tools)
     assert Path(failing.training_jobs[0].workdir).exists() == stays
     assert len(world.keys("checkpoints/")) == (0 if refused else 1)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64, "/../../../photos", "\n[error] forged", "\ud800"])
+async def test_the_device_cannot_choose_the_sha256_of_its_concept(digest: str, world: World) -> None:
+    """It becomes part of an object key, which a store may refuse as in an outage."""
+
+    class LyingDevice(FakeDevice):
+        async def train(self, training_job: TrainingJob, on_checkpoint: Any) -> TrainingResult:
+            return replace(await super().train(training_job, on_checkpoint), sha256=digest)
+
+    device = LyingDevice()
+    with pytest.raises(StageFailed, match="the concept file does not have the sha256 it names") as raised:
+        await train_product(product(), SOURCE, replace(world.tools, device=device))
+    assert judge(raised.value, failures=3, limit=3) is Verdict.DEAD_LETTER
+    assert world.keys("concepts/") == []
+    assert not Path(device.training_jobs[0].workdir).exists()
 
 
 async def test_a_redelivery_deletes_left_over_checkpoints(world: World) -> None:

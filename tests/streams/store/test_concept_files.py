@@ -190,6 +190,23 @@ async def test_a_damaged_concept_in_the_store_is_not_used(store: SlowStore, sett
     assert list((Path(settings.workdir or "") / "concepts").iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [7, 8])
+async def test_a_concept_that_is_too_large_is_unusable_and_not_an_outage(
+    size: int, store: SlowStore, settings: TrainingSettings
+) -> None:
+    store.objects[concept("p1").key] = b"weights" + bytes(size - 7)
+    limited = settings.model_copy(update={"max_concept_bytes": 7})
+    if size == 7:
+        async with ConceptFiles().local_copy(store, concept("p1"), limited) as found:
+            assert Path(found.path).read_bytes() == b"weights"
+        return
+    with pytest.raises(ConceptUnusable, match=r"of jam cannot be used: The object .* is larger than 7 bytes") as raised:
+        async with ConceptFiles().local_copy(store, concept("p1"), limited):
+            raise AssertionError("it was used")
+    assert judge(raised.value, failures=3, limit=3) is Verdict.DEAD_LETTER
+    assert kept(limited) == []
+
+
 async def test_partial_downloads_without_a_writer_are_deleted(store: SlowStore, settings: TrainingSettings) -> None:
     folder = Path(settings.workdir or "") / "concepts"
     folder.mkdir(parents=True)

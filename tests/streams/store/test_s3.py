@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.failures import StoreRefused, StoreUnavailable
+from streams.failures import ObjectTooLarge, StoreRefused, StoreUnavailable
 from streams.settings import StorageSettings
 from streams.store.s3 import MinioStore
 from tests.streams.store.scripted_server import SECRET, Scripted, store_at
@@ -116,4 +116,15 @@ def test_signed_links_hold_no_secret() -> None:
     assert url.startswith("http://x:9000/creatives/a/1.png?X-Amz-Algorithm=AWS4-HMAC-SHA256")
     assert SECRET not in url
     assert expires_at is not None
+    store.close()
+
+
+async def test_a_download_above_its_limit_writes_nothing(scripted: Scripted) -> None:
+    scripted.body = bytes(2 * 2**20)
+    chunks: list[bytes] = []
+    store = store_at(scripted.endpoint)
+    with pytest.raises(ObjectTooLarge):
+        await store.download("concept", chunks.append, limit=len(scripted.body) - 1)
+    assert chunks == []
+    assert await store.download("concept", chunks.append, limit=len(scripted.body))
     store.close()

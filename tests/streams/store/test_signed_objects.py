@@ -190,3 +190,13 @@ async def test_memory_of_reported_keys_is_bounded() -> None:
         invalid.report(f"k{number}", "r")
     assert invalid.count == 3000
     assert len(invalid._reported) == 1000
+
+
+def test_a_tag_is_valid_for_its_purpose_and_text_under_any_key() -> None:
+    tag = SIGNER.tag("expiry", "text")
+    assert SIGNER.has_tag("expiry", "text", tag)
+    assert Signer([b"a new key", *SIGNER._keys]).has_tag("expiry", "text", tag)
+    assert not FOREIGN.has_tag("expiry", "text", tag)
+    assert not any(
+        SIGNER.has_tag(*other) for other in [("other", "text", tag), ("expiry", "texts", tag), ("expiry", "text", "")]
+    )
