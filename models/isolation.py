@@ -22,7 +22,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1  # <linux/seccomp.h>
 _ALLOW, _REFUSE_EACCES, _KILL_PROCESS = 0x7FFF0000, 0x00050000 | 13, 0x80000000
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # <linux/bpf_common.h>
-_AF_INET, _AF_INET6 = 2, 10
+_AF_UNIX, _AF_NETLINK = 1, 16
 _IO_URING_SETUP = 425
 # By machine: the processor as the kernel calls it in a filter, and its numbers of socket() and seccomp().
 _MACHINES = {"x86_64": (0xC000003E, 41, 317), "aarch64": (0xC00000B7, 198, 277)}
@@ -69,10 +69,10 @@ def refused_rights(process: int | str = "self") -> tuple[str, ...]:
 
 
 def drop_network() -> None:
-    """Refuse every thread of this process new internet sockets, for good.
+    """Refuse every thread of this process new sockets that reach beyond this machine's kernel, for good.
 
-    A seccomp filter answers EACCES to socket() with an internet family, and to io_uring, which could open one too. A
-    call in the table of another processor (32-bit code) ends the process.
+    A seccomp filter answers EACCES to socket() with any family but AF_UNIX and AF_NETLINK, and to io_uring, which could
+    open one too. A call in the table of another processor (32-bit code) ends the process.
     """
     if sys.platform != "linux" or platform.machine() not in _MACHINES:
         return
@@ -83,14 +83,14 @@ def drop_network() -> None:
         (_EQUAL, 1, 0, audit),
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, 0),
-        (_AT_LEAST, 6, 0, 0x40000000),  # the x32 table
-        (_EQUAL, 5, 0, _IO_URING_SETUP),
-        (_EQUAL, 0, 3, socket_number),
+        (_AT_LEAST, 5, 0, 0x40000000),  # the x32 table
+        (_EQUAL, 4, 0, _IO_URING_SETUP),
+        (_EQUAL, 0, 4, socket_number),
         (_LOAD, 0, 0, 16),
-        (_EQUAL, 2, 0, _AF_INET),
-        (_EQUAL, 1, 0, _AF_INET6),
-        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 2, 0, _AF_UNIX),
+        (_EQUAL, 1, 0, _AF_NETLINK),
         (_RETURN, 0, 0, _REFUSE_EACCES),
+        (_RETURN, 0, 0, _ALLOW),
     ]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     program = struct.pack("@HP", len(steps), ctypes.addressof(code))

@@ -372,10 +372,9 @@ class FakeDevice:
 
 def save_word_tokenizer(folder: Path) -> str:
     """Write a tokenizer.json in which every word is one token; return its path."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models
 
-    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = Tokenizer(models.BPE({"?": 0}, [], unk_token="?", fuse_unk=True, end_of_word_suffix="</w>"))
     path = folder / "tokenizer.json"
     tokenizer.save(str(path))
     return str(path)

@@ -172,12 +172,11 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 def tokenizer() -> str:
     """Return the path of a word tokenizer; the first call writes it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models
 
-    path = Path(tempfile.gettempdir()) / f"fake-tokenizer-{os.getuid()}.json"
+    path = Path(tempfile.gettempdir()) / f"fake-words-{os.getuid()}.json"
     if not path.exists():
-        words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        words = Tokenizer(models.BPE({"?": 0}, [], unk_token="?", fuse_unk=True, end_of_word_suffix="</w>"))
         draft = path.with_suffix(f".{os.getpid()}")
         words.save(str(draft))
         draft.replace(path)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.errors import WeightsNotFound
-from streams.segments.token_count import TokenCounter
+from models.errors import WeightsNotFound, WrongArchitecture
+from streams.segments.token_count import FILE_LIMIT, TokenCounter
 from tests import fakes
 
 TEXTS = ["espresso", "latte", "croissant", "coffee enthusiast", "soft light", "jar of jam", "don't", "5 kg", "café"]
@@ -88,4 +88,75 @@ def test_a_folder_without_a_vocabulary_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         WeightsNotFound, match=r"No weights for tokenizer at .*: expected tokenizer.json, or vocab.json"
     ):
+        TokenCounter(str(tmp_path))
+
+
+PIECES = {
+    "type": "BPE",
+    "end_of_word_suffix": "</w>",
+    "unk_token": "?",
+    "fuse_unk": True,
+    "vocab": {"?": 0},
+    "merges": [],
+}
+
+
+def write(folder: Path, model: object, **steps: object) -> TokenCounter:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({"added_tokens": [], "model": model, **steps}), "utf-8")
+    return TokenCounter(str(path))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "a a"}},
+        {
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": {"Regex": "(?:a|a|aa)+b"},
+                "behavior": "Isolated",
+                "invert": False,
+            }
+        },
+        {"added_tokens": [{"id": 1, "content": "a", "normalized": False, "special": True}]},
+    ],
+)
+def test_the_text_steps_of_a_file_never_run(tmp_path: Path, steps: dict[str, object]) -> None:
+    """The first would count 41 tokens. The second panics in the regex library, past `except Exception`."""
+    assert write(tmp_path, PIECES, **steps).count("a" * 40) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"type": "WordLevel"}, "model.type: Input should be 'BPE'"),
+        ({"end_of_word_suffix": None}, "model.end_of_word_suffix: Input should be '</w>'"),
+        ({"vocab": {"?": -1}}, "model.vocab: Input should be greater than or equal to 0"),
+        ({"vocab": {}}, "model.vocab: Dictionary should have at least 1 item"),
+        ({"vocab": {"a": 0}}, "the vocabulary lacks the token for unknown pieces"),
+        ({"vocab": {str(number): number for number in range(200_001)}}, "model.vocab: Dictionary should have at most"),
+        ({"merges": [["?", "x"]]}, "a merge is not two pieces of the vocabulary"),
+        ({"merges": ["? ? ?"]}, "a merge is not two pieces of the vocabulary"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, changes: dict[str, object], detail: str) -> None:
+    with pytest.raises(WrongArchitecture) as caught:
+        write(tmp_path, PIECES | changes)
+    assert f"{tmp_path / 'tokenizer.json'} does not fit CLIP's tokenizer: {detail}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "detail"),
+    [
+        ("tokenizer.json", b"[" * 100_000, "Invalid JSON: recursion limit exceeded"),
+        ("tokenizer.json", b" " * (FILE_LIMIT + 1), "it has more than 8388608 bytes"),
+        ("vocab.json", b"[]", "Input should be an object"),
+        ("merges.txt", b"\xff", "it is not UTF-8"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, name: str, content: bytes, detail: str) -> None:
+    clip_folder(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WrongArchitecture, match=f"{name} does not fit CLIP's tokenizer: {detail}"):
         TokenCounter(str(tmp_path))
