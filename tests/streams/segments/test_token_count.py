@@ -99,6 +99,15 @@ PIECES = {
     "vocab": {"?": 0},
     "merges": [],
 }
+ADDED = {
+    "id": 1,
+    "content": "aa",
+    "single_word": False,
+    "lstrip": False,
+    "rstrip": False,
+    "normalized": False,
+    "special": True,
+}
 
 
 def write(folder: Path, model: object, **steps: object) -> TokenCounter:
@@ -119,7 +128,7 @@ def write(folder: Path, model: object, **steps: object) -> TokenCounter:
                 "invert": False,
             }
         },
-        {"added_tokens": [{"id": 1, "content": "aa", "normalized": False, "special": True}]},
+        {"added_tokens": [ADDED]},
     ],
 )
 def test_the_text_steps_of_a_file_never_run(tmp_path: Path, steps: dict[str, object]) -> None:
