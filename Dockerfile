@@ -16,7 +16,9 @@ COPY docs/examples docs/examples
 RUN uv pip install --no-cache --python /opt/creatives/bin/python --no-deps --no-build-isolation --editable .
 
 FROM python:3.12-slim
-RUN useradd --system --uid 10001 --create-home creatives
+# Only root may read this copy of env, so the kernel lets no other process of the user read its environment.
+RUN useradd --system --uid 10001 --create-home creatives \
+    && install -m 0711 /usr/bin/env /usr/local/bin/hidden-env
 COPY --from=build /opt/creatives /opt/creatives
 COPY --from=build /app /app
 ENV PATH=/opt/creatives/bin:$PATH \
@@ -29,8 +31,9 @@ WORKDIR /app
 USER creatives
 EXPOSE 6066 6067
 # Checks liveness, not readiness: a worker waits for a broker or store that is down, and a restart would not help.
+# hidden-env -i: the device process could read the environment of a check that inherits the container's.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=180s --retries=4 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6066/health/live', timeout=4)"]
+    CMD ["hidden-env", "-i", "/opt/creatives/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6066/health/live', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["creatives"]
 CMD ["worker"]

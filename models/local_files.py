@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,13 +35,19 @@ def disk_errors(folder: Path) -> Iterator[None]:
 def private_folder(folder: Path) -> Path:
     """Create the folder and its missing parents, and let nobody but this user open it. Return the folder.
 
-    Raises ScratchDiskUnusable.
+    Raises ScratchDiskUnusable, also for a link or another user's folder: both may lead to files that are not ours.
     """
     with disk_errors(folder):
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
-        found = folder.stat()
-        if found.st_uid == os.getuid() and found.st_mode & 0o077:
+        found = folder.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            raise OSError(errno.ELOOP, "it is a symbolic link")
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if found.st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user")
+        if found.st_mode & 0o077:
             folder.chmod(0o700)
     return folder
 

@@ -35,11 +35,11 @@ def workdir(settings: TrainingSettings) -> Path:
     """Create the scratch folder unless it exists, and return it.
 
     The default lies in the temporary folder, where another local user may already own a link or folder of that name.
-    Raises ScratchDiskUnusable, and ScratchFolderUnsafe unless the default is a folder that only this user can open.
+    Raises ScratchDiskUnusable, and ScratchFolderUnsafe for a folder of another user, or a default that is no folder.
     """
     if settings.workdir:
         folder = Path(settings.workdir)
-        return folder if folder.is_dir() else private_folder(folder)  # others may use a folder that an operator created
+        return _operators_folder(folder) if folder.is_dir() else private_folder(folder)
     with disk_errors(Path(tempfile.gettempdir())):
         return _default_folder()
 
@@ -47,6 +47,15 @@ def workdir(settings: TrainingSettings) -> Path:
 def scratch_folder(settings: TrainingSettings, name: str) -> Path:
     """Create a folder of the scratch folder, private to this user, and return it. Raises as `workdir` does."""
     return private_folder(workdir(settings) / name)
+
+
+def _operators_folder(folder: Path) -> Path:
+    """Return a folder that exists, with its rights as they are. Root may own it, as it owns a mounted volume."""
+    with disk_errors(folder):
+        owners = {folder.lstat().st_uid, folder.stat().st_uid}  # of a link, and of the folder that it leads to
+    if owners - {0, os.getuid()}:
+        raise ScratchFolderUnsafe(folder=str(folder), detail="it belongs to another user")
+    return folder
 
 
 def _default_folder() -> Path:

@@ -66,7 +66,11 @@ class TrainingSettings(Group):
         default=750_000_000, ge=1, description="limit for the pixels of all photos of one registration"
     )
     photo_seconds: int = Field(default=30, ge=1, le=90, description="limit for the processor time to decode one photo")
-    photo_timeout: float = Field(default=600.0, ge=0, description="seconds to retry a photo host that does not answer")
+    photo_timeout: float = Field(
+        default=600.0,
+        ge=0,
+        description="seconds to fetch all photos of one registration, with retries; the first attempts have 60",
+    )
     concurrency: int = Field(
         default=2, ge=1, description="registrations in progress: one trains while the next fetches its photos"
     )

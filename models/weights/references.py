@@ -35,6 +35,19 @@ def check_references(plan: StudioPlan) -> None:
         check.finish()
 
 
+def may_need_hub(plan: StudioPlan) -> bool:
+    """Return whether any weights of a plan are neither `demo` nor a path on this machine."""
+    given = [(role, getattr(plan, role)) for role in _ROLES]
+    return any(reference not in (None, "demo") and not _is_path(role, reference) for role, reference in given)
+
+
+def _is_path(role: WeightsRole, reference: str) -> bool:
+    try:
+        return Path(split_architecture(role, reference)[1]).expanduser().exists()
+    except (OSError, RuntimeError):  # a name too long for a path, an unknown home folder
+        return False
+
+
 def split_architecture(role: WeightsRole, reference: str) -> tuple[str | None, str]:
     """Return open_clip's name of the architecture, if the reference has one, and the path or hub id."""
     if reference.startswith("local-dir:"):

@@ -32,29 +32,44 @@ PASSED_VARIABLES = (
         "HSA_*",
     ),
     *("HF_*", "HUGGINGFACE_*", "TRANSFORMERS_*", "DIFFUSERS_*", "TOKENIZERS_*"),
-    # A download from the hub may need a proxy and its certificate authority.
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
 """Names and patterns of the environment variables that the device process gets."""
 
+HUB_VARIABLES = (
+    *("HF_TOKEN", "HF_TOKEN_PATH", "HUGGINGFACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+"""Variables that may hold a token or a password. A download from the hub may need them, and nothing else does."""
 
-def child_environment(environ: Mapping[str, str], further: tuple[str, ...] = ()) -> dict[str, str]:
+
+def child_environment(
+    environ: Mapping[str, str], further: tuple[str, ...] = (), *, hub: bool = False
+) -> dict[str, str]:
     """Return the device process's environment. further: patterns of more variables; none passes a CREATIVES_ variable.
 
-    The child imports from the same folders as this process.
+    hub: weights may come from a hub. The child imports from the same folders as this process.
     """
-    patterns = (*PASSED_VARIABLES, *further)
     passed = {
         name: value
         for name, value in environ.items()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) and not name.startswith("CREATIVES_")
+        if (_matches(name, further) or (hub if name in HUB_VARIABLES else _matches(name, PASSED_VARIABLES)))
+        and not name.startswith("CREATIVES_")
     }
     return passed | {"PYTHONPATH": os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)}
 
 
-def start_child(entry: str, end: socket.socket, further: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-    """Start the process that runs `entry` (`module:function`) with its end of the pipe. Raises OSError."""
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def start_child(
+    entry: str, end: socket.socket, further: tuple[str, ...] = (), *, hub: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start the process that runs `entry` (`module:function`) with its end of the pipe. Raises OSError.
+
+    further, hub: see `child_environment`.
+    """
     hide_from_children()
     number = str(end.fileno())
     command = [sys.executable, "-P", "-m", "streams.device.child_entry", entry, number, str(os.getpid())]
@@ -67,7 +82,7 @@ def start_child(entry: str, end: socket.socket, further: tuple[str, ...] = ()) -
             stdin=subprocess.DEVNULL,
             stdout=STDERR,
             pass_fds=(end.fileno(),),
-            env=child_environment(os.environ, further),
+            env=child_environment(os.environ, further, hub=hub),
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -18,6 +18,7 @@ import structlog
 from models.briefs import StudioPlan, StudioReady
 from models.errors import CreativesError, DeviceUnavailable, first_line
 from models.isolation import refused_rights
+from models.weights.references import may_need_hub
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 from models.wire_format import FROM_DEVICE, InvalidMessage, decode, encode
 from streams.device.child import start_child
@@ -78,7 +79,7 @@ class DeviceProcess:
         """Start the child and the thread that waits for its exit, or neither."""
         self._socket, child_end = socket.socketpair()
         try:
-            self._process = start_child(entry, child_end, variables)
+            self._process = start_child(entry, child_end, variables, hub=may_need_hub(self._plan))
         except OSError:
             self._socket.close()
             raise

@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -27,6 +28,9 @@ from streams.training_settings import TrainingSettings
 
 _REDIRECTS = 3
 _SECONDS = 60.0
+_NAME_SECONDS = 15.0
+# A name server that does not answer holds a thread. Asyncio's default threads are left to the other events.
+_RESOLVERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="photo-host-name")
 _CHUNK = 2**20  # bytes
 # Networks that can wrap a private IPv4 address: NAT64, 6to4 with its relays, Teredo, and IPv4-compatible addresses.
 _TUNNELS = ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "192.88.99.0/24", "2001::/32", "::/96")
@@ -105,12 +109,24 @@ def _allowed_host(uri: str, parts: SplitResult, hosts: Sequence[str]) -> str:
 
 async def _checked_address(uri: str, host: str, port: int, hosts: Sequence[str]) -> str:
     """Return one address of the host. Raises AddressForbidden unless each address is public or allowed itself."""
-    resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in resolved]
+    addresses = await _resolve(uri, host, port)
     for address in addresses:
         if not _is_public(address) and address not in hosts:
             raise AddressForbidden(uri=without_query(uri), detail="its host has an address that is not public.")
     return addresses[0]
+
+
+async def _resolve(uri: str, host: str, port: int) -> list[str]:
+    def look_up() -> list[str]:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+    found = asyncio.get_running_loop().run_in_executor(_RESOLVERS, look_up)
+    done, _ = await asyncio.wait({found}, timeout=_NAME_SECONDS)
+    if not done:
+        found.cancel()
+        detail = f"its host's name was not resolved within {_NAME_SECONDS:g} s"
+        raise PhotoUnavailable(uri=without_query(uri), detail=detail)
+    return await found
 
 
 def _is_public(address: str) -> bool:

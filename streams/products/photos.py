@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _PARALLEL = 4
 _PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts at an unreachable host
+_LEAST_SECONDS = 60.0  # for the first attempts, if `photo_timeout` is shorter
 _FINAL = (AddressForbidden, ObjectMissing, ObjectRefused, ObjectTooLarge, PhotoRefused)
 
 
@@ -50,7 +51,7 @@ class FetchedPhotos:
 async def fetch_photos(
     uris: Sequence[str], folder: Path, store: ObjectStore, settings: TrainingSettings
 ) -> FetchedPhotos:
-    """Fetch every photo into `folder`. Retry an unreachable host for `settings.photo_timeout` seconds.
+    """Fetch every photo into `folder`, all within `settings.photo_timeout` seconds. Retry an unreachable host.
 
     An address that is named twice is fetched once. The result holds an AddressForbidden, ObjectMissing, ObjectRefused,
     ObjectTooLarge, PhotoRefused or (after the timeout) PhotoUnavailable for each failed photo. Raises the errors of the
@@ -58,7 +59,7 @@ async def fetch_photos(
     """
     await asyncio.to_thread(private_folder, folder)
     slots = asyncio.Semaphore(_PARALLEL)
-    tasks = [asyncio.create_task(_fetch_one(uri, folder, slots, store, settings)) for uri in dict.fromkeys(uris)]
+    tasks = [asyncio.create_task(_fetch_in_time(uri, folder, slots, store, settings)) for uri in dict.fromkeys(uris)]
     try:
         results = await asyncio.gather(*tasks)
     finally:
@@ -85,6 +86,21 @@ def _apply_budget(uris: Sequence[str], results: Sequence[PhotoFile | StreamError
         sizes[result.path] = size
         photos.append(result)
     return FetchedPhotos(tuple(photos), tuple(errors))
+
+
+async def _fetch_in_time(
+    uri: str, folder: Path, slots: asyncio.Semaphore, store: ObjectStore, settings: TrainingSettings
+) -> PhotoFile | StreamError:
+    """Fetch one photo. The time that it waits for a slot counts too, so that slow hosts cannot hold a registration."""
+    seconds = max(settings.photo_timeout, _LEAST_SECONDS)
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await _fetch_one(uri, folder, slots, store, settings)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        detail = f"the photos of this registration did not arrive within {seconds:g} s"
+        return PhotoUnavailable(uri=without_query(uri), detail=detail)
 
 
 async def _fetch_one(

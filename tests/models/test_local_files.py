@@ -150,6 +150,18 @@ def test_folders_are_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(private_folder(folder).stat().st_mode) == 0o700
 
 
+def test_a_folder_that_leads_elsewhere_or_is_another_users_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "link").symlink_to("victim")
+    with pytest.raises(ScratchDiskUnusable, match="it is a symbolic link"):
+        private_folder(tmp_path / "link")
+    monkeypatch.setattr(local_files.os, "getuid", lambda: os.geteuid() + 1)
+    with pytest.raises(ScratchDiskUnusable, match="it belongs to another user"):
+        private_folder(tmp_path / "victim")
+
+
 def test_the_oldest_come_first_with_their_sizes(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     for number, name in enumerate(("set/1", "set/2", "new", "old")):

@@ -83,3 +83,10 @@ def test_the_policies_name_the_prefixes_of_the_keys():
             for resource in statement["Resource"]:
                 assert resource == bucket or resource.removeprefix(f"{bucket}/") in known, path
                 assert "*" not in "".join(statement["Action"]), path
+
+
+def test_the_health_check_starts_without_the_containers_secrets():
+    """Its processes run as the user of the device process, which may read their environment."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "install -m 0711 /usr/bin/env /usr/local/bin/hidden-env" in dockerfile
+    assert 'CMD ["hidden-env", "-i", "/opt/creatives/bin/python", "-c",' in dockerfile

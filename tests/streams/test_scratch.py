@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from models.errors import ScratchDiskUnusable
+from streams import scratch
 from streams.failures import ScratchFolderUnsafe
-from streams.scratch import scratch_path, workdir
+from streams.scratch import scratch_folder, scratch_path, workdir
 from streams.training_settings import TrainingSettings
 
 
@@ -56,3 +59,26 @@ def test_a_link_in_its_place_is_refused(temporary: Path) -> None:
 def test_a_configured_folder_is_created(tmp_path: Path) -> None:
     folder = workdir(TrainingSettings(workdir=str(tmp_path / "a" / "b")))
     assert folder.is_dir()
+
+
+def test_a_configured_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's folder is accepted: it may be a mounted volume."""
+    assert workdir(TrainingSettings(workdir="/usr")) == Path("/usr")
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    if os.getuid() == 0:
+        os.chown(planted, 65534, 65534)
+    else:
+        monkeypatch.setattr(scratch.os, "getuid", lambda: os.geteuid() + 1)
+    (tmp_path / "link").symlink_to("planted")
+    for name in ("planted", "link"):
+        with pytest.raises(ScratchFolderUnsafe, match="belongs to another user"):
+            workdir(TrainingSettings(workdir=str(tmp_path / name)))
+
+
+def test_a_link_in_a_configured_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "concepts").symlink_to(tmp_path / "victim")
+    with pytest.raises(ScratchDiskUnusable, match="symbolic link"):
+        scratch_folder(TrainingSettings(workdir=str(tmp_path / "work")), "concepts")

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from models.briefs import StudioPlan
 from models.errors import WeightsNotFound
 from models.weights import references
-from models.weights.references import check_references
+from models.weights.references import check_references, may_need_hub
 
 
 def test_the_demo_and_existing_paths_pass(tmp_path: Path) -> None:
@@ -109,3 +110,11 @@ def test_only_a_cached_revision_counts_without_a_hub(tmp_path: Path, monkeypatch
     assert references._in_cache("owner/name", "a" * 40, "x.pth")
     assert not references._in_cache("owner/name", "a" * 40, "y.pth")
     assert not references._in_cache("owner/name", "b" * 40, None)
+
+
+def test_only_what_is_neither_demo_nor_a_path_may_need_the_hub(tmp_path: Path) -> None:
+    local = StudioPlan(diffusion=str(tmp_path), reranking=f"local-dir:{tmp_path}", upscaling="demo")
+    assert not may_need_hub(local)
+    assert not may_need_hub(replace(local, reranking=f"ViT-B-32:{tmp_path}"))
+    for reference in ("owner/name@1234", "x" * 5000):
+        assert may_need_hub(replace(local, dino=reference))

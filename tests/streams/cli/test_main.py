@@ -59,3 +59,11 @@ def test_python_without_docstrings_is_refused_in_one_line(entry):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 1
     assert done.stderr == "creatives: error messages need docstrings; run Python without -OO and PYTHONOPTIMIZE=2.\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_GET_DUMPABLE is Linux's")
+def test_every_command_hides_its_environment_from_other_processes_of_its_user():
+    look = "import ctypes, streams.cli.__main__ as cli, streams.cli.main as main; "
+    look += "main.main = lambda: print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)); cli.main()"
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout == "0\n"

@@ -81,3 +81,26 @@ async def test_a_child_that_names_a_file_outside_its_folder_is_killed(tmp_path: 
         await until(lambda: device.status().restarts)
     finally:
         await device.stop(grace=0)
+
+
+HUB = {"HF_TOKEN": "t", "HUGGINGFACE_HUB_TOKEN": "t", "HTTPS_PROXY": "http://u:p@proxy", "https_proxy": "x"}
+
+
+def test_the_hubs_token_and_the_proxies_pass_only_if_weights_may_come_from_a_hub() -> None:
+    environ = {"HF_HOME": "/hf", **HUB}
+    assert child_environment(environ, hub=True).keys() == {*environ, "PYTHONPATH"}
+    assert child_environment(environ).keys() == {"HF_HOME", "PYTHONPATH"}
+    assert child_environment(environ, ("HF_TOKEN",)).keys() == {"HF_HOME", "HF_TOKEN", "PYTHONPATH"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize(("diffusion", "passed"), [("demo", False), ("owner/name@1234", True)])
+async def test_a_process_gets_the_hubs_token_by_its_plan(
+    monkeypatch: pytest.MonkeyPatch, diffusion: str, *, passed: bool
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "the-token")
+    process = DeviceProcess("tests.streams.device.hostile_studio:look_around", StudioPlan(diffusion=diffusion))
+    environ = Path(f"/proc/{process.pid}/environ").read_bytes()  # noqa: ASYNC240
+    process.kill("was stopped")
+    await process.ended.wait()
+    assert (b"the-token" in environ) is passed

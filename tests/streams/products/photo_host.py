@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import gzip
 import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -101,11 +102,11 @@ async def host(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(
         photo_hosts, "_client", lambda: httpx.AsyncClient(trust_env=False, timeout=2.0, verify=trusting)
     )
-    resolve = asyncio.get_running_loop().getaddrinfo
+    resolve = socket.getaddrinfo
 
-    async def getaddrinfo(host: str, *rest: Any, **more: Any) -> Any:
-        return await resolve(found.names.get(host, host), *rest, **more)
+    def getaddrinfo(host: Any, *rest: Any, **more: Any) -> Any:
+        return resolve(found.names.get(host, host), *rest, **more)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     yield found
     await runner.cleanup()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,15 @@ def test_public_addresses_are_public(address: str) -> None:
 
 async def test_dns_rebinding_gains_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first lookup returns an allowed address; every later one returns a private address."""
-    loop, asked = asyncio.get_running_loop(), []
+    asked = []
 
-    async def rebinding(name: str, port: int, **_: Any) -> Any:
+    def rebinding(name: str, port: int, **_: Any) -> Any:
         asked.append(name)
         address = "127.0.0.1" if asked.count(HOST) == 1 and name == HOST else "127.0.0.2"
         address = name if name.startswith("127.") else address
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-    monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     assert await downloaded(host.url("/photo.png"), host.allowed) == b"a photo"
     assert asked.count(HOST) == 1, "the client must connect to the checked address without another lookup"
     with pytest.raises(AddressForbidden, match="an address that is not public"):
@@ -119,10 +119,10 @@ async def test_a_slow_host_times_out(host: Host, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_an_unknown_name_is_unavailable(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unknown(*_: Any, **__: Any) -> Any:
-        raise OSError(-2, "Name or service not known")
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(PhotoUnavailable):
         await downloaded(host.url("/photo.png"), host.allowed)
 
@@ -131,3 +131,23 @@ async def test_a_certificate_for_another_name_is_unavailable(host: Host) -> None
     host.names["other.example"] = "127.0.0.1"
     with pytest.raises(PhotoUnavailable, match="ConnectError"):
         await downloaded(host.url("/photo.png", "other.example"), (f"other.example:{host.port}", "127.0.0.1"))
+
+
+async def test_a_name_server_that_does_not_answer_holds_no_thread_of_other_events(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, seen = threading.Event(), []
+
+    def stuck(*_: Any, **__: Any) -> Any:
+        seen.append(threading.current_thread().name)
+        answer.wait(5)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", stuck)
+    monkeypatch.setattr(photo_hosts, "_NAME_SECONDS", 0.05)
+    try:
+        with pytest.raises(PhotoUnavailable, match=r"its host's name was not resolved within 0\.05 s"):
+            await downloaded(host.url("/photo.png"), host.allowed)
+        assert [name.partition("_")[0] for name in seen] == ["photo-host-name"]
+    finally:
+        answer.set()

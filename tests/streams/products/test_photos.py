@@ -126,10 +126,31 @@ async def test_an_outage_of_the_store_cancels_the_other_downloads(host: Host, tm
     with pytest.raises(StoreUnavailable):
         await fetched([host.url("/busy"), *uris("1")], tmp_path, store, allowed_hosts=host.allowed, photo_timeout=600)
     await asyncio.sleep(0.05)
-    assert not [task for task in asyncio.all_tasks() - before if "_fetch_one" in repr(task)]
+    assert not [task for task in asyncio.all_tasks() - before if "_fetch_in_time" in repr(task)]
 
 
 async def test_a_disk_that_fails_is_an_outage_of_the_disk(host: Host, tmp_path: Path) -> None:
     (tmp_path / "photos").write_text("no folder")
     with pytest.raises(ScratchDiskUnusable, match="Not a directory"):
         await fetched([host.url("/photo.png")], tmp_path / "photos", allowed_hosts=host.allowed)
+
+
+async def test_hanging_hosts_hold_a_registration_no_longer_than_the_timeout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Photos that wait for a slot count too. Each attempt of this host ends after 0.05 s; one after another: 0.4 s."""
+
+    async def hang(uri: str, *_: Any) -> None:
+        await asyncio.sleep(0.05)
+        raise PhotoUnavailable(uri=uri, detail="no answer")
+
+    monkeypatch.setattr(photos, "download_from_host", hang)
+    monkeypatch.setattr(photos, "_LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(photos, "_PAUSE", 0.01)
+    started = asyncio.get_running_loop().time()
+    found = await fetched([f"https://host/{number}?key=x" for number in range(30)], tmp_path, photo_timeout=0.1)
+    assert asyncio.get_running_loop().time() - started < 0.3
+    assert len(found.errors) == 30
+    assert str(found.errors[-1]) == (
+        "https://host/29 cannot be fetched: the photos of this registration did not arrive within 0.1 s"
+    )
