@@ -20,6 +20,7 @@ from streams.cli.terminal import InputError
 from streams.failures import TopicsMissing
 from streams.kafka import record_batches
 from streams.kafka.brokers import broker_errors, client_options
+from streams.kafka.record_format import NO_TIMESTAMP
 from streams.messages import Headers
 from streams.printable import printable_json
 from streams.settings import Settings
@@ -30,7 +31,7 @@ POLL_SECONDS, POLL_RECORDS = 0.5, 500
 
 @dataclass(frozen=True)
 class TopicMessage:
-    """One message of a topic. timestamp: milliseconds since 1970, as the emitter wrote it: any integer."""
+    """One message of a topic. timestamp: milliseconds since 1970, as the emitter wrote it: any integer. -1: none."""
 
     topic: str
     partition: int
@@ -86,8 +87,8 @@ def _as_text(content: bytes | None) -> str | None:
 class ReadingRange:
     """Which messages a reader yields; the default is every message from now on.
 
-    since: no message with an earlier timestamp. partition: no other partition. offset: the first one, in `partition`.
-    until_end: nothing that arrives after the reader was opened.
+    since: no message with an earlier timestamp; those without one are yielded. partition: no other partition.
+    offset: the first one, in `partition`. until_end: nothing that arrives after the reader was opened.
     """
 
     from_beginning: bool = False
@@ -116,7 +117,7 @@ class TopicReader:
                 found = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=POLL_RECORDS)
                 for record in chain.from_iterable(found.values()):
                     end = self._ends.get(TopicPartition(record.topic, record.partition), inf)
-                    if record.offset < end and record.timestamp >= self._since:
+                    if record.offset < end and (record.timestamp == NO_TIMESTAMP or record.timestamp >= self._since):
                         yield TopicMessage(
                             record.topic,
                             record.partition,
