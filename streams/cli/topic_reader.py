@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from itertools import chain
 from math import inf
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -147,6 +149,7 @@ async def topic_reader(
     Raises BrokerUnavailable, TopicsMissing, and InputError for a partition or offset that does not exist.
     """
     record_batches.install()
+    _log_to_stderr()
     wanted = wanted or ReadingRange()
     servers = settings.kafka.bootstrap_servers
     options = client_options(settings.kafka)
@@ -168,6 +171,12 @@ async def topic_reader(
         yield TopicReader(consumer, servers, wanted.since, ends)
     finally:
         await asyncio.shield(consumer.stop())
+
+
+def _log_to_stderr() -> None:
+    """Keep log lines out of the output: unless a command configures structlog, it writes to stdout."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 async def _go_to_start(consumer: AIOKafkaConsumer, wanted: ReadingRange, *, embedded: bool) -> None:

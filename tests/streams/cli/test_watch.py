@@ -122,7 +122,9 @@ def test_a_record_that_cannot_be_read_is_shown(run, settings, since):
     arguments = ("--until-end", *(since or ("--from-beginning",)))
     seen = run("watch", topic, *arguments, "--json", CREATIVES_KAFKA__EMBEDDED="true")
     assert seen.exit_code == 0, seen.output
-    assert json.loads(seen.stdout.splitlines()[0])["timestamp"] == -1
+    unreadable, *_ = (json.loads(line) for line in seen.stdout.splitlines())
+    assert (unreadable["timestamp"], unreadable["time"]) == (-1, None)
+    assert "inflates to more than" in seen.stderr
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])
