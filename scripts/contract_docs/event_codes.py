@@ -90,7 +90,7 @@ DEAD_LETTERS = (
         "unreadable_record",
         "both",
         "The record, or the whole batch that holds it, cannot be read: a damaged checksum, a codec or record format "
-        "that this service does not know, or a batch that inflates to more than 32 MiB. The message names the offsets "
+        "that this service does not know, or a batch that inflates to more than 8 MiB. The message names the offsets "
         "and the cause; the value holds the raw bytes.",
         "Fix the producer and send the events of these offsets again.",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from itertools import chain
 from math import inf
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -20,6 +22,7 @@ from streams.cli.terminal import InputError
 from streams.failures import TopicsMissing
 from streams.kafka import record_batches
 from streams.kafka.brokers import broker_errors, client_options
+from streams.kafka.record_format import NO_TIMESTAMP
 from streams.messages import Headers
 from streams.printable import printable_json
 from streams.settings import Settings
@@ -30,7 +33,7 @@ POLL_SECONDS, POLL_RECORDS = 0.5, 500
 
 @dataclass(frozen=True)
 class TopicMessage:
-    """One message of a topic. timestamp: milliseconds since 1970, as the emitter wrote it: any integer."""
+    """One message of a topic. timestamp: milliseconds since 1970, as the emitter wrote it: any integer. -1: none."""
 
     topic: str
     partition: int
@@ -86,8 +89,8 @@ def _as_text(content: bytes | None) -> str | None:
 class ReadingRange:
     """Which messages a reader yields; the default is every message from now on.
 
-    since: no message with an earlier timestamp. partition: no other partition. offset: the first one, in `partition`.
-    until_end: nothing that arrives after the reader was opened.
+    since: no message with an earlier timestamp; those without one are yielded. partition: no other partition.
+    offset: the first one, in `partition`. until_end: nothing that arrives after the reader was opened.
     """
 
     from_beginning: bool = False
@@ -116,7 +119,7 @@ class TopicReader:
                 found = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=POLL_RECORDS)
                 for record in chain.from_iterable(found.values()):
                     end = self._ends.get(TopicPartition(record.topic, record.partition), inf)
-                    if record.offset < end and record.timestamp >= self._since:
+                    if record.offset < end and (record.timestamp == NO_TIMESTAMP or record.timestamp >= self._since):
                         yield TopicMessage(
                             record.topic,
                             record.partition,
@@ -146,6 +149,7 @@ async def topic_reader(
     Raises BrokerUnavailable, TopicsMissing, and InputError for a partition or offset that does not exist.
     """
     record_batches.install()
+    _log_to_stderr()
     wanted = wanted or ReadingRange()
     servers = settings.kafka.bootstrap_servers
     options = client_options(settings.kafka)
@@ -167,6 +171,12 @@ async def topic_reader(
         yield TopicReader(consumer, servers, wanted.since, ends)
     finally:
         await asyncio.shield(consumer.stop())
+
+
+def _log_to_stderr() -> None:
+    """Keep log lines out of the output: unless a command configures structlog, it writes to stdout."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 async def _go_to_start(consumer: AIOKafkaConsumer, wanted: ReadingRange, *, embedded: bool) -> None:

@@ -14,6 +14,7 @@ from streams.failures import Unsettled
 from streams.kafka.delivery import Attempt, Delivery, Settlement
 from streams.kafka.ledger import Ledger, LedgerEntry, Partition
 from streams.kafka.record_batches import Unreadable
+from streams.kafka.record_format import NO_TIMESTAMP
 from streams.messages import RawEvent
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ log = structlog.get_logger(__name__)
 
 def raw_event(message: Message) -> RawEvent:
     """Return the message as it came from Kafka: bytes, headers in order, repeated names kept."""
+    timestamp = NO_TIMESTAMP if message.timestamp is None else round(message.timestamp * 1000)
     return RawEvent(
         source=Source(topic=message.topic, partition=message.partition, offset=message.offset),
         key=message.key,
         value=message.value,
         headers=tuple((name, value or b"") for name, value in (message.headers or ())),
-        timestamp=round(message.timestamp * 1000) if message.timestamp is not None else None,
+        timestamp=None if timestamp == NO_TIMESTAMP else timestamp,
         unreadable=message.value.reason if isinstance(message.value, Unreadable) else None,
     )
 

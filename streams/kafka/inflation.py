@@ -15,7 +15,7 @@ from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
 _GZIP_WINDOW = 31  # zlib's number for data with a gzip header and trailer
 _MAX_GZIP_MEMBERS = 16  # producers write one; zlib copies the rest of the data for each
-_FIRST_BUFFER = 2**20
+_FIRST_BUFFER = 2**20  # enough for nearly every batch
 _XERIAL = b"\x82SNAPPY\x00"  # the framing that Java's snappy writes: a header of 16 bytes, then blocks with a length
 _XERIAL_HEADER = 16
 
@@ -83,17 +83,18 @@ def _snappy_blocks(data: bytes) -> Iterator[bytes]:
 
 
 def _framed(codec: Any, data: bytes, limit: int) -> bytes:
-    """Inflate lz4 or zstd into a buffer of fixed size; the codec raises if it is too small or the data is damaged."""
-    size = min(limit, max(_FIRST_BUFFER, 16 * len(data)))
-    while True:
+    """Inflate lz4 or zstd into a buffer of fixed size; the codec raises if it is too small or the data is damaged.
+
+    A first, small buffer saves most batches the cost of a large one. No data is inflated more than twice.
+    """
+    first = min(limit, max(_FIRST_BUFFER, 4 * len(data)))
+    for size in dict.fromkeys((first, limit)):
         buffer = bytearray(size)
         try:
             written = codec.decompress_into(data, buffer)
         except cramjam.DecompressionError as error:
             if "whole buffer" not in str(error):
                 raise
-            if size >= limit:
-                raise TooLarge from None
-            size = min(limit, 4 * size)
         else:
             return bytes(memoryview(buffer)[:written])
+    raise TooLarge

@@ -19,12 +19,12 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import ConsumerRecord
 
 from streams.kafka import record_format
-from streams.kafka.record_format import Batch, Record
+from streams.kafka.record_format import NO_TIMESTAMP, Batch, Record
 
 log = structlog.get_logger(__name__)
 
-_FETCH_BYTES = 32 * 2**20  # of keys, values and headers handed over from one fetch; the rest is fetched again
-_RECORD_BYTES = 100  # what a record takes besides them, about
+_FETCH_BYTES = 16 * 2**20  # read and inflated from one fetch; the rest is fetched again
+_OBJECT_BYTES = 100  # what a record or a header takes besides its bytes, about
 
 
 class Unreadable(bytes):
@@ -61,21 +61,23 @@ class RawBatches:
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """aiokafka's iterator over the records of one partition's fetch. It raises nothing and yields ascending offsets.
 
-    It ends early once it has handed over `_FETCH_BYTES`: small batches may inflate to a lot. aiokafka then fetches the
-    rest again.
+    It ends early once it has read and inflated `_FETCH_BYTES`, whatever came of them: small batches may inflate to a
+    lot and hold nothing that can be read. aiokafka then fetches the rest again, and the event loop runs in between.
     """
 
     _records: RawBatches
     next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[ConsumerRecord]:
-        taken = 0
+        taken = 0  # besides what was inflated
+        self._inflated = record_format.InflatedBytes()
         for raw, limit in _with_limits(self._records.batches):
             for record in self._batch_records(raw, limit):
                 self.next_fetch_offset = record.offset + 1
-                taken += _RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
+                taken += _OBJECT_BYTES * (1 + len(record.headers))
                 yield record
-            if taken > _FETCH_BYTES:
+            taken += len(raw)
+            if taken + self._inflated.total >= _FETCH_BYTES:
                 return
 
     def _batch_records(self, raw: bytes, limit: int | None) -> Iterator[ConsumerRecord]:
@@ -88,7 +90,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             batch = record_format.read_batch(raw)
             last = batch.last
             if not self._is_skipped(raw, batch):
-                for record in record_format.read_records(raw, batch):
+                for record in record_format.read_records(raw, batch, self._inflated):
                     if record.offset >= self.next_fetch_offset:
                         yield self._consumer_record(self._tp, record)
         except Exception as error:  # noqa: BLE001 - the boundary: codecs raise whatever they like
@@ -113,15 +115,19 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         """
         if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id >= 0:
             self._consume_aborted_up_to(batch.base)
-            if batch.control and _is_abort(raw, batch):
+            if batch.control and self._is_abort(raw, batch):
                 self._aborted_producers.discard(batch.producer_id)
             if batch.transactional and not batch.control and batch.producer_id in self._aborted_producers:
                 return True
         return batch.control
 
+    def _is_abort(self, raw: bytes, batch: Batch) -> bool:
+        marker: Any = next(record_format.read_records(raw, batch, self._inflated), None)
+        return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
+
     def _unreadable(self, raw: bytes, first: int, last: int, error: Exception) -> ConsumerRecord:
         value = Unreadable.of(raw, first, last, error)
-        return self._consumer_record(self._tp, Record(last, None, None, None, value))
+        return self._consumer_record(self._tp, Record(last, NO_TIMESTAMP, None, None, value))
 
 
 def install() -> None:
@@ -142,8 +148,3 @@ def _base(raw: bytes) -> int:
     base: int
     (base,) = struct.unpack_from(">q", raw)
     return base
-
-
-def _is_abort(raw: bytes, batch: Batch) -> bool:
-    marker: Any = next(record_format.read_records(raw, batch), None)
-    return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER

@@ -17,8 +17,8 @@ from aiokafka.record.util import calc_crc32c
 
 from streams.kafka.inflation import TooLarge, inflate
 
-MAX_INFLATED_BYTES = 32 * 2**20  # of one batch; brokers limit the compressed size, usually to 1 MiB
-MAX_HEADERS = 1_000  # of one record
+MAX_INFLATED_BYTES = 8 * 2**20  # of one batch; brokers limit the compressed size, usually to 1 MiB
+MAX_HEADERS = 200  # of one record: a poll takes 500 records, and each header is parsed on the event loop
 MAX_OFFSETS = 1_000_000  # of one batch
 
 _PREFIX = struct.Struct(">qi")  # base offset, and the length of what follows
@@ -27,18 +27,42 @@ _MAGIC_AT, _CHECKSUM_FROM, _CURRENT = 16, 21, 2
 _CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 7, 8, 16, 32
 _LEGACY_PAYLOAD = {0: 18, 1: 26}  # where the key's length stands in formats 0 and 1
 _MAX_VARINT_BYTES = 10
+NO_TIMESTAMP = -1
 
 
 class Record(NamedTuple):
-    """One record. timestamp: milliseconds since 1970; timestamp_type: 0 by the producer, 1 by the broker."""
+    """One record. timestamp: milliseconds since 1970, or NO_TIMESTAMP.
+
+    timestamp_type: 0 by the producer, 1 by the broker, None without one.
+    """
 
     offset: int
-    timestamp: int | None
+    timestamp: int
     timestamp_type: int | None
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     checksum: None = None
+
+
+@dataclass
+class InflatedBytes:
+    """Counts what reading batches inflates, whatever comes of it. A batch that fails counts as MAX_INFLATED_BYTES."""
+
+    total: int = 0
+
+    def inflate(self, codec: int, data: bytes) -> bytes:
+        """Return the inflated bytes. Raises CorruptRecordException if they are too many, and what the codec raises."""
+        if not codec:
+            return data
+        self.total += MAX_INFLATED_BYTES
+        try:
+            inflated = inflate(codec, data, MAX_INFLATED_BYTES)
+        except TooLarge:
+            message = f"the batch inflates to more than {MAX_INFLATED_BYTES} bytes"
+            raise CorruptRecordException(message) from None
+        self.total += len(inflated) - MAX_INFLATED_BYTES
+        return inflated
 
 
 @dataclass(frozen=True)
@@ -91,32 +115,24 @@ def stated_last(raw: bytes) -> int | None:
     return base + delta if 0 <= delta < MAX_OFFSETS and count == delta + 1 else None
 
 
-def read_records(raw: bytes, batch: Batch) -> Iterator[Record]:
-    """Yield the records of a batch, in ascending order of their offsets.
+def read_records(raw: bytes, batch: Batch, inflated: InflatedBytes) -> Iterator[Record]:
+    """Yield the records of a batch, in ascending order of their offsets. inflated: counts what this takes.
 
     Raises CorruptRecordException at the first record that breaks the format, or if the batch inflates to more than
     MAX_INFLATED_BYTES; also what the codec raises.
     """
     position = batch.base - 1 if batch.magic == _CURRENT else -1
-    for record in _current(raw, batch) if batch.magic == _CURRENT else _legacy(raw, batch):
+    for record in _current(raw, batch, inflated) if batch.magic == _CURRENT else _legacy(raw, batch, inflated):
         if not position < record.offset <= batch.last:
             raise CorruptRecordException(f"record {record.offset} lies outside its batch or repeats an offset")
         position = record.offset
         yield record
 
 
-def _inflate(codec: int, data: bytes) -> bytes:
-    try:
-        return inflate(codec, data, MAX_INFLATED_BYTES)
-    except TooLarge:
-        message = f"the batch inflates to more than {MAX_INFLATED_BYTES} bytes"
-        raise CorruptRecordException(message) from None
-
-
-def _current(raw: bytes, batch: Batch) -> Iterator[Record]:
+def _current(raw: bytes, batch: Batch, inflated: InflatedBytes) -> Iterator[Record]:
     attributes, _, first_time, last_time, _, _, _, count = struct.unpack_from(">hiqqqhii", raw, _CHECKSUM_FROM)
     by_broker = bool(attributes & _LOG_APPEND_TIME)
-    reader = _Reader(_inflate(batch.codec, raw[_HEADER.size :]))
+    reader = _Reader(inflated.inflate(batch.codec, raw[_HEADER.size :]))
     for _ in range(count):
         length = reader.varint()
         end = reader.position + length
@@ -188,12 +204,12 @@ def _read_legacy(raw: bytes, magic: int) -> Batch:
     return Batch(magic, offset, offset, raw[_MAGIC_AT + 1] & _CODEC)
 
 
-def _legacy(raw: bytes, batch: Batch) -> Iterator[Record]:
+def _legacy(raw: bytes, batch: Batch, inflated: InflatedBytes) -> Iterator[Record]:
     wrapper = _legacy_record(raw, batch.magic, batch.base)
     if not batch.codec:
         yield wrapper
         return
-    inner = split(_inflate(batch.codec, wrapper.value or b""))
+    inner = split(inflated.inflate(batch.codec, wrapper.value or b""))
     heads = [_read_legacy(message, message[_MAGIC_AT]) for message in inner if message[_MAGIC_AT : _MAGIC_AT + 1]]
     if not heads or any(head.magic != batch.magic or head.codec for head in heads):
         raise CorruptRecordException("a wrapper holds no plain messages of its own format")
@@ -206,6 +222,6 @@ def _legacy_record(raw: bytes, magic: int, offset: int) -> Record:
     reader = _Reader(raw)
     reader.position = _LEGACY_PAYLOAD[magic]
     key, value = reader.sized_by_int(), reader.sized_by_int()
-    time = struct.unpack_from(">q", raw, _MAGIC_AT + 2)[0] if magic else None
+    time = struct.unpack_from(">q", raw, _MAGIC_AT + 2)[0] if magic else NO_TIMESTAMP
     kind = (raw[_MAGIC_AT + 1] & _LOG_APPEND_TIME) // _LOG_APPEND_TIME if magic else None
     return Record(offset, time, kind, key, value)

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from streams.cli import terminal
+from tests.raw_batches import CODECS, batch, send_raw
 
 ALL = ("--from-beginning", "--until-end")
 COFFEE = Path(__file__).parents[3] / "docs" / "examples" / "coffee-enthusiast.json"
@@ -110,6 +111,20 @@ def test_a_time_that_no_calendar_has(run, settings, timestamp):
     assert json.loads(lines.stdout)["_kafka"] == {
         "topic": topic, "partition": 0, "offset": 0, "timestamp": timestamp, "time": None
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("since", [(), ("--since", "1h")])
+def test_a_record_that_cannot_be_read_is_shown(run, settings, since):
+    """It has no timestamp."""
+    topic = settings.topics.segment_updated
+    bomb = batch([b"\0" * 2**24], codec=CODECS["gzip"])
+    asyncio.run(send_raw(settings.kafka.bootstrap_servers, topic, bomb, batch([b"{}"])))
+    arguments = ("--until-end", *(since or ("--from-beginning",)))
+    seen = run("watch", topic, *arguments, "--json", CREATIVES_KAFKA__EMBEDDED="true")
+    assert seen.exit_code == 0, seen.output
+    unreadable, *_ = (json.loads(line) for line in seen.stdout.splitlines())
+    assert (unreadable["timestamp"], unreadable["time"]) == (-1, None)
+    assert "inflates to more than" in seen.stderr
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])

@@ -15,9 +15,9 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.util import encode_varint
 from aiokafka.structs import TopicPartition
 
-from streams.kafka.inflation import inflate
+from streams.kafka.inflation import TooLarge, inflate
 from streams.kafka.record_batches import PartitionRecords, RawBatches, Unreadable
-from tests.raw_batches import CODECS, with_checksum
+from tests.raw_batches import CODECS, at, with_checksum
 
 ROOT = Path(__file__).parents[3]
 MIB = 2**20
@@ -95,15 +95,74 @@ def peak_of(data):
 
 
 def test_a_fetch_of_many_bombs_takes_bounded_memory():
-    """1 KiB becomes 31 MiB, and a fetch holds hundreds of such batches. What is left is fetched again."""
-    bombs = [record_batch(record(value=bytes(31 * MIB)), 1, 5 + number, "zstd") for number in range(8)]
+    """300 bytes become 8 MiB, and a fetch holds hundreds of such batches. What is left is fetched again."""
+    bombs = [record_batch(record(value=bytes(8 * MIB - 100)), 1, 5 + number, "zstd") for number in range(8)]
     data = b"".join(bombs)
     assert len(data) < 16 * 1024
-    assert peak_of(data) < 110 * MIB
+    assert peak_of(data) < 50 * MIB
     records = iterate(data)
     offsets = [found.offset for found in records]
     assert offsets == [5, 6]
     assert records.next_fetch_offset == 7
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+@pytest.mark.parametrize("mebibytes", [7, 9])
+def test_batches_that_inflate_and_then_fail_end_the_turn(codec, mebibytes):
+    """1 KiB of zeros that are no records, or that exceed the limit: 500 of them once fitted into one poll."""
+    encode = {
+        1: cramjam.gzip.compress,
+        2: cramjam.snappy.compress_raw,
+        3: cramjam.lz4.compress,
+        4: cramjam.zstd.compress,
+    }
+    bomb = bytes(encode[codec](bytes(mebibytes * MIB)))
+    header = struct.pack(">qiibIhiqqqhii", 0, 49 + len(bomb), 0, 2, 0, codec, 0, 1000, 1000, -1, -1, -1, 1)
+    bombs = [at(with_checksum(header + bomb), 5 + number) for number in range(20)]
+    data = b"".join(bombs)
+    position, turns = 5, []
+    while position < 25:
+        records = iterate(data[len(bombs[0]) * (position - 5) :], position)
+        turns.append(len(list(records)))
+        position = records.next_fetch_offset
+    assert sum(turns) == 20
+    assert max(turns) <= 3
+
+
+def test_headers_count_towards_the_turn():
+    """The bytes of headers, and what each empty one takes."""
+    large = record(headers=varint(190) + (b"\x02h" + varint(32_000) + bytes(32_000)) * 190)
+    empty = b"".join(record(delta, headers=varint(200) + b"\0\0" * 200) for delta in range(400))
+    for data, count, most in ((large, 1, 3), (empty, 400, 3)):
+        batches = (record_batch(data, count, 5 + number * count, "zstd") for number in range(8))
+        assert len(list(iterate(b"".join(batches)))) <= most * count
+
+
+@pytest.mark.parametrize("codec", [3, 4])
+def test_no_data_is_inflated_more_than_twice(monkeypatch, codec):
+    name, sizes = {3: "lz4", 4: "zstd"}[codec], []
+    real = getattr(cramjam, name)
+
+    class Codec:
+        @staticmethod
+        def decompress_into(data, buffer):
+            sizes.append(len(buffer))
+            return real.decompress_into(data, buffer)
+
+    bomb = bytes(real.compress(bytes(40 * MIB)))
+    monkeypatch.setattr(cramjam, name, Codec)
+    with pytest.raises(TooLarge):
+        inflate(codec, bomb, 32 * MIB)
+    assert len(sizes) <= 2
+
+
+def test_a_full_batch_of_events_may_inflate_to_eight_times_its_size():
+    """A producer's batch of 1 MiB whose JSON compresses by the factor 8."""
+    value = (b'{"segment_id":"s","name":"coffee enthusiast"}' * 6)[:256]
+    count = (8 * MIB - 1000) // len(record(10_000, value))
+    data = b"".join(record(number, value) for number in range(count))
+    found = list(itertools.islice(iterate(record_batch(data, count, codec="zstd")), 10))
+    assert [len(event.value) for event in found] == [256] * 10
 
 
 @pytest.mark.parametrize("name", [b"\0\x01", b"\x02\xff\x01"], ids=["empty", "not UTF-8"])

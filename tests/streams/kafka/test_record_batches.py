@@ -72,6 +72,7 @@ def test_a_batch_that_cannot_be_read_becomes_one_record_and_the_next_is_served(d
     assert isinstance(unreadable.value, Unreadable)
     assert (unreadable.value, unreadable.offset) == (raw, 7)
     assert unreadable.value.reason.startswith("offsets 5 to 7 cannot be read (")
+    assert unreadable.timestamp == -1
     assert (good.offset, good.value, position) == (8, b"four", 9)
 
 

@@ -55,10 +55,12 @@ async def test_it_is_dead_lettered_at_once_with_its_raw_bytes():
     assert stopped == []
 
 
-def test_a_message_from_the_consumer_carries_the_reason():
+@pytest.mark.parametrize("time", [None, -0.001])
+def test_a_message_from_the_consumer_carries_the_reason(time):
     class Message:
-        topic, partition, offset, key, headers, timestamp = "segment-updated", 1, 7, None, (), None
+        topic, partition, offset, key, headers, timestamp = "segment-updated", 1, 7, None, (), time
         value = Unreadable.of(b"\x00raw", 5, 7, ValueError("broken"))
 
     raw = raw_event(Message)
     assert (raw.value, raw.unreadable) == (b"\x00raw", "offsets 5 to 7 cannot be read (ValueError: broken)")
+    assert raw.timestamp is None
