@@ -96,7 +96,7 @@ def test_a_photo_that_takes_its_decoder_over_is_refused_alone(fragile, reply):
 
 
 def test_a_photo_counts_at_most_the_pixels_it_may_have(fragile):
-    assert list(prepare_photos([b"pixels", *GOOD], 64).refused) == [0]
+    assert list(prepare_photos([b"pixels", b"crash", *GOOD], 64).refused) == [0, 1]
 
 
 def test_a_decoder_that_hangs_is_killed_at_the_deadline(fragile, monkeypatch):
