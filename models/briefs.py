@@ -1,13 +1,16 @@
 """The data that worker and device process exchange: frozen dataclasses of plain values.
 
-Neither this module nor `models.wire` imports torch, so the worker process stays small.
+Neither this module nor `models.wire` imports torch, so the worker process stays small. FailFast keeps the cost of a
+hostile message low: pydantic stops at the first bad entry instead of collecting the errors of all.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import FailFast
 
 from models.photo_files import PhotoFile, PhotoLimits
 
@@ -73,7 +76,7 @@ class StudioRecipe:
     """Everything that decides a picture's bytes apart from its brief. fingerprint: a sha256 over all of it."""
 
     fingerprint: str
-    models: tuple[WeightsUsed, ...]
+    models: Annotated[tuple[WeightsUsed, ...], FailFast()]
     settings: dict[str, str | int | float | bool]
 
 
@@ -177,8 +180,8 @@ class Rendering:
     """The result of a brief. device_seconds: wall time that the device spent on it. stage_seconds: by stage."""
 
     request_id: str
-    pictures: tuple[Picture, ...]
-    candidates: tuple[Candidate, ...]
+    pictures: Annotated[tuple[Picture, ...], FailFast()]
+    candidates: Annotated[tuple[Candidate, ...], FailFast()]
     device_seconds: float
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -240,5 +243,5 @@ class TrainingResult:
     sha256: str
     steps: int
     scores: dict[str, float]
-    pictures: tuple[Picture, ...]
+    pictures: Annotated[tuple[Picture, ...], FailFast()]
     device_seconds: float

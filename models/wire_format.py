@@ -14,14 +14,16 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from models import briefs, wire
 from models.errors import CreativesError, first_line
 
 PREFIX = struct.Struct("!II")
-HEADER_LIMIT = 2**24  # bytes of a header
+HEADER_LIMIT = 2**20  # bytes of a header; the largest legal answer, of 256 candidates, takes 100 KiB
+VALUES_LIMIT = 16_000  # JSON values in a header of the device process; that answer holds 4,000
 BLOBS_LIMIT = 2**30  # bytes of all blobs of one message
+_SHOWN_ERRORS = 100
 _ERROR = CreativesError.__name__
 _INVALID = (
     ValueError,
@@ -64,10 +66,12 @@ def encode(message: object) -> list[bytes]:
     try:
         shown = json.dumps(_adapter(kind).dump_python(message, warnings="error"), default=take_blob)
     except _INVALID as error:
-        raise InvalidMessage(first_line(error)) from error
+        raise InvalidMessage(_describe(error)) from error
     header = f'{{"kind": "{kind}", "blobs": {[len(blob) for blob in blobs]}, "fields": {shown}}}'.encode()
     sizes = len(header), sum(map(len, blobs))
     check_sizes(*sizes)
+    if kind in FROM_DEVICE:
+        _check_values(header)
     return [PREFIX.pack(*sizes) + header, *blobs]
 
 
@@ -77,12 +81,30 @@ def check_sizes(header: int, blobs: int) -> None:
         raise InvalidMessage(f"a header of {header} bytes or blobs of {blobs} bytes exceed the limit")
 
 
+def _check_values(header: bytes) -> None:
+    """Raise InvalidMessage if a header may hold too many values: reading it would block the event loop.
+
+    Separators inside texts count too, which costs nothing: the limit is far above that of a legal message.
+    """
+    if (most := header.count(b",") + header.count(b"[") + header.count(b"{")) > VALUES_LIMIT:
+        raise InvalidMessage(f"a header of up to {most} values exceeds the limit of {VALUES_LIMIT}")
+
+
+def _describe(error: Exception) -> str:
+    """Return the first line of an error. That of many validation errors would take seconds to put together."""
+    if isinstance(error, ValidationError) and error.error_count() > _SHOWN_ERRORS:
+        return f"{error.error_count()} validation errors for {error.title}"
+    return first_line(error)
+
+
 def decode(header: bytes, blobs: bytes | bytearray, accepted: frozenset[str]) -> Any:
     """Return the message of a frame. accepted: names of the kinds that this end reads. Raises InvalidMessage."""
+    if not accepted & TO_DEVICE:  # the worker sends what it likes, such as a large batch
+        _check_values(header)
     try:
         return _decode(header, blobs, accepted)
     except _INVALID as error:
-        raise InvalidMessage(f"{type(error).__name__}: {first_line(error)}") from error
+        raise InvalidMessage(f"{type(error).__name__}: {_describe(error)}") from error
 
 
 def _decode(header: bytes, blobs: bytes | bytearray, accepted: frozenset[str]) -> Any:

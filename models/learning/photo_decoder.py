@@ -58,9 +58,12 @@ class Reply:
     @classmethod
     def from_json(cls, line: bytes) -> Reply:
         """Return a bounded reply: a photo may have taken the decoder over. Raises ValueError and TypeError."""
-        read = cls(**json.loads(line))
-        code, reason, failure = (str(word)[:_MAX_WORDS] for word in (read.code, read.reason, read.failure))
-        return cls(max(0, int(read.pixels)), code, reason, bool(read.has_content), failure)
+        try:
+            read = cls(**json.loads(line))
+            code, reason, failure = (str(word)[:_MAX_WORDS] for word in (read.code, read.reason, read.failure))
+            return cls(max(0, int(read.pixels)), code, reason, bool(read.has_content), failure)
+        except (ArithmeticError, RecursionError) as error:  # an infinite number, or lists in lists
+            raise ValueError(f"no reply: {error}") from error
 
 
 def main() -> None:
@@ -112,7 +115,7 @@ def _limit_process(request: DecodingRequest) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     memory = _MEMORY + _MEMORY_PER_PIXEL * request.max_pixels
     for resource_kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        _limit(resource_kind, most)
+        _limit(resource_kind, most, final=True)
 
 
 def _limit_processor_time(seconds: int) -> None:
@@ -121,11 +124,11 @@ def _limit_processor_time(seconds: int) -> None:
     _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
 
 
-def _limit(resource_kind: int, most: int) -> None:
-    """Set a soft limit, below the hard limit that the process inherits."""
+def _limit(resource_kind: int, most: int, *, final: bool = False) -> None:
+    """Set a soft limit, below the hard limit that the process inherits. final: the process cannot raise it again."""
     hard = resource.getrlimit(resource_kind)[1]
     soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(resource_kind, (soft, hard))
+    resource.setrlimit(resource_kind, (soft, soft if final else hard))
 
 
 if __name__ == "__main__":

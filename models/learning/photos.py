@@ -91,8 +91,11 @@ def decode_photos(
             reply: Reply | None = Reply()
             while done < len(photos) and reply is not None:
                 reply, content = _receive(decoder, limits.seconds * _WAITING, side)
+                if reply is not None and reply.failure:
+                    _require_unchanged(photos[done])
+                    reply = None
                 done += 1
-                left -= limits.pixels if reply is None else reply.pixels
+                left -= limits.pixels if reply is None else min(reply.pixels, limits.pixels)
                 yield _end_of(decoder, limits.seconds) if reply is None else _result(reply, content, side)
 
 
@@ -105,9 +108,18 @@ def _end_of(decoder: Decoder, seconds: int) -> PhotoRefused:
     return PhotoRefused("damaged", f"damaged: it ends the decoder (exit status {status})")
 
 
+def _require_unchanged(photo: PhotoFile) -> None:
+    """Raise OSError if a file cannot be read or has changed. A decoder that a photo took over may claim either."""
+    path = Path(photo.path)
+    try:
+        now = PhotoFile.at(path)
+    except OSError as error:
+        raise OSError(f"{path.name} cannot be read: {error.strerror}") from error
+    if now != photo:
+        raise OSError(f"{path.name} has changed since it was fetched")
+
+
 def _result(reply: Reply, content: bytes, side: int) -> np.ndarray | PhotoRefused:
-    if reply.failure:
-        raise OSError(reply.failure)
     if not reply.has_content:
         return PhotoRefused(reply.code, reply.reason)
     return np.frombuffer(content, np.uint8).reshape(side, side, 3)

@@ -10,8 +10,10 @@ from typing import Any
 
 from models.errors import UnusableCard
 
-MOST_NAMES, MOST_WORDS, MOST_CHARACTERS, MOST_IN_ALL = 5000, 100, 100, 500_000
-"""Limits of a vocabulary: names, words of a name, characters of each, characters of all. One message carries it all."""
+MOST_NAMES, MOST_WORDS, MOST_CHARACTERS, MOST_PHRASES, MOST_IN_ALL = 5000, 100, 100, 8000, 80_000
+"""Limits of a vocabulary: names, words of a name, characters of each, names and words, characters of all. One message
+carries it all, within the limits of `models.wire_format`.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def _is_vocabulary(value: object) -> bool:
         and len(value) <= MOST_NAMES
         and all(isinstance(words, list) and len(words) <= MOST_WORDS for words in value.values())
         and all(map(_is_phrase, phrases := [*value, *(word for words in value.values() for word in words)]))
+        and len(phrases) <= MOST_PHRASES
         and sum(map(len, phrases)) <= MOST_IN_ALL
     )
 

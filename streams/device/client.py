@@ -188,6 +188,7 @@ class DeviceClient:
         """Send one batch and wait until every job has its answer or the child has ended."""
         self._ticket += 1
         self._status.change_state("busy")
+        process.await_answers(True)
         self._running = {job.request_id: job for job in batch}
         self._alone = len(batch) == 1
         training_jobs = [job.request for job in batch if isinstance(job.request, TrainingJob)]
@@ -202,6 +203,7 @@ class DeviceClient:
                 lost, self._running = list(self._running.values()), {}
                 log.warning("device process died", how=message.reason, jobs=[job.request_id for job in lost])
                 self._jobs.handle_crash(lost, message.reason, self._settings.max_crashes)
+        process.await_answers(False)
 
     def _fail_batch(self, error: Exception) -> None:
         failed, self._running = self._running, {}
@@ -212,14 +214,16 @@ class DeviceClient:
     def _on_message(self, message: Incoming) -> None:
         """Handle a message for the running batch at once; `_run_batch` would see it a turn of the loop later."""
         match message:
-            case Progress(ticket=self._ticket) as progress:
+            case Progress(ticket=self._ticket) as progress if self._running:
                 self._status.add_progress(progress)
-            case Checkpointed(ticket=self._ticket) as checkpoint:
+            case Checkpointed(ticket=self._ticket) as checkpoint if self._running:
                 for job in self._running.values():
                     if self._check_path(job, checkpoint.path):
                         job.checkpoints.put_nowait(checkpoint)
             case Answer(ticket=self._ticket) as answer if answer.request_id in self._running:
                 self._on_answer(self._running[answer.request_id], answer)
+            case _ if self._status.state in {"idle", "busy"}:
+                raise InvalidMessage(f"no running job awaits this {type(message).__name__}")
 
     def _check_path(self, job: DeviceJob, path: str) -> bool:
         """Return whether the job may write this file. If not, kill the child: the worker would upload any file."""
@@ -231,6 +235,8 @@ class DeviceClient:
 
     def _on_answer(self, job: DeviceJob, answer: Answer) -> None:
         result = answer.result or answer.error or StageFailed(stage="answer", kind="Answer", detail="it is empty")
+        if isinstance(result, Cancelled) and not job.finished.is_set():  # the worker has cancelled no such job
+            result = StageFailed(stage="answer", kind="Cancelled", detail="the worker did not cancel it")
         if isinstance(result, TrainingResult) and not self._check_path(job, result.path):
             return  # the job is lost with its child
         del self._running[job.request_id]

@@ -8,18 +8,22 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from models.wire_format import PREFIX, check_sizes
+from models.wire_format import PREFIX, InvalidMessage, check_sizes
 
 _READ_AHEAD = 2**20  # bytes; asyncio pauses the socket at twice as many until the reader has caught up
 
 
 class FramedPipe:
-    """Sends and receives whole frames. One task receives; `send` never waits."""
+    """Sends and receives whole frames. One task receives; `send` never waits.
+
+    awaits_blobs: whether frames may hold blobs. One that may not is refused before its blobs take memory.
+    """
 
     def __init__(self) -> None:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._closed = False
+        self.awaits_blobs = True
 
     async def open(self, end: socket.socket) -> None:
         """Take over a connected socket."""
@@ -40,6 +44,8 @@ class FramedPipe:
         try:
             sizes = PREFIX.unpack(await self._reader.readexactly(PREFIX.size))
             check_sizes(*sizes)
+            if sizes[1] and not self.awaits_blobs:
+                raise InvalidMessage(f"blobs of {sizes[1]} bytes, which no job awaits")
             return await self._reader.readexactly(sizes[0]), await self._reader.readexactly(sizes[1])
         except (asyncio.IncompleteReadError, OSError):  # the child died, perhaps in the middle of a message
             return None

@@ -26,6 +26,7 @@ from streams.device.pipe import FramedPipe
 from streams.failures import DeviceStuck
 
 _EXIT_SECONDS = 5.0  # for a child that has closed its pipe; then it is killed
+_MOST_PROGRESS, _MOST_MESSAGES = 100, 1000  # in the queue; a reader that keeps up leaves a few
 _KILL_SECONDS = 30.0  # for a killed child; one that is still there waits in the kernel, for a driver or a disk
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,8 @@ class DeviceProcess:
     """One child. Its messages arrive in `messages`, in order; the last is ProcessEnded, and then `ended` is set.
 
     on_end: called once the child has ended. on_message: called with each message from the child as it arrives, before
-    the message is in the queue. variables: patterns of environment variables to pass beside `child.PASSED_VARIABLES`.
+    the message is in the queue; it raises InvalidMessage for one that nobody awaits.
+    variables: patterns of environment variables to pass beside `child.PASSED_VARIABLES`.
     Raises DeviceUnavailable if the machine has no room for another process.
     """
 
@@ -66,6 +68,7 @@ class DeviceProcess:
         self._kill_reason: str | None = None
         self._loop = asyncio.get_running_loop()
         self._pipe = FramedPipe()
+        self.await_answers(False)
         self._exited = asyncio.Event()
         try:
             self._start(entry, variables)
@@ -96,6 +99,10 @@ class DeviceProcess:
     def send(self, message: Outgoing) -> None:
         """Send in the background. Raises nothing: if the child has ended, ProcessEnded arrives in `messages`."""
         self._pipe.send(encode(message))
+
+    def await_answers(self, awaited: bool) -> None:
+        """State whether a job is running. If none is, a message with pictures ends the child before they are read."""
+        self._pipe.awaits_blobs = awaited
 
     def isolation(self) -> tuple[str, ...]:
         """Return what the kernel refuses the child now; see `models.isolation.refused_rights`."""
@@ -172,9 +179,17 @@ class DeviceProcess:
             while (frame := await self._pipe.receive()) is not None:
                 message = decode(*frame, FROM_DEVICE)
                 self._on_message(message)
-                self.messages.put_nowait(message)
+                self._enqueue(message)
         except InvalidMessage as error:
             self.kill(f"sent an invalid message ({first_line(error)})")
+
+    def _enqueue(self, message: Incoming) -> None:
+        """Put a message in the queue, unless it is Progress that nobody reads. Raises InvalidMessage if it is full."""
+        waiting = self.messages.qsize()
+        if waiting >= _MOST_MESSAGES:
+            raise InvalidMessage(f"{waiting} messages wait that no job awaits")
+        if waiting < _MOST_PROGRESS or not isinstance(message, Progress):
+            self.messages.put_nowait(message)
 
     def _wait_for_exit(self) -> None:
         """Wait for the child's exit, in a thread of its own."""

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import string
+import time
 import typing
 
 import pytest
@@ -24,6 +25,7 @@ from models.briefs import (
 )
 from models.errors import CreativesError, StageFailed
 from models.photo_files import PhotoFile, PhotoLimits
+from models.weights.families import MOST_IN_ALL, MOST_NAMES, MOST_PHRASES
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 from models.wire_format import FROM_DEVICE, KINDS, PREFIX, TO_DEVICE, InvalidMessage, decode, encode
 
@@ -146,3 +148,47 @@ def test_anything_else_is_an_invalid_message(header):
 def test_negative_blobs_are_invalid():
     with pytest.raises(InvalidMessage, match="add up"):
         decode(frame("CreativesError", {}, [5, -1]), b"1234", FROM_DEVICE)
+
+
+SETTINGS = {"fingerprint": "f", "models": [], "settings": {str(number): None for number in range(15_000)}}
+RENDERING = {"request_id": "r", "pictures": [], "candidates": [], "device_seconds": 1}
+COSTLY = {
+    "pictures": frame(fields=ERROR | {"result": RENDERING | {"pictures": [{}] * 7900}}),
+    "many pictures": frame(fields=ERROR | {"result": RENDERING | {"pictures": [{}] * 200_000}}),
+    "candidates": frame(fields=ERROR | {"result": RENDERING | {"candidates": [{}] * 7900}}),
+    "scores": frame(
+        fields=ERROR | {"result": RENDERING | {"stage_seconds": dict.fromkeys(map(str, range(9000)), "x")}}
+    ),
+    "settings": frame("StudioReady", {"recipe": SETTINGS}),
+    "blobs": frame("Progress", {"ticket": 1, "stage": "load", "done": 1, "total": 1}, [0] * 400_000),
+}
+
+
+@pytest.mark.parametrize("header", COSTLY.values(), ids=COSTLY)
+def test_an_invalid_message_does_not_block_the_event_loop(header):
+    start = time.process_time()
+    with pytest.raises(InvalidMessage) as caught:
+        decode(header, b"", FROM_DEVICE)
+    assert time.process_time() - start < 0.4
+    assert len(str(caught.value)) < 400
+
+
+def test_the_largest_answer_and_vocabulary_cross():
+    scores = dict.fromkeys(("clip", "aesthetic", "dino", "text", "sharpness", "contrast"), 0.1234567890123456)
+    candidates = tuple(Candidate("landscape", number, 2**53 - 1, scores, 16) for number in range(4 * 64))
+    pictures = (dataclasses.replace(PICTURES[0], scores=scores),) * (4 * 16)
+    answer = Answer(1, "r", Rendering("r", pictures, candidates, 0.25))
+    assert cross(answer, FROM_DEVICE) == answer
+    names = [f"{number:04}" for number in range(MOST_NAMES)]
+    words = [""] * (MOST_PHRASES - MOST_NAMES)
+    words[0] = "\U0001f415" * (MOST_IN_ALL - 4 * MOST_NAMES)
+    vocabulary = {
+        name: tuple(words[place : place + 100]) for name, place in zip(names, range(0, 500_000, 100), strict=True)
+    }
+    ready = StudioReady(RECIPE, "cpu", "/tokenizer.json", 77, "", vocabulary)
+    assert cross(ready, FROM_DEVICE) == ready
+
+
+def test_a_large_batch_crosses_to_the_device():
+    batch = Render(1, tuple(Brief(str(number), "a, b, c", "", tuple(range(64)), 1) for number in range(400)))
+    assert cross(batch, TO_DEVICE) == batch

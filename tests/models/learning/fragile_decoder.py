@@ -23,6 +23,11 @@ def act(path: Path, *rest: Any) -> tuple[Reply, bytes]:
             os.kill(os.getpid(), signal.SIGKILL)
         case b"babble":
             os.write(1, b"no JSON" * 1000)
+        case content if content.startswith(b"reply"):
+            os.write(1, content.removeprefix(b"reply") + b"\n")
+            time.sleep(60)
+        case b"pixels":
+            return Reply(pixels=10**12, code="damaged"), b""
         case b"hang":
             time.sleep(60)
         case b"environment":

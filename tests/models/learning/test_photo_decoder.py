@@ -38,7 +38,18 @@ def test_each_photo_gets_a_line_and_its_pixels_follow():
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"[]", b"no JSON", b'{"pixels": "x"}', b'{"pixels": []}', b'{"other": 1}', b"\xff"]
+    "line",
+    [
+        b"",
+        b"[]",
+        b"no JSON",
+        b'{"pixels": "x"}',
+        b'{"pixels": []}',
+        b'{"other": 1}',
+        b"\xff",
+        b'{"pixels": 1e400}',
+        b"[" * 4000,
+    ],
 )
 def test_a_line_that_is_no_reply_is_an_error(line):
     with pytest.raises((ValueError, TypeError)):
@@ -82,3 +93,18 @@ def test_a_decoder_writes_no_file(tmp_path):
     """
     run(code, request(b"anything"))
     assert not (tmp_path / "file").exists() or not (tmp_path / "file").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process sets these limits on Linux only")
+def test_a_decoder_cannot_raise_its_limits():
+    code = """
+        import resource
+        from models.learning import photo_decoder
+        def lift(*_):
+            print(*(resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)))
+            print(resource.getrlimit(resource.RLIMIT_AS)[1] == resource.getrlimit(resource.RLIMIT_AS)[0], flush=True)
+            raise SystemExit
+        photo_decoder.open_photo = lift
+        photo_decoder.main()
+    """
+    assert run(code, request(b"anything")).stdout.splitlines()[1:] == [b"0 0", b"True"]

@@ -79,6 +79,26 @@ def test_photos_that_end_their_decoder_are_refused_alone(fragile):
     assert prepared.refused[3] == "too costly to decode: it takes more than 30 s or too much memory [too_costly]"
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b'{"pixels": 1e400}',
+        b"[" * 4000,
+        b'{"failure": "No space left on device"}',
+        b'{"reason": "' + b"x" * 10_000,
+    ],
+    ids=["overflow", "nested", "failure", "long"],
+)
+def test_a_photo_that_takes_its_decoder_over_is_refused_alone(fragile, reply):
+    prepared = prepare_photos([b"reply" + reply, *GOOD], 64)
+    assert prepared.pixels.shape[0] == 3
+    assert list(prepared.refused) == [0]
+
+
+def test_a_photo_counts_at_most_the_pixels_it_may_have(fragile):
+    assert list(prepare_photos([b"pixels", b"crash", *GOOD], 64).refused) == [0, 1]
+
+
 def test_a_decoder_that_hangs_is_killed_at_the_deadline(fragile, monkeypatch):
     monkeypatch.setattr(learning_photos, "_WAITING", 0.05)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Device processes that look for secrets, and that name files which are not theirs. Entries for DeviceProcess."""
+"""Device processes that look for secrets, and name files which are not theirs, or send what no job awaits. Entries for DeviceProcess."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from models.briefs import StudioPlan, TrainingResult
+from models.briefs import Picture, Rendering, StudioPlan, TrainingResult
 from models.connection import Connection
-from models.errors import StageFailed
+from models.errors import Cancelled, StageFailed
 from models.isolation import drop_network
-from models.wire import Answer, Checkpointed, Stop, Train
+from models.wire import Answer, Checkpointed, Progress, Render, Stop, Train
 from tests.fakes import ready
 
 
@@ -51,3 +52,27 @@ def name_file(connection: Connection, plan: StudioPlan) -> None:
         else:
             result = TrainingResult(job.training_job.request_id, plan.reranking, "0" * 64, 1, {}, (), 0.1)
             connection.send(Answer(job.ticket, job.training_job.request_id, result))
+
+
+def send_unasked(connection: Connection, plan: StudioPlan) -> None:
+    """Send without a job what `plan.diffusion` names, many times."""
+    connection.send(ready())
+    time.sleep(0.1)  # the worker is idle now
+    picture = Picture(1, "square", 1, 1, 1, "image/png", b"content", {})
+    messages = {
+        "pictures": Answer(999, "r", Rendering("r", (picture,), (), 0.0)),
+        "answers": Answer(0, "r", None, StageFailed(stage="load", kind="x", detail="y")),
+        "progress": Progress(0, "train", 1, 1),
+        "ready": ready(),
+    }
+    for _ in range(10_000):
+        connection.send(messages[plan.diffusion])
+
+
+def cancel_all(connection: Connection, _: StudioPlan) -> None:
+    """Answer every brief with Cancelled."""
+    connection.send(ready())
+    while not isinstance(job := connection.recv(), Stop):
+        assert isinstance(job, Render)
+        for brief in job.briefs:
+            connection.send(Answer(job.ticket, brief.request_id, None, Cancelled()))

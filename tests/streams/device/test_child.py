@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from streams.device.child import child_environment
 from streams.device.client import DeviceClient
 from streams.device.process import DeviceProcess
 from streams.failures import DeviceProcessDied
-from tests.streams.device.helpers import SETTINGS, Open, ignore_checkpoint, training_job, until
+from tests.streams.device.helpers import SETTINGS, Open, brief, ignore_checkpoint, training_job, until
 
 SECRETS = {
     "CREATIVES_STORAGE__SECRET_KEY": "hidden",
@@ -104,3 +105,29 @@ async def test_a_process_gets_the_hubs_token_by_its_plan(
     process.kill("was stopped")
     await process.ended.wait()
     assert (b"the-token" in environ) is passed
+
+
+@pytest.mark.parametrize("kind", ["pictures", "answers", "progress", "ready"])
+async def test_a_child_that_sends_what_no_job_awaits_is_killed(kind: str) -> None:
+    """Nobody would take the messages out of the worker's memory."""
+    device = DeviceClient(StudioPlan(diffusion=kind), SETTINGS, "tests.streams.device.hostile_studio:send_unasked")
+    await device.start()
+    child = device._starter.process
+    assert child is not None
+    try:
+        await asyncio.wait_for(child.ended.wait(), 10)
+        assert "sent an invalid message" in str(child._kill_reason)
+        assert "awaits" in str(child._kill_reason)
+    finally:
+        await device.stop(grace=0)
+
+
+async def test_a_cancellation_that_the_worker_did_not_ask_for_is_a_failure() -> None:
+    """The worker stops if an event of its own is Cancelled."""
+    device = DeviceClient(StudioPlan(), SETTINGS, "tests.streams.device.hostile_studio:cancel_all")
+    await device.start()
+    try:
+        with pytest.raises(StageFailed, match="the worker did not cancel it"):
+            await device.render(brief("a"))
+    finally:
+        await device.stop(grace=0)
