@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -126,7 +126,9 @@ class _LocalPrograms:
 
 
 class EmbeddedStore:
-    """An S3 server on loopback with one bucket. Two servers in one process share their contents."""
+    """An S3 server on loopback with one bucket. Servers in one process share their contents, until the last one stops."""
+
+    _running: ClassVar[set[str]] = set()  # endpoints
 
     def __init__(self, bucket: str, port: int = 0) -> None:
         application = _LocalPrograms(create_backend_app("s3"))
@@ -141,6 +143,7 @@ class EmbeddedStore:
             raise StoreUnavailable(endpoint=f"127.0.0.1:{port}", detail=detail) from None
         self._thread = threading.Thread(target=self._server.serve_forever, name="embedded-store", daemon=True)
         self._thread.start()
+        self._running.add(self.endpoint)
         with ExitStack() as on_failure:
             on_failure.callback(self.stop)
             self._create_bucket(bucket)
@@ -153,12 +156,14 @@ class EmbeddedStore:
             raise StoreUnavailable(endpoint=self.endpoint, detail=f"it cannot create the bucket: {error!r}") from None
 
     def stop(self) -> None:
-        """Delete every object and stop the server."""
+        """Stop the server. The last one of the process deletes every object."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
-            get_backend("s3").reset()
+            self._running.discard(self.endpoint)
+            if not self._running:
+                get_backend("s3").reset()
 
 
 class EmbeddedServices:

@@ -174,8 +174,8 @@ async def topic_reader(
 
 
 def _log_to_stderr() -> None:
-    """Keep log lines out of the output: unless a command configures structlog, it writes to stdout."""
-    if not structlog.is_configured():
+    """Keep log lines out of the output: unless a command configures structlog, it prints them to stdout."""
+    if isinstance(structlog.get_config()["logger_factory"], structlog.PrintLoggerFactory):
         structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 

@@ -169,7 +169,7 @@ def test_an_invalid_message_does_not_block_the_event_loop(header):
     start = time.process_time()
     with pytest.raises(InvalidMessage) as caught:
         decode(header, b"", FROM_DEVICE)
-    assert time.process_time() - start < 0.4
+    assert time.process_time() - start < 5, "without the limits, some of them take a minute"
     assert len(str(caught.value)) < 400
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -112,14 +113,25 @@ async def test_the_store_is_only_s3_and_only_for_local_programs(
     store.close()
 
 
-async def test_a_stopped_store_leaves_no_objects() -> None:
-    for _ in range(2):
-        embedded_store = EmbeddedStore("fresh")
-        store = store_of(embedded_store.endpoint, "fresh")
-        assert await store.list("") == []
-        await store.put("a.txt", b"a", "text/plain")
-        store.close()
-        embedded_store.stop()
+async def test_the_last_store_of_a_process_leaves_no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EmbeddedStore, "_running", set())  # the stores of other tests
+    resets: list[bool] = []
+    monkeypatch.setattr("streams.embedded.get_backend", lambda _: SimpleNamespace(reset=lambda: resets.append(True)))
+    first, second = EmbeddedStore("fresh"), EmbeddedStore("fresh")
+    first.stop()
+    assert not resets
+    second.stop()
+    assert resets == [True]
+
+
+async def test_a_store_that_stops_leaves_the_objects_of_another_one() -> None:
+    first, second = EmbeddedStore("shared"), EmbeddedStore("shared")
+    store = store_of(second.endpoint, "shared")
+    await store.put("a.txt", b"a", "text/plain")
+    first.stop()
+    assert await store.get("a.txt") == b"a"
+    store.close()
+    second.stop()
 
 
 async def test_a_broker_can_go_down_and_come_back() -> None:

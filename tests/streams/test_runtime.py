@@ -143,8 +143,10 @@ async def test_the_lag_is_measured_while_the_models_load(settings: Settings, mon
     assert runtime.view.state().lag is None
     starting = asyncio.create_task(runtime.start())
     try:
-        async with asyncio.timeout(120):
-            await loading.wait()
+        reached = asyncio.create_task(loading.wait())
+        await asyncio.wait({starting, reached}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert reached.done(), starting.result() if starting.done() else "the start does not reach the models"
+        async with asyncio.timeout(60):
             while runtime.view.state().lag is None:
                 await asyncio.sleep(0.01)
     finally:
