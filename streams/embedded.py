@@ -126,7 +126,7 @@ class _LocalPrograms:
 
 
 class EmbeddedStore:
-    """An S3 server on loopback with one bucket. Servers in one process share their contents, until the last one stops."""
+    """An S3 server on loopback with one bucket. Servers in one process share contents until the last stops."""
 
     _running: ClassVar[set[str]] = set()  # endpoints
 
