@@ -121,13 +121,8 @@ class DeviceClient:
         newest checkpoint waits.
         """
         job = await self._enter(training_job)
-        forwarding = [] if job.waiters else [asyncio.create_task(job.forward_checkpoints(on_checkpoint))]
-        try:
+        async with job.forwarding_checkpoints(on_checkpoint):
             result = await self._wait_for(job)
-        finally:
-            for task in forwarding:
-                task.cancel()
-                await asyncio.wait({task})
         assert isinstance(result, TrainingResult)
         return result
 
@@ -234,9 +229,7 @@ class DeviceClient:
         return False
 
     def _on_answer(self, job: DeviceJob, answer: Answer) -> None:
-        result = answer.result or answer.error or StageFailed(stage="answer", kind="Answer", detail="it is empty")
-        if isinstance(result, Cancelled) and not job.finished.is_set():  # the worker has cancelled no such job
-            result = StageFailed(stage="answer", kind="Cancelled", detail="the worker did not cancel it")
+        result = job.result_in(answer)
         if isinstance(result, TrainingResult) and not self._check_path(job, result.path):
             return  # the job is lost with its child
         del self._running[job.request_id]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 import structlog
 
 from models.briefs import Brief, Rendering, TrainingJob, TrainingResult
-from models.errors import Cancelled, CreativesError, OutOfDeviceMemory
-from models.wire import Checkpointed
+from models.errors import Cancelled, CreativesError, OutOfDeviceMemory, StageFailed
+from models.wire import Answer, Checkpointed
 from streams.failures import DeviceProcessDied, TooLargeForDevice
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ class DeviceJob:
 
     @cached_property
     def checkpoints(self) -> asyncio.Queue[Checkpointed]:
-        """The checkpoints of a training job that `forward_checkpoints` has not handed over yet."""
+        """The checkpoints of a training job that `_forward_checkpoints` has not handed over yet."""
         return asyncio.Queue()
 
     @property
@@ -56,7 +57,25 @@ class DeviceJob:
         inside = Path(path).resolve().parent == Path(self.request.workdir).resolve()
         return inside or (self.request.concept is not None and path == self.request.concept.path)
 
-    async def forward_checkpoints(self, on_checkpoint: OnCheckpoint) -> None:
+    def result_in(self, answer: Answer) -> Rendering | TrainingResult | CreativesError:
+        """Return what an answer holds, or StageFailed if it is empty or reports a cancellation that never was."""
+        result = answer.result or answer.error or StageFailed(stage="answer", kind="Answer", detail="it is empty")
+        if isinstance(result, Cancelled) and not self.finished.is_set():
+            return StageFailed(stage="answer", kind="Cancelled", detail="the worker did not cancel it")
+        return result
+
+    @asynccontextmanager
+    async def forwarding_checkpoints(self, on_checkpoint: OnCheckpoint) -> AsyncIterator[None]:
+        """Hand over checkpoints while the block runs. Only the job's first caller gets them."""
+        forwarding = [] if self.waiters else [asyncio.create_task(self._forward_checkpoints(on_checkpoint))]
+        try:
+            yield
+        finally:
+            for task in forwarding:
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _forward_checkpoints(self, on_checkpoint: OnCheckpoint) -> None:
         """Hand over the newest checkpoint until cancelled. Training goes on if a checkpoint cannot be stored."""
         while True:
             newest = await self.checkpoints.get()
