@@ -59,13 +59,14 @@ async def fetch_photos(
     """
     await asyncio.to_thread(private_folder, folder)
     slots = asyncio.Semaphore(_PARALLEL)
-    tasks = [asyncio.create_task(_fetch_in_time(uri, folder, slots, store, settings)) for uri in dict.fromkeys(uris)]
+    distinct = list(dict.fromkeys(uris))
+    tasks = [asyncio.create_task(_fetch_in_time(uri, folder, slots, store, settings)) for uri in distinct]
     try:
         results = await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
-    return await asyncio.to_thread(_apply_budget, list(dict.fromkeys(uris)), results, settings.max_total_photo_bytes)
+    return await asyncio.to_thread(_apply_budget, distinct, results, settings.max_total_photo_bytes)
 
 
 def _apply_budget(uris: Sequence[str], results: Sequence[PhotoFile | StreamError], budget: int) -> FetchedPhotos:
