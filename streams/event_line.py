@@ -26,7 +26,6 @@ _MESSAGES = {
     "creative_ready": "pictures ready",
     "product_ready": "product trained",
     "creative_rejected": "rejected",
-    "segment_updated": "segment released",
 }
 
 
