@@ -1,4 +1,7 @@
-"""Device processes that look for secrets, and name files which are not theirs, or send what no job awaits. Entries for DeviceProcess."""
+"""Device processes that look for secrets, name files that are not theirs, or send what no job awaits.
+
+Each function is an entry for DeviceProcess.
+"""
 
 from __future__ import annotations
 
