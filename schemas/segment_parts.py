@@ -45,8 +45,8 @@ class Keyword(_StringOrObject):
 
     term: ShortText = Field(
         description="The term in the event's `language`. The prompt shows it if it names something visible and is "
-        "among the heaviest; "
-        "emoji and punctuation are removed first. A plain string is short for an object with `term` alone.",
+        "among the heaviest; emoji and punctuation are removed first. A plain string is short for an object with "
+        "`term` alone.",
         examples=["filiżanka kawy"],
     )
     weight: float = Field(

@@ -89,7 +89,7 @@ def main() -> int:
         print(f"The audit did not run: {options.service} cannot be reached or used ({error}).", file=sys.stderr)
         print("Run it on a machine with a network, or name a mirror with --service.", file=sys.stderr)
         return _UNREACHABLE
-    print("\n".join(lines) or f"{len(packages)} packages, no known vulnerability beside {len(accepted)} accepted ones")
+    print("\n".join(lines) or f"{len(packages)} packages, no known vulnerability ({len(accepted)} accepted)")
     return 1 if lines else 0
 
 

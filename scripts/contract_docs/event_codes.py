@@ -82,7 +82,8 @@ DEAD_LETTERS = (
         "both",
         "The bytes are not an event: empty, larger than 256 KiB (`CREATIVES_DELIVERY__MAX_EVENT_BYTES`), not UTF-8, "
         "not a JSON object, or a field breaks its rule. Also a segment in which no field holds a usable word, an "
-        "`occurred_at` in the future, and a number above a limit of the operator. The message names field and rule.",
+        "`occurred_at` too far in the future (`CREATIVES_DELIVERY__MAX_FUTURE`), and a number above a limit of the "
+        "operator. The message names field and rule.",
         "Fix the emitter and send a correct event. Sending the dead letter again fails again, unless the operator has "
         "raised the limit that the message names.",
     ),

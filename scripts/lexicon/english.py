@@ -7,6 +7,7 @@ from pathlib import Path
 import wordfreq
 
 from scripts.lexicon.wordnet import WordNet
+from streams.segments.lexicon.english import singulars
 
 _FOLDER = Path(__file__).parent
 _COMMON, _RARE = 3.35, 2.4
@@ -34,8 +35,6 @@ def nouns(net: WordNet, names: dict[str, tuple[str, str]]) -> dict[str, str]:
 
 def _singular(nouns: dict[str, str]) -> dict[str, str]:
     """Return the nouns with the last word of each one in the singular, if the table has that word."""
-    from streams.segments.lexicon.english import singulars
-
     found: dict[str, str] = {}
     for words, kind in nouns.items():
         head, space, last = words.rpartition(" ")

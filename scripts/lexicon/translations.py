@@ -16,6 +16,8 @@ from typing import Any
 import simplemma
 from simplemma.strategies.dictionaries.dictionary_factory import SUPPORTED_LANGUAGES, DefaultDictionaryFactory
 
+from streams.segments.lexicon.foreign import MAX_WORDS
+
 _SUBGROUPS = {
     "person": (23, 25),
     "animal": (34, 35, 36, 37, 38, 39),
@@ -28,7 +30,6 @@ _KINDS = {number: kind for kind, numbers in _SUBGROUPS.items() for number in num
 """The kind of each subgroup of emoji that shows something a person can name (emojibase-data, meta/groups.json)."""
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 _UNNATURAL = re.compile(r"\b(face|button|symbol|sign|person|people|man|men|woman|women|showing|with|without)\b")
-MAX_WORDS = 4
 
 
 def languages(cldr: Path) -> list[str]:

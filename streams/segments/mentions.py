@@ -67,11 +67,9 @@ def _terms(field: str, entries: Iterable[tuple[str, str | None, float]], languag
     for number, (text, english, weight) in enumerate(entries):
         if number >= count:
             yield Mention(field, Term("", text), fate=UNREAD.format(count=count))
-            continue
-        term = translate(text, english, language, weight)
-        if weight == 0:
+        elif weight == 0:
             yield Mention(field, Term("", text), fate=WEIGHTLESS)
-        elif term is None:
+        elif (term := translate(text, english, language, weight)) is None:
             yield Mention(field, Term("", ascii(text)), fate=WORDLESS)
         else:
             thing = term.thing

@@ -92,20 +92,18 @@ async def _pin_or_park(
 
     Raises ProductNotReady instead of parking a segment that has waited for too long.
     """
-    concept = await pinned_concept(tools.signed, prefix)
-    if concept is None:
-        assert event.product_id is not None
-        since = expired_since(tools.signed.signer, event, headers)
-        concept = await (
-            _find_or_park(event, event.product_id, request_id, tools)
-            if since is None
-            else usable_concept(event.product_id, tools)
-        )
-        if concept is None and since is not None:
+    pinned = await pinned_concept(tools.signed, prefix)
+    if pinned is not None:
+        return pinned
+    assert event.product_id is not None
+    since = expired_since(tools.signed.signer, event, headers)
+    if since is None:
+        concept = await _find_or_park(event, event.product_id, request_id, tools)
+    else:
+        concept = await usable_concept(event.product_id, tools)
+        if concept is None:
             raise ProductNotReady(product_id=event.product_id, since=since.isoformat())
-        if concept is not None:
-            concept = await pin_concept(tools.signed, prefix, concept)
-    return concept
+    return None if concept is None else await pin_concept(tools.signed, prefix, concept)
 
 
 async def _find_or_park(event: SegmentUpdated, product_id: str, request_id: str, tools: Tools) -> CurrentConcept | None:

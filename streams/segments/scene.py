@@ -13,7 +13,7 @@ from schemas.events import SegmentUpdated
 from streams.requests import ShownProduct
 from streams.segments import features, sentence
 from streams.segments.lexicon import sets
-from streams.segments.mentions import Mention, read_features, read_mentions
+from streams.segments.mentions import UNREAD, Mention, read_features, read_mentions
 from streams.segments.translation import Term
 from streams.segments.visible import Thing, as_thing
 from streams.segments.vocabulary import Vocabulary
@@ -28,14 +28,17 @@ NOT_DRAWN = "left out, these weights draw nothing like it"
 REPEATS_PRODUCT = "left out, it repeats what the product is"
 PRODUCT_ALONE = "left out, the product stands alone unless a keyword has a weight above 1"
 NO_LOOK = "left out, no colour, material, background, light or look"
-ENOUGH_FEATURES = "left out, beyond the 4 most important"
+ENOUGH_FEATURES = UNREAD.format(count=_MOST_FEATURES)
 UNDRAWN = "these weights draw nothing near to what the event names, so the prompt names it all the same"
 NOTHING_VISIBLE = "no field names a visible thing, so the prompt takes words as they are"
 
 
 @dataclass
 class Scene:
-    """What a picture shows. mentions: every term of the event, with its fate. fallback: no term names such a thing."""
+    """What a picture shows. mentions: every term of the event, with its fate.
+
+    fallback: the line of the rationale if no subject could be chosen by the rules, and others stand in; else empty.
+    """
 
     subjects: list[Mention] = field(default_factory=list)
     setting: Mention | None = None

@@ -89,7 +89,7 @@ def _only_polish(word: str) -> bool:
 
 
 def _is_english(text: str, language: str) -> bool:
-    """Return whether every word of a term in another language's event is an English noun.
+    """Return whether a term in another language's event consists of English nouns. Its first 4 words count.
 
     One word is no proof, unless the language has a table of everyday words: the German `Gift` is poison.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.segments.lexicon import english, foreign, sets
 from streams.segments.lexicon.english import Kind
@@ -50,20 +50,16 @@ def as_thing(term: str, original: str | None = None, *, translated: bool = False
     The noun is the end of the term, or of the part before a preposition. Words before it stay if a picture can show
     them. A `coffee enthusiast` shows coffee.
     """
-    words = fold(term.lower()).split()[: 4 * english.MAX_WORDS]
+    words, text = fold(term.lower()).split()[: 4 * english.MAX_WORDS], original or term
     if len(words) > 1 and words[-1] in _FOLLOWERS:
         words = words[:-1]
     if english.noun(" ".join(words)) is None:
         breaks = [number for number, word in enumerate(words) if number and word in _PREPOSITIONS]
-        head = _last_noun(words[: breaks[0]], term) if breaks else None
+        head = _last_noun(words[: breaks[0]], text) if breaks else None
         if head is not None:
-            return _named(head, original or term, translated=translated)
-    thing = _last_noun(words, term)
-    return thing and _named(thing, original or term, translated=translated)
-
-
-def _named(thing: Thing, original: str, *, translated: bool) -> Thing:
-    return Thing(thing.words, thing.lemma, thing.kind, original, translated)
+            return replace(head, translated=translated)
+    thing = _last_noun(words, text)
+    return thing and replace(thing, translated=translated)
 
 
 def _last_noun(words: Sequence[str], original: str) -> Thing | None:
@@ -90,12 +86,7 @@ def things_in(prose: str, language: str) -> list[Thing]:
     for clause in clauses:
         for thing in read(clause, language):
             once.setdefault(thing.lemma, []).append(thing)
-    return [_counted(same) for lemma, same in once.items() if lemma not in _MEDIA]
-
-
-def _counted(same: Sequence[Thing]) -> Thing:
-    first = same[0]
-    return Thing(first.words, first.lemma, first.kind, first.original, first.translated, len(same))
+    return [replace(same[0], count=len(same)) for lemma, same in once.items() if lemma not in _MEDIA]
 
 
 def _foreign_things(words: Sequence[str], language: str) -> Iterator[Thing]:
@@ -163,15 +154,10 @@ def _is_container(word: str) -> bool:
 def _is_noun(words: Sequence[str], position: int, noun: english.Noun) -> bool:
     before = words[position - 1] if position else ""
     starts = not before or before in _BEFORE_VERBS
-    if (
-        starts
-        and words[position] == noun.words
-        and words[position + 1 : position + 2]
-        and words[position + 1] in _OWNERS
-    ):
+    if starts and words[position] == noun.words and not _OWNERS.isdisjoint(words[position + 1 : position + 2]):
         return False  # "wax their surfboards"
     if not noun.often_verb:
         return True
     if words[position] != noun.words and words[position].endswith("s"):
-        return bool(before) and before not in _BEFORE_VERBS
+        return not starts
     return before in _BEFORE_NOUNS

@@ -10,6 +10,7 @@ import models
 from models.learning import dreambooth, photo_decoder, photo_decoding, photos, textual_inversion
 from models.rendering.formats import ASPECTS, shape_of
 from scripts.contract_docs.events_page import NATIVE_SIZES, SIZES
+from streams.kafka import record_format
 from streams.products import photo_hosts, photo_keys
 from streams.segments import lexicon, mentions, prompting, scene, translation
 from streams.training_settings import TrainingSettings
@@ -57,6 +58,12 @@ def test_the_limits_of_photos():
     assert f"At most {photo_hosts._REDIRECTS} redirects" in PAGE
     assert f"must lie below `{photo_keys.PHOTOS}`" in PAGE
     assert ", ".join({"WEBP": "WebP"}.get(form, form) for form in photo_decoding.FILE_TYPES) in PAGE
+
+
+def test_the_limits_of_record_batches():
+    page = " ".join(PAGE.split())
+    assert f"A batch may inflate to at most {record_format.MAX_INFLATED_BYTES // 2**20} MiB" in page
+    assert f"a record may have {record_format.MAX_HEADERS} headers" in page
 
 
 def test_training_defaults():
