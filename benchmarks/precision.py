@@ -23,7 +23,7 @@ from safetensors import safe_open
 from models.briefs import Concept, StudioPlan, TrainingJob
 from models.learning.evaluation import score_concept
 from models.learning.method_options import DEFAULTS
-from models.learning.photos import ignore_progress, prepare_photos
+from models.learning.photos import prepare_photos
 from models.learning.training_run import TrainingRun
 from models.opening import open_studio
 from models.photo_files import PhotoFile
@@ -31,6 +31,7 @@ from models.precision import Precisions, choose_precisions, dtype_name
 from models.rendering.decoding import Decoder
 from models.rendering.reranking import ClipReranker
 from models.rendering.upscaling import SwinirUpscaler
+from models.stages import ignore_steps
 from models.studio import Studio
 from models.weights import catalog
 from models.weights.checkpoints import sha256_of
@@ -131,7 +132,7 @@ def training_run(studio: Studio, path: Path, photos: Path) -> tuple[TrainingRun,
     files = tuple(PhotoFile.at(file) for file in sorted(photos.glob("*.png")))
     job = TrainingJob("benchmark", "benchmark", noun, token, method, files, 0, ".", concept=concept)
     generator: Any = studio.generator
-    pixels = prepare_photos(files, generator.size, job.photo_limits, ignore_progress).pixels
+    pixels = prepare_photos(files, generator.size, job.photo_limits, ignore_steps).pixels
     return TrainingRun(studio, job, Silent(), DEFAULTS[method]), pixels
 
 
