@@ -1,6 +1,7 @@
 """What a narrower precision costs, network by network: `python -m benchmarks.precision`.
 
 The networks of the demo family run on the CPU with each precision forced, on the same seeds and inputs as in float32.
+The last rows show what is left of a small learned change that is rounded once, without a network.
 With `--concept FILE` (a concept that `creatives train` wrote) the benchmark compares how well the concept resembles its
 photos in each precision. Each row changes one network; all others stay in float32. `cuda` is the default on CUDA.
 
@@ -14,6 +15,7 @@ import argparse
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,17 @@ def compare_networks() -> Iterator[Row]:
         yield "SwinIR", name, changed_bytes(ours, torch.cat(enlarged))
 
 
+def compare_rounding() -> Iterator[Row]:
+    """Yield what is left of a learned change of 3e-5 that is added to normal weights in float32 and rounded once."""
+    weights, change = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0)) * 0.02, 3e-5
+    for dtype in NARROW:
+        rounded = (weights + change).to(dtype)
+        lost = (rounded == weights.to(dtype)).float().mean() * 100
+        error = (rounded.float() - (weights + change)).square().mean().sqrt() / change * 100
+        result = f"{lost:.1f} % of the places do not change, RMS error {error:.0f} % of the change"
+        yield "learned change", dtype_name(dtype), result
+
+
 def swapped(found: list[float], exact: list[float]) -> str:
     """Return how many pairs of candidates change their order."""
     pairs = [(i, j) for start in range(0, len(exact), 4) for i in range(start, start + 4) for j in range(start, i)]
@@ -142,7 +155,10 @@ def main() -> None:
     parser.add_argument("--concept", type=Path, help="a concept file")
     parser.add_argument("--photos", type=Path, help="the folder of its photos")
     options = parser.parse_args()
-    rows = compare_concept(options.concept, options.photos) if options.concept else compare_networks()
+    if options.concept:
+        rows = compare_concept(options.concept, options.photos)
+    else:
+        rows = chain(compare_networks(), compare_rounding())
     for network, precision, result in rows:
         print(f"| {network} | {precision} | {result} |", flush=True)
 
