@@ -1,6 +1,7 @@
 """What a narrower precision costs, network by network: `python -m benchmarks.precision`.
 
 The networks of the demo family run on the CPU with each precision forced, on the same seeds and inputs as in float32.
+The last rows show what is left of a small learned change that is rounded once, without a network.
 With `--concept FILE` (a concept that `creatives train` wrote) the benchmark compares how well the concept resembles its
 photos in each precision. Each row changes one network; all others stay in float32. `cuda` is the default on CUDA.
 
@@ -14,6 +15,7 @@ import argparse
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from safetensors import safe_open
 from models.briefs import Concept, StudioPlan, TrainingJob
 from models.learning.evaluation import score_concept
 from models.learning.method_options import DEFAULTS
-from models.learning.photos import ignore_progress, prepare_photos
+from models.learning.photos import prepare_photos
 from models.learning.training_run import TrainingRun
 from models.opening import open_studio
 from models.photo_files import PhotoFile
@@ -31,6 +33,7 @@ from models.precision import Precisions, choose_precisions, dtype_name
 from models.rendering.decoding import Decoder
 from models.rendering.reranking import ClipReranker
 from models.rendering.upscaling import SwinirUpscaler
+from models.stages import ignore_steps
 from models.studio import Studio
 from models.weights import catalog
 from models.weights.checkpoints import sha256_of
@@ -103,6 +106,17 @@ def compare_networks() -> Iterator[Row]:
         yield "SwinIR", name, changed_bytes(ours, torch.cat(enlarged))
 
 
+def compare_rounding() -> Iterator[Row]:
+    """Yield what is left of a learned change of 3e-5 that is added to normal weights in float32 and rounded once."""
+    weights, change = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0)) * 0.02, 3e-5
+    for dtype in NARROW:
+        rounded = (weights + change).to(dtype)
+        lost = (rounded == weights.to(dtype)).float().mean() * 100
+        error = (rounded.float() - (weights + change)).square().mean().sqrt() / change * 100
+        result = f"{lost:.1f} % of the places do not change, RMS error {error:.0f} % of the change"
+        yield "learned change", dtype_name(dtype), result
+
+
 def swapped(found: list[float], exact: list[float]) -> str:
     """Return how many pairs of candidates change their order."""
     pairs = [(i, j) for start in range(0, len(exact), 4) for i in range(start, start + 4) for j in range(start, i)]
@@ -131,7 +145,7 @@ def training_run(studio: Studio, path: Path, photos: Path) -> tuple[TrainingRun,
     files = tuple(PhotoFile.at(file) for file in sorted(photos.glob("*.png")))
     job = TrainingJob("benchmark", "benchmark", noun, token, method, files, 0, ".", concept=concept)
     generator: Any = studio.generator
-    pixels = prepare_photos(files, generator.size, job.photo_limits, ignore_progress).pixels
+    pixels = prepare_photos(files, generator.size, job.photo_limits, ignore_steps).pixels
     return TrainingRun(studio, job, Silent(), DEFAULTS[method]), pixels
 
 
@@ -141,7 +155,10 @@ def main() -> None:
     parser.add_argument("--concept", type=Path, help="a concept file")
     parser.add_argument("--photos", type=Path, help="the folder of its photos")
     options = parser.parse_args()
-    rows = compare_concept(options.concept, options.photos) if options.concept else compare_networks()
+    if options.concept:
+        rows = compare_concept(options.concept, options.photos)
+    else:
+        rows = chain(compare_networks(), compare_rounding())
     for network, precision, result in rows:
         print(f"| {network} | {precision} | {result} |", flush=True)
 

@@ -29,10 +29,11 @@ from models.images import pixels_to_pil
 from models.learning import fidelity
 from models.learning.evaluation import score_concept
 from models.learning.method_options import method_options
-from models.learning.photos import ignore_progress, prepare_photos
+from models.learning.photos import prepare_photos
 from models.learning.training_run import TrainingRun, seeds_for
 from models.opening import open_studio
 from models.photo_files import PhotoFile, PhotoLimits
+from models.stages import ignore_steps
 from models.studio import Studio
 from streams.cli.contact_sheet import Frame, Strip, contact_sheet
 
@@ -128,7 +129,7 @@ def base_scores(studio: Studio, product: str, rows: Rows) -> dict[str, float]:
 def _pixels(studio: Studio, product: str) -> Tensor:
     """Return the product's photos as the model receives them, (N,3,S,S) in [0,1]."""
     photos = [PhotoFile.at(path) for path in photo_files(product)]
-    return prepare_photos(photos, studio.generator.size, PhotoLimits(), ignore_progress).pixels
+    return prepare_photos(photos, studio.generator.size, PhotoLimits(), ignore_steps).pixels
 
 
 def _training_run(studio: Studio, task: Task) -> TrainingRun:

@@ -116,13 +116,10 @@ class PartialFile:
 
     def _link(self) -> bool:
         """Link the file to its path. Returns whether there is a file now; a few file systems have no links."""
-        with suppress(FileExistsError):
-            try:
-                self.path.hardlink_to(self._name)
-            except FileExistsError:
-                raise
-            except OSError:
-                return False
+        try:
+            self.path.hardlink_to(self._name)
+        except OSError as error:
+            return isinstance(error, FileExistsError)
         return True
 
     def _until_room(self, call: Callable[[], T]) -> T:

@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from models.briefs import Brief, Stage, StudioPlan, StudioReady
 from models.connection import Connection
@@ -27,6 +26,7 @@ from models.rendering.concept_shelf import group_by_concept
 from models.stages import free_memory, stage
 from models.studio import DrawnBrief, Studio
 from models.weights import vocabulary
+from models.weights.references import is_path
 from models.wire import Answer, Cancel, Checkpointed, Progress, Render, Stop, Train
 from models.wire_format import InvalidMessage
 
@@ -55,15 +55,13 @@ def serve(connection: Connection, plan: StudioPlan) -> None:
 
 def _on_fetched(plan: StudioPlan) -> None:
     """Drop the network before the first weight file is read. A DINO hub id is fetched later, by the first training."""
-    if not plan.network and (plan.dino is None or Path(plan.dino).expanduser().exists()):
+    if not plan.network and (plan.dino is None or is_path("dino", plan.dino)):
         drop_network()
 
 
 @contextlib.contextmanager
 def collected_notes() -> Iterator[list[str]]:
-    """Yield a list of the log lines that `models` writes in the block; afterwards its warnings go to
-    stderr.
-    """
+    """Yield a list of the log lines that `models` writes in the block. Afterwards its warnings go to stderr."""
     notes: list[str] = []
     collector = logging.Handler(logging.INFO)
     collector.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]

@@ -67,8 +67,7 @@ def make_denoiser(pipeline: Any, unet: nn.Module, snr_gamma: float) -> Denoiser:
 
 def trainable_copy(module: nn.Module) -> Any:
     """Return a frozen float32 copy; the caller unfreezes what it trains. The studio keeps its own weights."""
-    original = getattr(module, "_orig_mod", module)  # torch.compile wraps the module
-    copied = copy.deepcopy(original).float().train().requires_grad_(False)
+    copied = copy.deepcopy(module).float().train().requires_grad_(False)
     if module_device(copied).type == "cuda":
         copied = copied.to(memory_format=torch.channels_last)
         _limit_memory(copied)

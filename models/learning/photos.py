@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from models.errors import UnusablePhotos
 from models.learning.photo_decoder import DecodingRequest, Reply
 from models.learning.photo_decoding import MIN_SIDE, PhotoRefused
 from models.photo_files import PhotoFile, PhotoLimits
+from models.stages import StepCallback
 
 MIN_PHOTOS = 3
 _DECODER = "models.learning.photo_decoder"
@@ -34,10 +35,6 @@ _START_SECONDS = 60.0
 _WAITING = 3.0  # a decoder on a busy machine may take this many times its processor time
 
 Decoder = subprocess.Popen[bytes]
-
-
-def ignore_progress(_done: int, _total: int) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +49,19 @@ def prepare_photos(
     photos: Sequence[PhotoFile],
     side: int,
     limits: PhotoLimits,
-    on_progress: Callable[[int, int], object],
+    report: StepCallback,
 ) -> PreparedPhotos:
     """Decode `photos`, refuse unusable ones and copies, and crop the rest to `side` x `side`.
 
+    report: called with photos done and in total.
     Raises UnusablePhotos if fewer than MIN_PHOTOS remain, with a reason for each refused photo; OSError if a file
-    cannot be read or the decoder does not start; and whatever `on_progress` raises.
+    cannot be read or the decoder does not start; and whatever `report` raises.
     """
     usable: dict[str, tuple[int, np.ndarray]] = {}
     refused: dict[int, str] = {}
     with closing(decode_photos(photos, side, limits)) as results:
         for position, decoded in enumerate(results):
-            on_progress(position + 1, len(photos))
+            report(position + 1, len(photos))
             if isinstance(decoded, PhotoRefused):
                 refused[position] = str(decoded)
                 continue

@@ -147,11 +147,9 @@ def _full_weights(pipeline: Any, tensors: checkpoints.StateDict, path: str) -> I
     """Yield the UNet's parameters with the trained values, and the text encoder's if the file has them."""
     unet, text = tensors, checkpoints.StateDict()
     if original_layout.is_original(tensors):
-        unet, text = original_layout.split_original(
-            tensors, _unwrap_compiled(pipeline.unet), _unwrap_compiled(pipeline.text_encoder)
-        )
+        unet, text = original_layout.split_original(tensors, pipeline.unet, pipeline.text_encoder)
     for module, values in ((pipeline.unet, unet), *([(pipeline.text_encoder, text)] if text else [])):
-        parameters = dict(_unwrap_compiled(module).named_parameters())
+        parameters = dict(module.named_parameters())
         for name, parameter in parameters.items():
             value = values.get(name)
             if value is None or value.shape != parameter.shape:
@@ -168,7 +166,7 @@ def _adapted_weights(
     Adding the product once makes rendering as fast as with the base model. W comes from the weights' own file,
     because rounding it first would drop the small changes; the sum is rounded once.
     """
-    unet = _unwrap_compiled(pipeline.unet)
+    unet = pipeline.unet
     parameters, device = dict(unet.named_parameters()), module_device(unet)
     down = ".lora_A.weight"
     targets = [name.removeprefix("unet.").removesuffix(down) for name in tensors if name.endswith(down)]
@@ -192,9 +190,3 @@ def _adapted_weights(
 def _fits(first: Tensor, second: Tensor, parameter: Tensor) -> bool:
     """Return whether the adapters `first` (r,in) and `second` (out,r) fit the parameter (out,in)."""
     return (second.shape[0], first.shape[1]) == tuple(parameter.shape) and first.shape[0] == second.shape[1]
-
-
-def _unwrap_compiled(module: Any) -> nn.Module:
-    """Return the network itself, even if torch.compile has wrapped it."""
-    plain: nn.Module = getattr(module, "_orig_mod", module)
-    return plain

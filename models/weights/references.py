@@ -27,8 +27,7 @@ def check_references(plan: StudioPlan) -> None:
 
     A hub id counts if its revision is in the local cache, or if the hub has it.
     """
-    given = [(role, getattr(plan, role)) for role in _ROLES]
-    checks = [_Check(role, reference) for role, reference in given if reference not in (None, "demo")]
+    checks = [_Check(role, reference) for role, reference in _references(plan)]
     for check in checks:
         check.start()
     for check in checks:
@@ -37,11 +36,17 @@ def check_references(plan: StudioPlan) -> None:
 
 def may_need_hub(plan: StudioPlan) -> bool:
     """Return whether any weights of a plan are neither `demo` nor a path on this machine."""
+    return any(not is_path(role, reference) for role, reference in _references(plan))
+
+
+def _references(plan: StudioPlan) -> list[tuple[WeightsRole, str]]:
+    """Return the role and reference of all weights of a plan that are not the demo's."""
     given = [(role, getattr(plan, role)) for role in _ROLES]
-    return any(reference not in (None, "demo") and not _is_path(role, reference) for role, reference in given)
+    return [(role, reference) for role, reference in given if reference not in (None, "demo")]
 
 
-def _is_path(role: WeightsRole, reference: str) -> bool:
+def is_path(role: WeightsRole, reference: str) -> bool:
+    """Return whether a reference leads to something on this machine."""
     try:
         return Path(split_architecture(role, reference)[1]).expanduser().exists()
     except (OSError, RuntimeError):  # a name too long for a path, an unknown home folder

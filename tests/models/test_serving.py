@@ -213,7 +213,13 @@ def test_a_studio_that_cannot_open_sends_its_named_error(pipe):
 
 @pytest.mark.parametrize(
     ("changes", "dropped"),
-    [({}, True), ({"network": True}, False), ({"dino": "owner/dino@1"}, False), ({"dino": "/"}, True)],
+    [
+        ({}, True),
+        ({"network": True}, False),
+        ({"dino": "owner/dino@1"}, False),
+        ({"dino": "/"}, True),
+        ({"dino": "local-dir:/"}, True),
+    ],
 )
 def test_the_network_is_dropped_unless_a_hub_id_or_the_operator_needs_it(monkeypatch, changes, dropped):
     drops = []

@@ -14,12 +14,13 @@ from models.errors import Cancelled, UnusablePhotos
 from models.learning import photos as learning_photos
 from models.learning.photos import MIN_PHOTOS, PreparedPhotos
 from models.photo_files import PhotoFile, PhotoLimits
+from models.stages import ignore_steps
 from tests.models.learning.photo_files import encode, photo_file, png_bomb, scene
 
 
 def prepare_photos(contents: list[bytes], side: int, limits: PhotoLimits = PhotoLimits()) -> PreparedPhotos:  # noqa: B008
     files = [photo_file(content) for content in contents]
-    return learning_photos.prepare_photos(files, side, limits, learning_photos.ignore_progress)
+    return learning_photos.prepare_photos(files, side, limits, ignore_steps)
 
 
 def test_photos_are_cropped_to_the_models_square():

@@ -27,11 +27,12 @@ from models.learning import dreambooth
 from models.learning.class_images import class_images
 from models.learning.dreambooth import DreamBooth
 from models.learning.method_options import method_options
-from models.learning.photos import ignore_progress, prepare_photos
+from models.learning.photos import prepare_photos
 from models.learning.training_job import run_training_job, train_concept
 from models.learning.training_run import TrainingRun, seeds_for
 from models.opening import open_studio
 from models.photo_files import PhotoFile
+from models.stages import ignore_steps
 from models.studio import Studio
 from models.subjects import placeholder
 from tests import tiny
@@ -497,7 +498,7 @@ def test_training_does_not_depend_on_the_precision_of_the_studio(studio, tiny_pl
     for number, one in enumerate((studio, narrow)):
         given = job(tmp_path / str(number), method, steps=2, **changes)
         run = TrainingRun(one, given, RecordingReporter(), method_options(given, FAST))
-        photos = prepare_photos(given.photos, one.generator.size, given.photo_limits, ignore_progress)
+        photos = prepare_photos(given.photos, one.generator.size, given.photo_limits, ignore_steps)
         found.append(load_file(train_concept(run, photos.pixels).path))
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
