@@ -47,7 +47,7 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, strict: bool, dry_
     FILE holds one JSON object, an array of objects, or one object per line (JSONL). The command checks the whole
     file before it sends anything.
     """
-    from streams.cli.event_file import InvalidEntry, ValidEvent, read_events
+    from streams.cli.event_file import ValidEvent, read_events
     from streams.cli.prompts import report_faults, show_prompts
     from streams.cli.terminal import InputError, read_settings, require_broker
 
@@ -56,18 +56,18 @@ def emit(file: BinaryIO, topic: str | None, keep_going: bool, strict: bool, dry_
     if topic is not None and topic not in inputs:
         raise InputError(f"The service does not read {topic}. It reads {inputs[0]} and {inputs[1]}.")
     entries = read_events(file.read(), settings, topic)
-    invalid = [entry for entry in entries if isinstance(entry, InvalidEntry) or (strict and entry.unknown)]
-    valid = [entry for entry in entries if isinstance(entry, ValidEvent) and entry not in invalid]
+    valid = [entry for entry in entries if isinstance(entry, ValidEvent) and not (strict and entry.unknown)]
+    invalid = len(entries) - len(valid)
     report_faults(getattr(file, "name", "<stdin>"), entries, strict=strict)
     if dry_run:
         show_prompts(valid, settings)
     if invalid and not keep_going:
         advice = "Fix the file, or send only the valid events with --keep-going."
-        raise InputError(f"{len(invalid)} of {len(entries)} events are invalid. Nothing was sent. {advice}")
+        raise InputError(f"{invalid} of {len(entries)} events are invalid. Nothing was sent. {advice}")
     if not dry_run and valid:
         asyncio.run(_send(valid, require_broker(settings)))
     if invalid:
-        raise click.ClickException(f"{len(invalid)} of {len(entries)} events are invalid and were not sent.")
+        raise click.ClickException(f"{invalid} of {len(entries)} events are invalid and were not sent.")
     if dry_run:
         click.echo(f"Valid events: {len(valid)}. Nothing was sent.", err=True)
 

@@ -34,14 +34,14 @@ def prompt(file: BinaryIO) -> None:
     The prompts are those of a worker with the same settings: the weights decide how long a prompt may be, and which
     things it may name.
     """
-    from streams.cli.event_file import InvalidEntry, ValidEvent, read_events
+    from streams.cli.event_file import ValidEvent, read_events
     from streams.cli.prompts import report_faults, show_prompts
     from streams.cli.terminal import InputError, read_settings
 
     settings = read_settings()
     entries = read_events(file.read(), settings)
     report_faults(getattr(file, "name", "<stdin>"), entries)
-    show_prompts([entry for entry in entries if isinstance(entry, ValidEvent)], settings)
-    invalid = [entry for entry in entries if isinstance(entry, InvalidEntry)]
-    if invalid:
-        raise InputError(f"{len(invalid)} of {len(entries)} events are invalid.")
+    valid = [entry for entry in entries if isinstance(entry, ValidEvent)]
+    show_prompts(valid, settings)
+    if invalid := len(entries) - len(valid):
+        raise InputError(f"{invalid} of {len(entries)} events are invalid.")

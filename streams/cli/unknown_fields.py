@@ -25,7 +25,7 @@ class UnknownField:
 def unknown_fields(fields: Mapping[str, Any], model: type[Contract], prefix: str = "") -> Iterator[UnknownField]:
     """Yield every field that the service will ignore, at any depth. The fields need not be valid."""
     parts = {field.alias or name: _part(field.annotation) for name, field in model.model_fields.items()}
-    accepted = {**parts, **{name: _part(field.annotation) for name, field in model.model_fields.items()}}
+    accepted = parts | {name: parts[field.alias or name] for name, field in model.model_fields.items()}
     for name, value in sorted(fields.items()):
         if name not in accepted:
             nearest = difflib.get_close_matches(name.lower(), parts, n=1)

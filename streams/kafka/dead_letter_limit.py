@@ -17,12 +17,16 @@ class _Count:
     times: deque[float] = field(default_factory=deque)
 
     def add(self, now: float) -> None:
+        self._forget_before_window(now)
         self.times.append(now)
 
     def within(self, now: float) -> int:
+        self._forget_before_window(now)
+        return len(self.times)
+
+    def _forget_before_window(self, now: float) -> None:
         while self.times and self.times[0] <= now - self.window:
             self.times.popleft()
-        return len(self.times)
 
 
 class DeadLetterLimit:
@@ -36,9 +40,8 @@ class DeadLetterLimit:
         self.limit, self.share, self.window = limit, share, window
         self._failed, self._served = _Count(window), _Count(window)
 
-    def serve(self, now: float) -> None:
+    def count_served(self, now: float) -> None:
         """Count one more valid event that was served at `now` (seconds of any monotonic clock)."""
-        self._served.within(now)
         self._served.add(now)
 
     def admit(self, now: float) -> bool:

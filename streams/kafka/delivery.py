@@ -146,7 +146,7 @@ class Delivery:
         else:
             await self._publish(state, outcome)
             settlement = Settlement.DONE
-        self._limit.serve(asyncio.get_running_loop().time())
+        self._limit.count_served(asyncio.get_running_loop().time())
         return settlement
 
     async def _publish(self, state: _EventState, outcome: Outcome) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,14 +89,12 @@ class ConceptFiles:
         held = hold_file(path)
         if held is None:
             return None
-        try:
+        with ExitStack() as unless_verified:  # a cancellation, too, must release the lock
+            unless_verified.callback(os.close, held)
             if await self._is_verified(digest, path, held):
+                unless_verified.pop_all()
                 return held
             await asyncio.to_thread(_delete_damaged, path, held)
-        except BaseException:  # a cancellation, too, must release the lock
-            os.close(held)
-            raise
-        os.close(held)
         return None
 
     async def _is_verified(self, digest: str, path: Path, held: int) -> bool:

@@ -75,7 +75,7 @@ class ObjectReader:
                 raise ObjectRefused(uri=self._uri(key), detail=detail) from None
             raise
         except ParseError:
-            # A store repeats the name in its error, as it is, so the error may be no XML.
+            # A store repeats the name in its error without escaping it, so the error may not be valid XML.
             if _NOT_XML.search(key) and self._serves_bucket():
                 raise ObjectRefused(uri=self._uri(key), detail="its name holds control characters") from None
             raise

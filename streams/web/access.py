@@ -1,7 +1,7 @@
 """Who may read a page: host names that lead here, and a token.
 
 A page of a foreign site may let its own host name resolve to this machine (DNS rebinding). Browsers then send that name
-as `Host`, so requests for an unknown name are refused. An IP address is no name that anybody could redirect.
+as `Host`, so requests for an unknown name are refused. Nobody can redirect an IP address that way.
 """
 
 from __future__ import annotations

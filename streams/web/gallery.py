@@ -15,7 +15,7 @@ from schemas.events import Image
 from streams.store.keys import FILE_EXTENSIONS
 from streams.web.state import View
 
-_AT_ONCE = 4  # pictures in memory, each up to `PICTURE_BYTES`; readers that are slow wait for each other
+_AT_ONCE = 4  # pictures in memory, each up to `_PICTURE_BYTES` of state.py; slow readers keep others waiting
 
 
 class Gallery:

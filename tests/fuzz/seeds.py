@@ -11,16 +11,17 @@ from PIL import Image
 from safetensors.torch import save
 
 from models.wire_format import encode
+from schemas.events import SegmentUpdated
 from streams.store.concepts import CurrentConcept
-from streams.store.keys import concept_name, concept_prefix
+from streams.store.keys import concept_name, concept_prefix, current_concept_key, parked_key
 from tests.models.test_wire_format import MESSAGES
 from tests.raw_batches import CODECS, batch
 from tests.streams.store.outcome_examples import creative_set
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
-PRODUCT_ID, REQUEST_ID = "carton-of-milk", "0" * 32
-POINTER_KEY = f"concepts/{PRODUCT_ID}/current.json"
-MARKER_KEY = f"parked/{PRODUCT_ID}/{REQUEST_ID}.json"
+PRODUCT_ID, REQUEST_ID = "mleko-laka", "0" * 32
+POINTER_KEY = current_concept_key(PRODUCT_ID)
+PARKED_KEY = parked_key(PRODUCT_ID, REQUEST_ID)
 ALLOWED_HOSTS = ("photos.example.org", "photos.example.org:8443")
 
 
@@ -44,7 +45,6 @@ def record_batches() -> list[bytes]:
 
 def pointers() -> list[bytes]:
     """Return a concept pointer."""
-
     sha256 = "ab" * 32
     return [
         CurrentConcept(
@@ -67,9 +67,14 @@ def manifests() -> list[bytes]:
     return [creative_set("a dog", count).manifest.to_json() for count in (1, 2)]
 
 
+def parked_segments() -> list[bytes]:
+    """Return the segments of docs/examples that wait for PRODUCT_ID, as workers store them."""
+    events = map(SegmentUpdated.model_validate_json, segment_events())
+    return [event.to_json() for event in events if event.product_id == PRODUCT_ID]
+
+
 def tensor_files() -> list[bytes]:
     """Return two small safetensors files."""
-
     return [
         save({"params_ema.a": torch.ones(2, 3), "params_ema.b": torch.zeros(1, dtype=torch.int64)}, {"format": "pt"}),
         save({"half": torch.ones(4, dtype=torch.float16)}),

@@ -65,17 +65,20 @@ def _prompt(content: bytes) -> None:
 
 @cache
 def _prompter() -> Any:
-
     return Prompter(str(vocabulary.clip_vocabulary()), 77, "blurry")
 
 
-def _record_batches(content: bytes) -> None:
+def record_offsets(raw: bytes) -> list[int]:
+    """Return the offsets of the records in a batch, whatever its checksum."""
+    batch = record_format.read_batch(with_checksum(raw))
+    return [record.offset for record in record_format.read_records(raw, batch, record_format.InflatedBytes())]
 
+
+def _record_batches(content: bytes) -> None:
     for raw in record_format.split(content):
         offsets = []
         with suppress(Exception):  # the consumer handles any; a fault is a crash, a hang or a memory bomb
-            batch = record_format.read_batch(with_checksum(raw))
-            offsets = [record.offset for record in record_format.read_records(raw, batch)]
+            offsets = record_offsets(raw)
         if offsets != sorted(set(offsets)):
             raise AssertionError(f"the offsets {offsets[:20]} do not ascend")
 
@@ -100,13 +103,12 @@ async def _manifest(signed: SignedObjects) -> None:
     await read_manifest(signed, SEGMENT)
 
 
-async def _marker(signed: SignedObjects) -> None:
+async def _parked_segments(signed: SignedObjects) -> None:
     for key in await parked_keys(signed, seeds.PRODUCT_ID):
         await parked_segment(signed, key)
 
 
 def _tensor_file(content: bytes) -> None:
-
     with tempfile.TemporaryDirectory() as folder, suppress(WeightsError):
         path = Path(folder, "weights.safetensors")
         path.write_bytes(content)
@@ -114,7 +116,6 @@ def _tensor_file(content: bytes) -> None:
 
 
 def _photo(content: bytes) -> None:
-
     with suppress(PhotoRefused):
         decode_photo(content, open_photo(content, 64, MAX_PIXELS))
 
@@ -129,7 +130,6 @@ def _device_frame(content: bytes) -> None:
 
 
 def _photo_address(content: bytes) -> None:
-
     uri = content.decode("utf-8", "replace")
     try:
         host = photo_hosts._allowed_host(uri, urlsplit(uri), seeds.ALLOWED_HOSTS)
@@ -146,7 +146,7 @@ TARGETS = {
     "record-batches": Target(_record_batches, seeds.record_batches),
     "concept-pointers": Target(_in_store(seeds.POINTER_KEY, _pointer), seeds.pointers),
     "manifests": Target(_in_store(manifest_key(SEGMENT), _manifest), seeds.manifests),
-    "parked-segments": Target(_in_store(seeds.MARKER_KEY, _marker), seeds.segment_events),
+    "parked-segments": Target(_in_store(seeds.PARKED_KEY, _parked_segments), seeds.parked_segments),
     "device-frames": Target(_device_frame, seeds.device_frames),
     "tensor-files": Target(_tensor_file, seeds.tensor_files),
     "photos": Target(_photo, seeds.photos),

@@ -33,10 +33,10 @@ async def collect_results(
     topics = settings.topics
     outcomes = [topics.creative_ready, topics.product_ready, topics.creative_rejected]
     dead_letters = [dead_letter_topic(topics, name) for name in (topics.segment_updated, topics.product_registered)]
-    async with topic_reader(outcomes + dead_letters, settings) as reader:
+    async with topic_reader(outcomes + dead_letters, settings) as reader, _status_client(worker) as pages:
         await send_events(events, settings)
         collecting = asyncio.create_task(_collect_outcomes(reader, events, bars))
-        updating = asyncio.create_task(_update_bars(worker, bars))
+        updating = asyncio.create_task(_update_bars(pages, bars))
         exited = asyncio.create_task(worker.process.wait())
         try:
             await asyncio.wait({collecting, exited}, return_when=asyncio.FIRST_COMPLETED)
@@ -46,7 +46,7 @@ async def collect_results(
         finally:
             for task in (collecting, updating, exited):
                 task.cancel()
-        await _show_status(worker, bars)  # the last stages may have begun and ended since the last update
+        await _show_status(pages, bars)  # the last stages may have begun and ended since the last update
         bars.finish()
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
         return [await fetch_result(event, values[event.content.event_id], client) for event in events]
@@ -76,19 +76,23 @@ def _failure_reason(message: TopicMessage, fields: dict[str, Any]) -> str:
     return printable(str(fields.get("reason") or headers.get("dead_message") or message.topic))
 
 
-async def _update_bars(worker: WorkerProcess, bars: StageBars) -> None:
+def _status_client(worker: WorkerProcess) -> httpx.AsyncClient:
+    """Return a client of the worker's pages. One serves all requests: it takes 50 ms to make."""
+    return httpx.AsyncClient(base_url=worker.url, headers=worker.headers, trust_env=False, timeout=5.0)
+
+
+async def _update_bars(pages: httpx.AsyncClient, bars: StageBars) -> None:
     while True:
-        await _show_status(worker, bars)
+        await _show_status(pages, bars)
         await asyncio.sleep(UPDATE_SECONDS)
 
 
-async def _show_status(worker: WorkerProcess, bars: StageBars) -> None:
+async def _show_status(pages: httpx.AsyncClient, bars: StageBars) -> None:
     """Show the stages of the running batch, or of the last one, from the worker's status page."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0, headers=worker.headers) as client:
-        try:
-            status = (await client.get(f"{worker.url}/status")).json()
-            device, training = status["device_process"], status["training_process"] or {}
-        except (httpx.HTTPError, ValueError, KeyError):
-            device, training = {"state": "loading"}, {}  # the worker does not serve its pages yet
+    try:
+        status = (await pages.get("/status")).json()
+        device, training = status["device_process"], status["training_process"] or {}
+    except (httpx.HTTPError, ValueError, KeyError):
+        device, training = {"state": "loading"}, {}  # the worker does not serve its pages yet
     bars.show_process(device.get("state", ""), device.get("stages", {}))
     bars.show_process(training.get("state", ""), training.get("stages", {}), TRAINING_PREFIX)

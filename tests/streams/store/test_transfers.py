@@ -75,6 +75,7 @@ async def test_a_cancelled_upload_sends_no_further_part(
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.wait({upload})
+    await asyncio.to_thread(store._threads.shutdown)
     assert read == [bytes(4)]
 
 
@@ -88,6 +89,7 @@ async def test_a_cancelled_download_writes_nothing_more(store: MinioStore, scrip
     gate.open.set()
     await asyncio.wait({download})
     assert download.cancelled()
+    await asyncio.to_thread(store._threads.shutdown)
     assert chunks == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,7 +67,7 @@ async def test_half_open_connections_keep_no_probe_out(server: WebServer, connec
     assert not await is_closed(opened[-1])
 
 
-async def test_a_request_that_is_not_complete_in_time_is_closed(
+async def test_a_connection_whose_request_is_not_complete_in_time_is_closed(
     server: WebServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.05)
@@ -76,7 +77,7 @@ async def test_a_request_that_is_not_complete_in_time_is_closed(
             opened[1].write(b"x")  # bytes of a header do not extend the deadline
 
 
-async def test_an_answer_that_is_not_ready_or_read_in_time_is_closed(
+async def test_a_connection_whose_answer_is_not_ready_in_time_is_closed(
     server: WebServer, view: FakeView, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.05)
@@ -89,6 +90,27 @@ async def test_an_answer_that_is_not_ready_or_read_in_time_is_closed(
     async with asyncio.timeout(2):
         while not await is_closed(opened):
             pass
+
+
+async def test_an_answer_that_is_not_read_in_time_is_cut_off(
+    server: WebServer, view: FakeView, connect: Connect, tmp_path: Path
+) -> None:
+    """The test calls what the deadline calls: on a busy machine the deadline might come before the answer."""
+    creative = CreativeReady.model_validate_json((await rendered_outcome(tmp_path)).value)
+    picture = bytes(32 * 2**20)  # more than the sockets buffer
+    view.creatives, view.pictures = [creative], {creative.images[0].s3_uri: picture}
+    request = f"GET /pictures/{creative.images[0].sha256} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    reader, _ = await connect(server.gallery_address, request)
+    received = await reader.read(1)
+    assert server._gallery is not None
+    held = server._gallery._connections
+    [transport] = held._serving
+    held._abort(transport)
+    with suppress(ConnectionError):
+        while chunk := await reader.read(2**20):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 200 OK")
+    assert len(received) < len(picture), "the rest was not sent"
 
 
 async def test_a_reader_that_is_gone_costs_no_further_work(

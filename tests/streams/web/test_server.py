@@ -81,7 +81,10 @@ async def test_the_gallery_has_an_address_of_its_own_and_can_be_disabled(view: F
         await server.stop()
 
 
-@pytest.mark.parametrize(("host", "token", "warned"), [("0.0.0.0", None, True), ("0.0.0.0", "secret", False)])
+@pytest.mark.parametrize(
+    ("host", "token", "warned"),
+    [("0.0.0.0", None, True), ("0.0.0.0", "secret", False), ("127.0.0.1", None, False)],
+)
 async def test_an_open_gallery_is_announced(view: FakeView, host: str, token: str | None, warned: bool) -> None:
     settings = WebSettings.model_validate({"port": 0, "gallery_port": 0, "gallery_host": host, "token": token})
     server = WebServer(view, settings)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from streams.cli.demo.collector import _show_status
+from streams.cli.demo.collector import _show_status, _status_client
 from streams.cli.demo.worker_process import WorkerProcess
 from streams.cli.progress import StageBars
 from streams.web.server import WebServer
@@ -19,8 +19,10 @@ async def test_the_stages_are_read_with_the_token_of_the_settings():
     server = WebServer(view, WebSettings(port=0, gallery=False, token="secret"))
     url = await server.start()
     with StageBars(Console(file=file)) as bars:
-        await _show_status(WorkerProcess(None, url, "", {}), bars)
+        async with _status_client(WorkerProcess(None, url, "", {})) as pages:
+            await _show_status(pages, bars)
         assert file.getvalue() == "loading the models\n"
-        await _show_status(WorkerProcess(None, url, "", {"Authorization": "Bearer secret"}), bars)
+        async with _status_client(WorkerProcess(None, url, "", {"Authorization": "Bearer secret"})) as pages:
+            await _show_status(pages, bars)
     await server.stop()
     assert file.getvalue().splitlines()[1:] == ["enlarging with SwinIR"]
